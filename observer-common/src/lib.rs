@@ -1,0 +1,2 @@
+#![no_std]
+//! Plain data shared by the kernel programs and user space.
