@@ -1,2 +1,36 @@
-#![no_std]
 //! Plain data shared by the kernel programs and user space.
+//!
+//! Everything here is `#[repr(C)]`, has no padding that matters and no pointers to follow: kernel addresses
+//! travel as `u64`. The sizes are asserted where they are part of the ring buffer's format.
+#![no_std]
+
+mod event;
+mod filter;
+mod offsets;
+mod ruleset;
+
+pub use event::*;
+pub use filter::*;
+pub use offsets::*;
+pub use ruleset::*;
+
+/// Index into the per-CPU `COUNTS` map.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// Every call of the `kfree_skb` tracepoint.
+    Seen = 0,
+    /// Freed for a reason that is no loss (notes section 6), or not an IP packet.
+    NotLoss = 1,
+    /// A loss that the filter does not match.
+    Filtered = 2,
+    /// Written to the ring buffer.
+    Sent = 3,
+    /// Matched, but the ring buffer was full.
+    Lost = 4,
+    /// Written to the ring buffer only to keep the books of the rule counters straight; not a match.
+    Bookkeeping = 5,
+}
+
+/// How many counters [`Count`] has.
+pub const COUNTS: u32 = 6;

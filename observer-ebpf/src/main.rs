@@ -1,1 +1,27 @@
-fn main() {}
+//! observer's kernel programs.
+//!
+//! `probes/` holds one file per kernel function or tracepoint that is watched; `commands/` what user space runs
+//! on demand through `BPF_PROG_TEST_RUN`, never attached to anything; beside them what both share.
+#![no_std]
+#![no_main]
+
+mod commands;
+mod conntrack;
+mod counters;
+mod cpu;
+mod filter;
+mod maps;
+mod memory;
+mod probes;
+mod skb;
+mod stack;
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

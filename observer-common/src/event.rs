@@ -1,0 +1,198 @@
+//! What the kernel programs write into the ring buffer.
+
+/// How many bytes from the network header on travel with a drop.
+pub const HEADER_BYTES: usize = 128;
+/// How many counters that moved are named; more than that is only counted.
+pub const MAX_MOVED: usize = 8;
+/// How many slots of a legacy table's jump stack travel with a drop.
+pub const MAX_JUMPS: usize = 16;
+/// How many return addresses travel with a drop.
+pub const MAX_STACK: usize = 32;
+
+/// First field of every record.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// A [`DropEvent`].
+    Drop = 1,
+    /// A [`RulesetEvent`].
+    Ruleset = 2,
+}
+
+/// Facts about a [`DropEvent`], as bits of its `flags`.
+pub mod flag {
+    /// Freed by netfilter: the location lies in one of its functions, or the reason says so.
+    pub const NETFILTER: u32 = 1;
+    /// The counters of this namespace were compared with a baseline taken on this CPU.
+    pub const COMPARED: u32 = 1 << 1;
+    /// A hook list, a table or the nf_tables generation is not the one that user space has read.
+    pub const STALE: u32 = 1 << 2;
+    /// User space has not read this namespace.
+    pub const UNREAD: u32 = 1 << 3;
+    /// The packet does not match the filter; the record only keeps the counters' books straight.
+    pub const BOOKKEEPING: u32 = 1 << 4;
+    /// `conn` is filled.
+    pub const CONN: u32 = 1 << 5;
+    /// The stack was longer than what was read: nesting cannot be excluded.
+    pub const STACK_CUT: u32 = 1 << 6;
+    /// The namespace came from the socket, not from a device.
+    pub const NET_FROM_SOCK: u32 = 1 << 7;
+    /// No baseline on this CPU yet.
+    pub const NO_BASELINE: u32 = 1 << 8;
+}
+
+/// Which view of the packet matched the filter.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matched {
+    /// There is no filter, or the record is [`flag::BOOKKEEPING`].
+    Any = 0,
+    /// Its headers as they are now.
+    Headers = 1,
+    /// The original tuple of its connection, in either direction.
+    Original = 2,
+    /// The reply tuple of its connection, in either direction.
+    Reply = 3,
+}
+
+/// One direction of a connection, `struct nf_conntrack_tuple`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnTuple {
+    /// IPv4 as `::ffff:a.b.c.d`, network byte order.
+    pub src: [u8; 16],
+    /// IPv4 as `::ffff:a.b.c.d`, network byte order.
+    pub dst: [u8; 16],
+    /// Network byte order. For ICMP: the identifier.
+    pub src_port: u16,
+    /// Network byte order. For ICMP: type in the low byte, code in the high byte.
+    pub dst_port: u16,
+    /// `IPPROTO_*`.
+    pub proto: u8,
+    /// `NFPROTO_IPV4` (2) or `NFPROTO_IPV6` (10).
+    pub family: u8,
+    /// Zero.
+    pub pad: u16,
+}
+
+/// What the packet's `struct nf_conn` said.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Conn {
+    /// Its address: the identity of the connection while it lives.
+    pub address: u64,
+    /// `IPS_*` bits.
+    pub status: u32,
+    /// `enum ip_conntrack_info` of this packet.
+    pub info: u32,
+    /// Tuple of the connection's first packet.
+    pub original: ConnTuple,
+    /// Tuple of an answer.
+    pub reply: ConnTuple,
+}
+
+/// A counter that moved since the last look on this CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Index of its candidate, absolute.
+    pub candidate: u32,
+    /// By how many packets, saturating.
+    pub packets: u32,
+    /// By how many bytes.
+    pub bytes: u64,
+}
+
+/// One `kfree_skb`. In the ring buffer it is cut: see [`DropEvent::len_other`] and [`DropEvent::len_netfilter`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct DropEvent {
+    /// [`EventKind::Drop`].
+    pub kind: u32,
+    /// The CPU that freed it.
+    pub cpu: u32,
+    /// `CLOCK_MONOTONIC`.
+    pub time_ns: u64,
+    /// Address of the `sk_buff`.
+    pub skb: u64,
+    /// Return address of the call that freed it.
+    pub location: u64,
+    /// Address of its `struct net`.
+    pub net: u64,
+    /// How many netfilter drops this CPU had seen before this one.
+    pub sequence: u64,
+    /// `net->ns.inum`.
+    pub netns_inode: u32,
+    /// `enum skb_drop_reason` of the running kernel; 0 where the tracepoint has none.
+    pub reason: u32,
+    /// Bits of [`flag`].
+    pub flags: u32,
+    /// `skb->len`, bytes.
+    pub len_bytes: u32,
+    /// `skb->mark`.
+    pub mark: u32,
+    /// `dev->ifindex`, 0 if it has no device.
+    pub dev_ifindex: u32,
+    /// Interface index of the route's device, 0 if it has none.
+    pub route_ifindex: u32,
+    /// `skb->skb_iif`: the interface that it first came in on, 0 if made here.
+    pub iif: u32,
+    /// `skb->dev->name`.
+    pub dev_name: [u8; 16],
+    /// Name of the route's device.
+    pub route_name: [u8; 16],
+    /// `skb->protocol`, network byte order.
+    pub protocol: u16,
+    /// `PACKET_HOST` …
+    pub pkt_type: u8,
+    /// A [`Matched`].
+    pub matched: u8,
+    /// Generation of what user space has read of this namespace.
+    pub generation: u32,
+    /// The connection, if [`flag::CONN`].
+    pub conn: Conn,
+    /// How many counters moved, may be more than [`MAX_MOVED`].
+    pub moved_count: u32,
+    /// How many `nf_hook_slow` frames are on the stack.
+    pub nesting: u32,
+    /// Used length of `stack`.
+    pub stack_count: u32,
+    /// Used length of `header`, bytes.
+    pub header_bytes: u32,
+    /// The packet from its network header on.
+    pub header: [u8; HEADER_BYTES],
+    /// The counters that moved.
+    pub moved: [Moved; MAX_MOVED],
+    /// `jumpstack[cpu]` of the legacy table that `moved[0]` belongs to.
+    pub jumps: [u64; MAX_JUMPS],
+    /// Return addresses, innermost first.
+    pub stack: [u64; MAX_STACK],
+}
+
+impl DropEvent {
+    /// Length of the record when netfilter did not free the packet: up to the end of the headers that it has.
+    pub const LEN_OTHER: usize = core::mem::offset_of!(DropEvent, header);
+    /// Length of the record when netfilter freed the packet, without its stack.
+    pub const LEN_NETFILTER: usize = core::mem::offset_of!(DropEvent, stack);
+}
+
+/// A ruleset is being, or has been, replaced.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RulesetEvent {
+    /// [`EventKind::Ruleset`].
+    pub kind: u32,
+    /// `net->ns.inum` of the task that does it, or of the known namespace.
+    pub netns_inode: u32,
+    /// Address of that `struct net`.
+    pub net: u64,
+    /// `CLOCK_MONOTONIC`.
+    pub time_ns: u64,
+}
+
+const _: () = assert!(size_of::<ConnTuple>() == 40);
+const _: () = assert!(size_of::<Conn>() == 96);
+const _: () = assert!(size_of::<Moved>() == 16);
+const _: () = assert!(DropEvent::LEN_OTHER % 8 == 0);
+const _: () = assert!(DropEvent::LEN_NETFILTER % 8 == 0);
+const _: () = assert!(size_of::<DropEvent>() == DropEvent::LEN_NETFILTER + 8 * MAX_STACK);

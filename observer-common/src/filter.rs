@@ -1,0 +1,96 @@
+//! The filter as the kernel programs test it.
+
+/// How many values each list of a filter holds.
+pub const MAX_FILTER: usize = 16;
+/// How many reasons of the core's `enum skb_drop_reason` the not-loss set covers.
+pub const MAX_REASONS: u32 = 256;
+/// How many address ranges of netfilter's functions are looked for.
+pub const MAX_RANGES: usize = 8;
+
+/// A network, as two big-endian halves so that one comparison serves IPv4 (mapped) and IPv6.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Network {
+    /// Network address, in memory order.
+    pub addr: [u64; 2],
+    /// Its mask, in memory order.
+    pub mask: [u64; 2],
+}
+
+/// What the kernel programs must know to choose packets. One element of an array map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// 0: every loss matches.
+    pub active: u32,
+    /// Used length of `dst`; 0: any. The same for the others.
+    pub dst_count: u32,
+    /// Used length of `src`.
+    pub src_count: u32,
+    /// Used length of `ports`.
+    pub port_count: u32,
+    /// Used length of `protos`.
+    pub proto_count: u32,
+    /// Used length of `ifaces`.
+    pub iface_count: u32,
+    /// Used length of `netns`.
+    pub netns_count: u32,
+    /// Used length of `ranges`.
+    pub range_count: u32,
+    /// Destination networks.
+    pub dst: [Network; MAX_FILTER],
+    /// Source networks.
+    pub src: [Network; MAX_FILTER],
+    /// Ports, network byte order; source or destination.
+    pub ports: [u16; MAX_FILTER],
+    /// `IPPROTO_*`.
+    pub protos: [u8; MAX_FILTER],
+    /// Interface names.
+    pub ifaces: [[u8; 16]; MAX_FILTER],
+    /// Namespace inodes.
+    pub netns: [u32; MAX_FILTER],
+    /// Address ranges, start and end, of netfilter's functions that free packets.
+    pub ranges: [[u64; 2]; MAX_RANGES],
+    /// Address range of `nf_hook_slow`.
+    pub hook_slow: [u64; 2],
+    /// Number of `NETFILTER_DROP`; 0 where the kernel has none.
+    pub netfilter_drop: u32,
+    /// 0: keep the counters' books and say nothing: user space is not ready yet.
+    pub enabled: u32,
+}
+
+impl Filter {
+    /// No filter, nothing known, not enabled.
+    pub const fn new() -> Self {
+        Self {
+            active: 0,
+            dst_count: 0,
+            src_count: 0,
+            port_count: 0,
+            proto_count: 0,
+            iface_count: 0,
+            netns_count: 0,
+            range_count: 0,
+            dst: [Network { addr: [0; 2], mask: [0; 2] }; MAX_FILTER],
+            src: [Network { addr: [0; 2], mask: [0; 2] }; MAX_FILTER],
+            ports: [0; MAX_FILTER],
+            protos: [0; MAX_FILTER],
+            ifaces: [[0; 16]; MAX_FILTER],
+            netns: [0; MAX_FILTER],
+            ranges: [[0; 2]; MAX_RANGES],
+            hook_slow: [0; 2],
+            netfilter_drop: 0,
+            enabled: 0,
+        }
+    }
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(feature = "user")]
+// SAFETY: plain integers, no padding that is read.
+unsafe impl aya::Pod for Filter {}

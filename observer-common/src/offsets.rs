@@ -1,0 +1,106 @@
+//! Byte offsets of the running kernel's structures, found in its BTF at start.
+
+/// An offset that this kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+/// Byte offsets; [`ABSENT`] where the kernel lacks the field.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offsets {
+    /// `sk_buff.dev`
+    pub skb_dev: u32,
+    /// `sk_buff.sk`
+    pub skb_sk: u32,
+    /// `sk_buff._skb_refdst`
+    pub skb_dst: u32,
+    /// `sk_buff._nfct`
+    pub skb_nfct: u32,
+    /// `sk_buff.len`
+    pub skb_len: u32,
+    /// Byte that holds `sk_buff.pkt_type` in its low three bits.
+    pub skb_pkt_type: u32,
+    /// `sk_buff.skb_iif`
+    pub skb_iif: u32,
+    /// `sk_buff.mark`
+    pub skb_mark: u32,
+    /// `sk_buff.protocol`
+    pub skb_protocol: u32,
+    /// `sk_buff.network_header`
+    pub skb_network_header: u32,
+    /// `sk_buff.head`
+    pub skb_head: u32,
+    /// `sk_buff.tail`
+    pub skb_tail: u32,
+    /// `net_device.name`
+    pub dev_name: u32,
+    /// `net_device.ifindex`
+    pub dev_ifindex: u32,
+    /// `net_device.nd_net.net`
+    pub dev_net: u32,
+    /// `sock.__sk_common.skc_net.net`
+    pub sock_net: u32,
+    /// `dst_entry.dev`
+    pub dst_dev: u32,
+    /// `net.ns.inum`
+    pub net_inum: u32,
+    /// `net.nf.hooks_ipv4`; `hooks_ipv6` follows at once.
+    pub net_hooks: u32,
+    /// `nf_conn.tuplehash[0].tuple`
+    pub ct_original: u32,
+    /// `nf_conn.tuplehash[1].tuple`
+    pub ct_reply: u32,
+    /// `nf_conn.status`
+    pub ct_status: u32,
+    /// `bpf_array.pptrs`
+    pub array_pptrs: u32,
+    /// `task_struct.nsproxy`
+    pub task_nsproxy: u32,
+    /// `nsproxy.net_ns`
+    pub nsproxy_net: u32,
+    /// 1 if the `kfree_skb` tracepoint passes a reason.
+    pub has_reason: u32,
+    /// Which argument of `percpu_alloc_percpu` is the size, in bytes.
+    pub alloc_size_arg: u32,
+    /// How many CPUs are possible. With one, rule counters lie in the rules themselves.
+    pub possible_cpus: u32,
+}
+
+impl Offsets {
+    /// Nothing found yet: what the object file holds before user space overrides it.
+    pub const fn absent() -> Self {
+        Self {
+            skb_dev: ABSENT,
+            skb_sk: ABSENT,
+            skb_dst: ABSENT,
+            skb_nfct: ABSENT,
+            skb_len: ABSENT,
+            skb_pkt_type: ABSENT,
+            skb_iif: ABSENT,
+            skb_mark: ABSENT,
+            skb_protocol: ABSENT,
+            skb_network_header: ABSENT,
+            skb_head: ABSENT,
+            skb_tail: ABSENT,
+            dev_name: ABSENT,
+            dev_ifindex: ABSENT,
+            dev_net: ABSENT,
+            sock_net: ABSENT,
+            dst_dev: ABSENT,
+            net_inum: ABSENT,
+            net_hooks: ABSENT,
+            ct_original: ABSENT,
+            ct_reply: ABSENT,
+            ct_status: ABSENT,
+            array_pptrs: ABSENT,
+            task_nsproxy: ABSENT,
+            nsproxy_net: ABSENT,
+            has_reason: 0,
+            alloc_size_arg: ABSENT,
+            possible_cpus: 0,
+        }
+    }
+}
+
+#[cfg(feature = "user")]
+// SAFETY: plain integers, no padding.
+unsafe impl aya::Pod for Offsets {}

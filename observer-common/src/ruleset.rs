@@ -1,0 +1,85 @@
+//! What user space tells the kernel programs of the rulesets in force.
+
+/// How many x_tables tables of one namespace are watched: five for each of IPv4 and IPv6.
+pub const MAX_TABLES: usize = 10;
+/// How many hook lists a namespace has for IPv4 and IPv6 together.
+pub const MAX_HOOKS: usize = 10;
+/// How many namespaces have baselines at once.
+pub const MAX_SLOTS: u32 = 4096;
+
+/// A table of x_tables: where it is and what was last read of it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LegacyTable {
+    /// Address of the pointer `xt_table.private`; 0: unused.
+    pub private_at: u64,
+    /// Its `private` when user space read it.
+    pub private: u64,
+    /// `private->jumpstack`.
+    pub jumpstack: u64,
+}
+
+/// What is known of one network namespace. Key of its hash map: the address of its `struct net`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetState {
+    /// `net->ns.inum`: another namespace at the same address has another.
+    pub inode: u32,
+    /// Counts the readings; never 0.
+    pub generation: u32,
+    /// Its element of the per-CPU `READY` map.
+    pub slot: u32,
+    /// First of its candidates.
+    pub first: u32,
+    /// How many candidates it has.
+    pub count: u32,
+    /// Value at `nft_seq` when user space read it.
+    pub nft_seq_value: u32,
+    /// Address of the nf_tables generation counter, 0 if unknown.
+    pub nft_seq: u64,
+    /// `net->nf.hooks_ipv4[0..5]` and `hooks_ipv6[0..5]`.
+    pub hooks: [u64; MAX_HOOKS],
+    /// Its x_tables tables.
+    pub tables: [LegacyTable; MAX_TABLES],
+}
+
+/// A counter of a rule or policy that can end a packet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Candidate {
+    /// Per-CPU pointer (or plain address with one possible CPU) of its two `u64`.
+    pub counter: u64,
+    /// Index of its table in [`NetState::tables`]; [`NO_TABLE`] for nf_tables.
+    pub table: u32,
+    /// Bits of [`candidate`].
+    pub flags: u32,
+}
+
+/// No x_tables table.
+pub const NO_TABLE: u32 = u32::MAX;
+
+/// Bits of [`Candidate::flags`].
+pub mod candidate {
+    /// Bytes come first, then packets (nf_tables); otherwise the other way round (x_tables).
+    pub const BYTES_FIRST: u32 = 1;
+    /// `counter` is a plain address, the same on every CPU.
+    pub const NOT_PER_CPU: u32 = 1 << 1;
+}
+
+/// The last look at a candidate on one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Baseline {
+    /// The two `u64` as they lie in memory.
+    pub words: [u64; 2],
+}
+
+#[cfg(feature = "user")]
+// SAFETY: plain integers, no padding.
+unsafe impl aya::Pod for NetState {}
+#[cfg(feature = "user")]
+// SAFETY: plain integers, no padding.
+unsafe impl aya::Pod for Candidate {}
+#[cfg(feature = "user")]
+// SAFETY: plain integers, no padding.
+unsafe impl aya::Pod for Baseline {}

@@ -1,0 +1,166 @@
+//! Which rule counter moved on this CPU since the last look.
+//!
+//! A rule that matches adds to its counter before its verdict (net/ipv4/netfilter/ip_tables.c `ipt_do_table`,
+//! net/netfilter/nft_counter.c, v6.1 … v6.18), so at the moment a packet is freed the counter of the rule that
+//! dropped it has moved.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_loop;
+use observer_common::{Baseline, DropEvent, MAX_JUMPS, MAX_MOVED, MAX_TABLES, NO_TABLE, NetState, candidate, flag};
+
+use crate::{
+    maps::{BASELINES, CANDIDATES, NETS, READY, Scratch},
+    memory::{field, offset, read, read_bytes},
+};
+
+/// What the callbacks of `bpf_loop` share.
+#[repr(C)]
+struct Scan {
+    scratch: *mut Scratch,
+    cpu_offset: u64,
+    first: u32,
+    moved: u32,
+}
+
+/// Compares every candidate of the namespace with its baseline, remembers what moved, and takes the new baseline.
+#[inline(always)]
+pub fn compare(scratch: *mut Scratch, cpu_offset: u64, net: u64) {
+    // SAFETY: this CPU's element.
+    let event = unsafe { &mut (*scratch).event };
+    event.moved_count = 0;
+    event.generation = 0;
+    // SAFETY: a value of a map that is never deleted from under us: RCU protects the program's run.
+    let Some(state) = (unsafe { NETS.get(net) }) else {
+        event.flags |= flag::UNREAD;
+        return;
+    };
+    if state.inode != event.netns_inode {
+        event.flags |= flag::UNREAD;
+        return;
+    }
+    event.generation = state.generation;
+    if READY.get(state.slot).is_none_or(|ready| *ready != state.generation) {
+        event.flags |= flag::NO_BASELINE;
+        return;
+    }
+    if is_stale(net, state) {
+        event.flags |= flag::STALE;
+    }
+    let mut scan = Scan { scratch, cpu_offset, first: state.first, moved: 0 };
+    // SAFETY: the callback has the signature that the helper wants, and `scan` outlives the call.
+    unsafe { bpf_loop(state.count, compare_one as *mut c_void, (&raw mut scan).cast(), 0) };
+    event.moved_count = scan.moved;
+    event.flags |= flag::COMPARED;
+    jumps(event, state);
+}
+
+/// Is what user space has read still in force? Hook lists, tables and the nf_tables generation are compared.
+#[inline(always)]
+fn is_stale(net: u64, state: &NetState) -> bool {
+    let mut stale = false;
+    if let Some(hooks) = field::<[u64; 10]>(net, offset!(net_hooks)) {
+        for i in 0..hooks.len() {
+            stale |= hooks[i] != state.hooks[i];
+        }
+    }
+    for table in &state.tables {
+        if table.private_at != 0 {
+            stale |= read::<u64>(table.private_at) != Some(table.private);
+        }
+    }
+    if state.nft_seq != 0 {
+        stale |= read::<u32>(state.nft_seq) != Some(state.nft_seq_value);
+    }
+    stale
+}
+
+unsafe extern "C" fn compare_one(index: u32, scan: *mut c_void) -> i64 {
+    // SAFETY: what `compare` passed.
+    let scan = unsafe { &mut *scan.cast::<Scan>() };
+    let index = scan.first + index;
+    let Some(now) = look(index, scan.cpu_offset) else { return 0 };
+    let Some(last) = BASELINES.get_ptr_mut(index) else { return 1 };
+    // SAFETY: this CPU's element.
+    let before = unsafe { *last };
+    if before.words == now.words {
+        return 0;
+    }
+    // SAFETY: this CPU's element.
+    unsafe { *last = now };
+    let Some(candidate) = CANDIDATES.get(index) else { return 1 };
+    let [mut packets, mut bytes] =
+        [now.words[0].wrapping_sub(before.words[0]), now.words[1].wrapping_sub(before.words[1])];
+    if candidate.flags & candidate::BYTES_FIRST != 0 {
+        core::mem::swap(&mut packets, &mut bytes);
+    }
+    let slot = scan.moved as usize;
+    if slot < MAX_MOVED {
+        // SAFETY: this CPU's element, index below the array's length.
+        let moved = unsafe { &mut (*scan.scratch).event.moved[slot] };
+        moved.candidate = index;
+        moved.packets = if packets > u64::from(u32::MAX) { u32::MAX } else { packets as u32 };
+        moved.bytes = bytes;
+    }
+    scan.moved += 1;
+    0
+}
+
+/// Reads a candidate's counter on this CPU.
+#[inline(always)]
+fn look(index: u32, cpu_offset: u64) -> Option<Baseline> {
+    let candidate = CANDIDATES.get(index)?;
+    let mut address = candidate.counter;
+    if candidate.flags & candidate::NOT_PER_CPU == 0 {
+        address = address.wrapping_add(cpu_offset);
+    }
+    read(address)
+}
+
+/// Copies the jump stack of the table whose rule moved first.
+#[inline(always)]
+fn jumps(event: &mut DropEvent, state: &NetState) {
+    event.jumps = [0; MAX_JUMPS];
+    if event.moved_count == 0 {
+        return;
+    }
+    let Some(candidate) = CANDIDATES.get(event.moved[0].candidate) else { return };
+    if candidate.table == NO_TABLE || candidate.table >= MAX_TABLES as u32 {
+        return;
+    }
+    let jumpstack = state.tables[candidate.table as usize].jumpstack;
+    if jumpstack == 0 {
+        return;
+    }
+    // `jumpstack[cpu]`, struct xt_table_info, include/linux/netfilter/x_tables.h
+    let Some(mine) = read::<u64>(jumpstack + 8 * u64::from(event.cpu)) else { return };
+    if mine != 0 {
+        // SAFETY: the length is the array's.
+        unsafe { read_bytes(event.jumps.as_mut_ptr().cast(), (8 * MAX_JUMPS) as u32, mine) };
+    }
+}
+
+/// Takes the baseline of a namespace on this CPU, from nothing.
+#[inline(always)]
+pub fn take_baseline(scratch: *mut Scratch, cpu_offset: u64, net: u64) -> Option<()> {
+    // SAFETY: as in `compare`.
+    let state = unsafe { NETS.get(net) }?;
+    let mut scan = Scan { scratch, cpu_offset, first: state.first, moved: 0 };
+    // SAFETY: as in `compare`.
+    unsafe { bpf_loop(state.count, take_one as *mut c_void, (&raw mut scan).cast(), 0) };
+    let ready = READY.get_ptr_mut(state.slot)?;
+    // SAFETY: this CPU's element.
+    unsafe { *ready = state.generation };
+    Some(())
+}
+
+unsafe extern "C" fn take_one(index: u32, scan: *mut c_void) -> i64 {
+    // SAFETY: what `take_baseline` passed.
+    let scan = unsafe { &mut *scan.cast::<Scan>() };
+    let index = scan.first + index;
+    let Some(now) = look(index, scan.cpu_offset) else { return 0 };
+    let Some(last) = BASELINES.get_ptr_mut(index) else { return 1 };
+    // SAFETY: this CPU's element.
+    unsafe { *last = now };
+    0
+}

@@ -1,0 +1,257 @@
+//! Does the packet match the filter: by its headers, or by either tuple of its connection?
+
+use network_types::ip::IpProto;
+use observer_common::{ConnTuple, DropEvent, Filter, MAX_FILTER, Matched, Network, flag};
+
+use crate::conntrack::mapped;
+
+/// One way to see the packet: who talks to whom.
+#[repr(C)]
+struct View {
+    src: [u64; 2],
+    dst: [u64; 2],
+    /// Network byte order.
+    src_port: u16,
+    /// Network byte order.
+    dst_port: u16,
+    proto: u8,
+}
+
+/// Which view matched; `None` if none did.
+#[inline(always)]
+pub fn matches(filter: &Filter, event: &DropEvent) -> Option<Matched> {
+    if filter.active == 0 {
+        return Some(Matched::Any);
+    }
+    if !netns_matches(filter, event) || !iface_matches(filter, event) {
+        return None;
+    }
+    let headers = from_headers(event);
+    if view_matches(filter, &headers) {
+        return Some(Matched::Headers);
+    }
+    if event.flags & flag::CONN == 0 {
+        return None;
+    }
+    if either_direction(filter, &event.conn.original) {
+        return Some(Matched::Original);
+    }
+    either_direction(filter, &event.conn.reply).then_some(Matched::Reply)
+}
+
+#[inline(always)]
+fn either_direction(filter: &Filter, tuple: &ConnTuple) -> bool {
+    let mut view = View {
+        src: words(&tuple.src),
+        dst: words(&tuple.dst),
+        src_port: tuple.src_port,
+        dst_port: tuple.dst_port,
+        proto: tuple.proto,
+    };
+    if view_matches(filter, &view) {
+        return true;
+    }
+    core::mem::swap(&mut view.src, &mut view.dst);
+    core::mem::swap(&mut view.src_port, &mut view.dst_port);
+    view_matches(filter, &view)
+}
+
+/// Kept out of line: it is verified once, not five times.
+#[inline(never)]
+fn view_matches(filter: &Filter, view: &View) -> bool {
+    if filter.dst_count != 0 && !in_networks(&filter.dst, filter.dst_count, &view.dst) {
+        return false;
+    }
+    if filter.src_count != 0 && !in_networks(&filter.src, filter.src_count, &view.src) {
+        return false;
+    }
+    if filter.proto_count != 0 && !proto_matches(filter, view.proto) {
+        return false;
+    }
+    filter.port_count == 0 || port_matches(filter, view)
+}
+
+#[inline(always)]
+fn in_networks(networks: &[Network; MAX_FILTER], count: u32, address: &[u64; 2]) -> bool {
+    for (i, network) in networks.iter().enumerate() {
+        if i as u32 >= count {
+            break;
+        }
+        if address[0] & network.mask[0] == network.addr[0] && address[1] & network.mask[1] == network.addr[1] {
+            return true;
+        }
+    }
+    false
+}
+
+#[inline(always)]
+fn proto_matches(filter: &Filter, proto: u8) -> bool {
+    for (i, wanted) in filter.protos.iter().enumerate() {
+        if i as u32 >= filter.proto_count {
+            break;
+        }
+        if *wanted == proto {
+            return true;
+        }
+    }
+    false
+}
+
+#[inline(always)]
+fn port_matches(filter: &Filter, view: &View) -> bool {
+    if !has_ports(view.proto) {
+        return false;
+    }
+    for (i, wanted) in filter.ports.iter().enumerate() {
+        if i as u32 >= filter.port_count {
+            break;
+        }
+        if *wanted == view.src_port || *wanted == view.dst_port {
+            return true;
+        }
+    }
+    false
+}
+
+#[inline(always)]
+fn has_ports(proto: u8) -> bool {
+    proto == IpProto::Tcp as u8
+        || proto == IpProto::Udp as u8
+        || proto == IpProto::Sctp as u8
+        || proto == IpProto::Dccp as u8
+        || proto == IpProto::UdpLite as u8
+}
+
+#[inline(never)]
+fn netns_matches(filter: &Filter, event: &DropEvent) -> bool {
+    if filter.netns_count == 0 {
+        return true;
+    }
+    for (i, inode) in filter.netns.iter().enumerate() {
+        if i as u32 >= filter.netns_count {
+            break;
+        }
+        if *inode == event.netns_inode {
+            return true;
+        }
+    }
+    false
+}
+
+#[inline(never)]
+fn iface_matches(filter: &Filter, event: &DropEvent) -> bool {
+    if filter.iface_count == 0 {
+        return true;
+    }
+    let dev = words(&event.dev_name);
+    let route = words(&event.route_name);
+    for (i, iface) in filter.ifaces.iter().enumerate() {
+        if i as u32 >= filter.iface_count {
+            break;
+        }
+        let wanted = words(iface);
+        if wanted == dev || wanted == route {
+            return true;
+        }
+    }
+    false
+}
+
+/// The headers as they are now. A header cut short has port 0.
+#[inline(always)]
+fn from_headers(event: &DropEvent) -> View {
+    let header = &event.header;
+    let mut view = View { src: [0; 2], dst: [0; 2], src_port: 0, dst_port: 0, proto: 0 };
+    if header[0] >> 4 == 4 {
+        view.src = words(&mapped([header[12], header[13], header[14], header[15]]));
+        view.dst = words(&mapped([header[16], header[17], header[18], header[19]]));
+        view.proto = header[9];
+        let fragment_offset = (u16::from(header[6]) << 8 | u16::from(header[7])) & 0x1fff;
+        if fragment_offset == 0 {
+            ports(&mut view, event, u32::from(header[0] & 0xf) * 4);
+        }
+    } else {
+        view.src = [word(header, 8), word(header, 16)];
+        view.dst = [word(header, 24), word(header, 32)];
+        let at = skip_extensions(&mut view, event);
+        if at != 0 {
+            ports(&mut view, event, at);
+        }
+    }
+    view
+}
+
+#[inline(always)]
+fn ports(view: &mut View, event: &DropEvent, at: u32) {
+    if at + 4 > event.header_bytes {
+        return;
+    }
+    view.src_port = be16(event, at);
+    view.dst_port = be16(event, at + 2);
+}
+
+/// Two bytes as they lie in memory.
+#[inline(always)]
+fn be16(event: &DropEvent, at: u32) -> u16 {
+    u16::from_ne_bytes([byte(event, at), byte(event, at + 1)])
+}
+
+/// The index is masked, so that the verifier sees that it is in bounds.
+#[inline(always)]
+fn byte(event: &DropEvent, at: u32) -> u8 {
+    event.header[(at & (observer_common::HEADER_BYTES as u32 - 1)) as usize]
+}
+
+/// Walks IPv6 extension headers: sets `proto`, and returns where the transport header starts; 0 if there is none.
+#[inline(always)]
+fn skip_extensions(view: &mut View, event: &DropEvent) -> u32 {
+    let mut next = event.header[6];
+    let mut at = 40u32;
+    for _ in 0..6 {
+        let len = match next {
+            // hop-by-hop, routing, destination options
+            0 | 43 | 60 => (u32::from(byte(event, at + 1)) + 1) * 8,
+            // fragment: only the first has ports
+            44 => {
+                if byte(event, at + 2) != 0 || byte(event, at + 3) & 0xf8 != 0 {
+                    view.proto = byte(event, at);
+                    return 0;
+                }
+                8
+            }
+            // authentication
+            51 => (u32::from(byte(event, at + 1)) + 2) * 4,
+            _ => break,
+        };
+        if at + 8 > event.header_bytes {
+            return 0;
+        }
+        next = byte(event, at);
+        at += len;
+        if at >= event.header_bytes {
+            break;
+        }
+    }
+    view.proto = next;
+    at
+}
+
+#[inline(always)]
+fn words(bytes: &[u8; 16]) -> [u64; 2] {
+    [word(bytes, 0), word(bytes, 8)]
+}
+
+/// Eight bytes as they lie in memory.
+#[inline(always)]
+fn word<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
+    u64::from_ne_bytes([
+        bytes[at],
+        bytes[at + 1],
+        bytes[at + 2],
+        bytes[at + 3],
+        bytes[at + 4],
+        bytes[at + 5],
+        bytes[at + 6],
+        bytes[at + 7],
+    ])
+}

@@ -1,0 +1,81 @@
+//! Every map of the programs, in one place.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
+};
+use observer_common::{Baseline, COUNTS, Candidate, Count, DropEvent, Filter, MAX_REASONS, MAX_SLOTS, NetState};
+
+/// `BPF_F_MMAPABLE`, include/uapi/linux/bpf.h
+const MMAPABLE: u32 = 1 << 10;
+/// Bytes that one `peek` reads at most.
+pub const PEEK_BYTES: usize = 32 * 1024;
+
+/// Records for user space. Its size is set at start.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// What to choose, and where netfilter's functions lie.
+#[map]
+pub static FILTER: Array<Filter> = Array::with_max_entries(1, 0);
+
+/// 1 for each reason of the core's `enum skb_drop_reason` that is no loss.
+#[map]
+pub static NOT_LOSS: Array<u8> = Array::with_max_entries(MAX_REASONS, 0);
+
+/// Totals, by [`Count`].
+#[map]
+static COUNT: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTS, 0);
+
+/// What user space has read of each namespace, by the address of its `struct net`.
+#[map]
+pub static NETS: HashMap<u64, NetState> = HashMap::with_max_entries(MAX_SLOTS, 0);
+
+/// Whether a namespace's slot has a baseline on this CPU: the generation it was taken for.
+#[map]
+pub static READY: PerCpuArray<u32> = PerCpuArray::with_max_entries(MAX_SLOTS, 0);
+
+/// The counters to look at. Its size is set at start.
+#[map]
+pub static CANDIDATES: Array<Candidate> = Array::with_max_entries(1, 0);
+
+/// The last look at each of them. Its size is that of [`CANDIDATES`].
+#[map]
+pub static BASELINES: PerCpuArray<Baseline> = PerCpuArray::with_max_entries(1, 0);
+
+/// Per-CPU allocations that known rulesets hold, and the namespace that holds them. Its size is set at start.
+#[map]
+pub static BLOCKS: HashMap<u64, u64> = HashMap::with_max_entries(1, 0);
+
+/// Where `peek` puts what it read.
+#[map]
+pub static PEEK: Array<[u8; PEEK_BYTES]> = Array::with_max_entries(1, MMAPABLE);
+
+/// What this CPU is working on.
+#[repr(C)]
+pub struct Scratch {
+    /// This CPU's per-CPU offset; 0: not known yet. See `cpu`.
+    pub cpu_offset: u64,
+    /// Two pointers on their way to becoming numbers. See `cpu`.
+    pub pointers: [u64; 2],
+    /// How many netfilter drops this CPU has seen.
+    pub sequence: u64,
+    /// When this CPU last said that a ruleset changes.
+    pub said_ns: u64,
+    /// Return addresses.
+    pub stack: [u64; crate::stack::DEPTH],
+    /// The record in the making.
+    pub event: DropEvent,
+}
+
+/// One element a CPU.
+#[map]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Adds one to a total.
+pub fn count(which: Count) {
+    if let Some(total) = COUNT.get_ptr_mut(which as u32) {
+        // SAFETY: the element of this CPU, and the program is not entered twice on one CPU.
+        unsafe { *total += 1 };
+    }
+}

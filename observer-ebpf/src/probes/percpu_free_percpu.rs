@@ -1,0 +1,53 @@
+//! `percpu_free_percpu`: a known ruleset's counters are being freed: it has been replaced.
+//!
+//! include/trace/events/percpu.h, v5.10 … v6.18
+//!     TP_PROTO(void *base_addr, int off, void __percpu *ptr)
+//!
+//! The kernel frees a table's counters after it has put the new table in force and before the memory can be used
+//! again (net/ipv4/netfilter/ip_tables.c `__do_replace`). So no address is ever taken for another's.
+
+use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
+use observer_common::{EventKind, RulesetEvent};
+
+use crate::maps::{BLOCKS, EVENTS, NETS, SCRATCH};
+
+/// How long a CPU stays silent after it said that a ruleset changes: user space looks several times anyway.
+const QUIET_NS: u64 = 500_000;
+
+#[btf_tracepoint(function = "percpu_free_percpu")]
+fn percpu_free_percpu(ctx: BtfTracePointContext) -> i32 {
+    let block = ctx.arg::<*const u8>(2) as u64;
+    // SAFETY: a copy is taken at once.
+    let Some(net) = (unsafe { BLOCKS.get(block) }).copied() else { return 0 };
+    // Not an error if it is gone already: another of its blocks was freed just before.
+    let _ = BLOCKS.remove(block);
+    let mut inode = 0;
+    if let Some(state) = NETS.get_ptr_mut(net) {
+        // SAFETY: the value lives as long as the program runs; one aligned word is written.
+        unsafe {
+            inode = (*state).inode;
+            // A generation that no CPU is ready for: nothing is compared until user space has read it anew.
+            core::ptr::write_volatile(&raw mut (*state).generation, 0);
+        }
+    }
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_ns() };
+    say(net, inode, now, false);
+    0
+}
+
+/// Tells user space that the rulesets of a namespace want reading.
+#[inline(always)]
+pub fn say(net: u64, inode: u32, now: u64, may_wait: bool) {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return };
+    // SAFETY: this CPU's element; a time that is a little off does no harm.
+    unsafe {
+        if may_wait && now - (*scratch).said_ns < QUIET_NS {
+            return;
+        }
+        (*scratch).said_ns = now;
+    }
+    let event = RulesetEvent { kind: EventKind::Ruleset as u32, netns_inode: inode, net, time_ns: now };
+    // A full ring buffer loses the hint, not the truth: a stale ruleset is noticed at the next drop.
+    let _ = EVENTS.output::<RulesetEvent>(event, 0);
+}

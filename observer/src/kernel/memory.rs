@@ -1,0 +1,130 @@
+//! Kernel memory, read through the program `peek`: any address, no fault, nothing written.
+
+use std::cell::RefCell;
+use std::ffi::c_void;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+use anyhow::{Context as _, Result};
+use aya::Ebpf;
+use aya::maps::Map;
+
+use super::programs::run;
+
+/// Bytes that one run of `peek` reads; `PEEK_BYTES` of the kernel side.
+const WINDOW_BYTES: usize = 32 * 1024;
+
+/// Reads kernel memory. Everything that walks the kernel's structures takes one, so that tests can hand it a dump.
+pub trait Reader {
+    /// Fills `to` from `address`; false if it cannot be read.
+    fn read_into(&self, address: u64, to: &mut [u8]) -> bool;
+
+    /// Reads bytes; `None` if they cannot be read.
+    fn bytes(&self, address: u64, len_bytes: usize) -> Option<Vec<u8>> {
+        let mut to = vec![0; len_bytes];
+        self.read_into(address, &mut to).then_some(to)
+    }
+
+    /// Reads a `u64` (or a pointer).
+    fn u64(&self, address: u64) -> Option<u64> {
+        let mut to = [0; 8];
+        self.read_into(address, &mut to).then(|| u64::from_ne_bytes(to))
+    }
+
+    /// Reads a `u32`.
+    fn u32(&self, address: u64) -> Option<u32> {
+        let mut to = [0; 4];
+        self.read_into(address, &mut to).then(|| u32::from_ne_bytes(to))
+    }
+
+    /// Reads a byte.
+    fn u8(&self, address: u64) -> Option<u8> {
+        let mut to = [0; 1];
+        self.read_into(address, &mut to).then(|| to[0])
+    }
+
+    /// Reads a C string of at most `most` bytes; what is not UTF-8 is replaced.
+    fn string(&self, address: u64, most: usize) -> Option<String> {
+        // A string may end just before memory that cannot be read.
+        let bytes = [most, 32, 8, 1].into_iter().find_map(|len| self.bytes(address, len.min(most)))?;
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
+    }
+}
+
+/// The running kernel's memory.
+pub struct Memory {
+    ebpf: Rc<RefCell<Ebpf>>,
+    window: NonNull<u8>,
+    /// Keeps the window's map alive.
+    _map: Map,
+}
+
+impl Memory {
+    /// Maps the window that `peek` writes to.
+    ///
+    /// # Errors
+    /// It cannot be mapped.
+    pub(super) fn new(ebpf: Rc<RefCell<Ebpf>>, map: Map) -> Result<Self> {
+        Ok(Self { ebpf, window: window(&map)?, _map: map })
+    }
+
+    /// Address of this thread's `struct net`.
+    pub fn current_net(&self) -> Option<u64> {
+        run(&self.ebpf, "current_net", &[], None).then(|| self.word())
+    }
+
+    /// The per-CPU offset of a CPU.
+    pub fn cpu_offset(&self, cpu: u32) -> Option<u64> {
+        run(&self.ebpf, "calibrate", &[], Some(cpu)).then(|| self.word())
+    }
+
+    /// The first word of the window, where commands leave their answer.
+    fn word(&self) -> u64 {
+        // SAFETY: the window is at least that long and stays mapped as long as `self`.
+        unsafe { self.window.cast::<u64>().read_volatile() }
+    }
+
+    fn read_window(&self, address: u64, to: &mut [u8]) -> bool {
+        if !run(&self.ebpf, "peek", &[address, to.len() as u64], None) {
+            return false;
+        }
+        // SAFETY: `to` is no longer than the window, which no one else writes: `peek` runs only from here.
+        unsafe { std::ptr::copy_nonoverlapping(self.window.as_ptr(), to.as_mut_ptr(), to.len()) };
+        true
+    }
+}
+
+impl Reader for Memory {
+    fn read_into(&self, address: u64, to: &mut [u8]) -> bool {
+        let mut at = address;
+        for part in to.chunks_mut(WINDOW_BYTES) {
+            if !self.read_window(at, part) {
+                return false;
+            }
+            at = at.wrapping_add(part.len() as u64);
+        }
+        true
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: what `window` mapped, once.
+        unsafe { libc::munmap(self.window.as_ptr().cast::<c_void>(), WINDOW_BYTES) };
+    }
+}
+
+fn window(map: &Map) -> Result<NonNull<u8>> {
+    let Map::Array(data) = map else { anyhow::bail!("the map PEEK is no array") };
+    let fd = data.fd().as_fd().as_raw_fd();
+    // SAFETY: a new shared mapping of the whole map; the result is checked.
+    let at = unsafe {
+        libc::mmap(std::ptr::null_mut(), WINDOW_BYTES, libc::PROT_READ, libc::MAP_SHARED, fd, 0)
+    };
+    if at == libc::MAP_FAILED {
+        return Err(std::io::Error::last_os_error()).context("cannot map PEEK");
+    }
+    NonNull::new(at.cast()).context("PEEK was mapped at address 0")
+}

@@ -1,0 +1,71 @@
+//! Fills [`Offsets`] from the running kernel's types.
+
+use observer_common::{ABSENT, Offsets};
+
+use super::{Types, possible_cpus};
+
+/// What a kernel lacks that the programs cannot do without.
+#[derive(Debug, thiserror::Error)]
+#[error("this kernel's types have no {0}; observer cannot read its packets: please report it with your kernel's version")]
+pub struct NoField(&'static str);
+
+/// Finds every offset.
+///
+/// # Errors
+/// A field that the programs cannot do without is not there.
+pub fn find(types: &mut Types) -> Result<Offsets, NoField> {
+    let mut need = |path: &'static str| types.offset(None, path).ok_or(NoField(path));
+    let mut offsets = Offsets {
+        skb_dev: need("sk_buff.dev")?,
+        skb_sk: need("sk_buff.sk")?,
+        skb_dst: need("sk_buff._skb_refdst")?,
+        skb_len: need("sk_buff.len")?,
+        skb_iif: need("sk_buff.skb_iif")?,
+        skb_mark: need("sk_buff.mark")?,
+        skb_protocol: need("sk_buff.protocol")?,
+        skb_network_header: need("sk_buff.network_header")?,
+        skb_head: need("sk_buff.head")?,
+        skb_tail: need("sk_buff.tail")?,
+        skb_pkt_type: need("sk_buff.pkt_type")?,
+        dev_name: need("net_device.name")?,
+        dev_ifindex: need("net_device.ifindex")?,
+        dev_net: need("net_device.nd_net.net")?,
+        sock_net: need("sock.__sk_common.skc_net.net")?,
+        dst_dev: need("dst_entry.dev")?,
+        net_inum: need("net.ns.inum")?,
+        array_pptrs: need("bpf_array.pptrs")?,
+        task_nsproxy: need("task_struct.nsproxy")?,
+        nsproxy_net: need("nsproxy.net_ns")?,
+        ..Offsets::absent()
+    };
+    connection(types, &mut offsets);
+    tracepoints(types, &mut offsets)?;
+    offsets.net_hooks = types.offset(None, "net.nf.hooks_ipv4").unwrap_or(ABSENT);
+    offsets.possible_cpus = possible_cpus();
+    Ok(offsets)
+}
+
+/// Connections are optional: a kernel may be built without conntrack.
+fn connection(types: &mut Types, offsets: &mut Offsets) {
+    let mut may = |path: &str| types.offset(None, path);
+    offsets.skb_nfct = may("sk_buff._nfct").unwrap_or(ABSENT);
+    offsets.ct_status = may("nf_conn.status").unwrap_or(ABSENT);
+    let hashes = may("nf_conn.tuplehash");
+    let tuple = may("nf_conntrack_tuple_hash.tuple");
+    let size = types.size(None, "nf_conntrack_tuple_hash");
+    if let (Some(hashes), Some(tuple), Some(size)) = (hashes, tuple, size) {
+        offsets.ct_original = hashes + tuple;
+        offsets.ct_reply = hashes + size + tuple;
+    }
+}
+
+fn tracepoints(types: &Types, offsets: &mut Offsets) -> Result<(), NoField> {
+    let arguments = types.tracepoint("kfree_skb").ok_or(NoField("tracepoint kfree_skb"))?;
+    offsets.has_reason = u32::from(arguments.iter().any(|name| name == "skb_drop_reason"));
+    if let Some(arguments) = types.tracepoint("percpu_alloc_percpu") {
+        // The two sizes stand side by side: size, align.
+        let pair = arguments.windows(2).position(|pair| pair[0] == "size_t" && pair[1] == "size_t");
+        offsets.alloc_size_arg = pair.and_then(|at| u32::try_from(at).ok()).unwrap_or(ABSENT);
+    }
+    Ok(())
+}

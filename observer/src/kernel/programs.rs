@@ -1,0 +1,220 @@
+//! The eBPF object: loaded, told what it must know, attached, asked.
+
+use std::fs;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::rc::Rc;
+use std::cell::RefCell;
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use aya::programs::{BtfTracePoint, Program, RawTracePoint, RawTracePointRunOptions, TestRun as _};
+use aya::{Btf, Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
+use observer_common::{COUNTS, Candidate, Filter, NetState, Offsets};
+
+use super::Memory;
+
+/// Size of the ring buffer: room for a burst of some thousand drops.
+pub const RING_BYTES: u32 = 2 << 20;
+
+/// The object, built by `cargo xtask build`; empty in a build that only checks.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf.o"));
+
+/// What is only ever run by command.
+const COMMANDS: [&str; 4] = ["calibrate", "current_net", "peek", "take_baseline"];
+/// The tracepoints, and whether the program is of use without it.
+const TRACEPOINTS: [(&str, bool); 3] =
+    [("kfree_skb", false), ("percpu_alloc_percpu", true), ("percpu_free_percpu", true)];
+
+/// The loaded programs and their maps.
+pub struct Programs {
+    /// Kernel memory.
+    pub memory: Memory,
+    /// Records.
+    pub events: RingBuf<MapData>,
+    /// The programs' own diagnostics.
+    pub logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    ebpf: Rc<RefCell<Ebpf>>,
+    attached: Vec<String>,
+    filter: Array<MapData, Filter>,
+    nets: HashMap<MapData, u64, NetState>,
+    blocks: HashMap<MapData, u64, u64>,
+    candidates: Array<MapData, Candidate>,
+    counts: PerCpuArray<MapData, u64>,
+    room: u32,
+}
+
+impl Programs {
+    /// Loads the object with room for so many counters, and attaches nothing yet.
+    ///
+    /// # Errors
+    /// The build has no object, privilege is missing, or the kernel refuses the programs.
+    pub fn load(offsets: Offsets, room: u32) -> Result<Self> {
+        if OBJECT.is_empty() {
+            bail!("this binary was built without its eBPF object: build it with `cargo xtask build`");
+        }
+        let btf = Btf::from_sys_fs().context("cannot read /sys/kernel/btf/vmlinux")?;
+        let mut loader = EbpfLoader::new();
+        loader
+            .btf(Some(&btf))
+            .override_global("OFFSETS", &offsets, true)
+            .map_max_entries("EVENTS", RING_BYTES)
+            .map_max_entries("CANDIDATES", room)
+            .map_max_entries("BASELINES", room)
+            .map_max_entries("BLOCKS", room);
+        let mut ebpf = loader.load(OBJECT).context("the kernel refuses the eBPF object")?;
+        load_programs(&mut ebpf, &btf)?;
+        drop(btf);
+        Self::with_maps(ebpf, room)
+    }
+
+    fn with_maps(mut ebpf: Ebpf, room: u32) -> Result<Self> {
+        let logger = EbpfLogger::init(&mut ebpf).ok();
+        let mut map = |name: &str| ebpf.take_map(name).with_context(|| format!("the eBPF object has no map {name}"));
+        let events = RingBuf::try_from(map("EVENTS")?)?;
+        let filter = Array::try_from(map("FILTER")?)?;
+        let nets = HashMap::try_from(map("NETS")?)?;
+        let blocks = HashMap::try_from(map("BLOCKS")?)?;
+        let candidates = Array::try_from(map("CANDIDATES")?)?;
+        let counts = PerCpuArray::try_from(map("COUNT")?)?;
+        let window = map("PEEK")?;
+        let ebpf = Rc::new(RefCell::new(ebpf));
+        let memory = Memory::new(Rc::clone(&ebpf), window)?;
+        Ok(Self { memory, events, logger, ebpf, attached: Vec::new(), filter, nets, blocks, candidates, counts, room })
+    }
+
+    /// How many counters there is room for.
+    pub fn room(&self) -> u32 {
+        self.room
+    }
+
+    /// Tells the programs what to choose.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_filter(&mut self, filter: &Filter) -> Result<()> {
+        self.filter.set(0, filter, 0).context("cannot set the filter")
+    }
+
+    /// Attaches every tracepoint that was loaded.
+    ///
+    /// # Errors
+    /// `kfree_skb` cannot be attached: nothing can be seen.
+    pub fn attach(&mut self) -> Result<()> {
+        let mut ebpf = self.ebpf.borrow_mut();
+        for (name, optional) in TRACEPOINTS {
+            let program: &mut BtfTracePoint = program(&mut ebpf, name)?.try_into()?;
+            match program.attach() {
+                Ok(_) => self.attached.push(format!("tp_btf/{name}")),
+                Err(error) if optional => log::info!("no tracepoint {name}: {error}"),
+                Err(error) => return Err(error).with_context(|| format!("cannot attach to the tracepoint {name}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Names of the probes that are attached.
+    pub fn attached(&self) -> &[String] {
+        &self.attached
+    }
+
+    /// Tells the programs of a namespace.
+    ///
+    /// # Errors
+    /// The map is full.
+    pub fn set_net(&mut self, net: u64, state: &NetState) -> Result<()> {
+        self.nets.insert(net, state, 0).context("too many network namespaces for observer's map")
+    }
+
+    /// Forgets a namespace.
+    pub fn forget_net(&mut self, net: u64) {
+        // Gone already is as good.
+        let _ = self.nets.remove(&net);
+    }
+
+    /// Puts counters at `first` and after.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn set_candidates(&mut self, first: u32, candidates: &[Candidate]) -> Result<()> {
+        for (index, candidate) in (first..).zip(candidates) {
+            self.candidates.set(index, candidate, 0).context("no room for another rule's counter")?;
+        }
+        Ok(())
+    }
+
+    /// Watches a per-CPU allocation of a namespace's rulesets: when it is freed, the ruleset is gone.
+    pub fn watch_block(&mut self, block: u64, net: u64) {
+        // A full map costs the early notice, not the truth: a stale ruleset is noticed at the next drop.
+        let _ = self.blocks.insert(block, net, 0);
+    }
+
+    /// No longer watches an allocation.
+    pub fn forget_block(&mut self, block: u64) {
+        // The kernel side removes it when it is freed.
+        let _ = self.blocks.remove(&block);
+    }
+
+    /// Takes the baseline of a namespace's counters on each of these CPUs; the CPUs where it could not.
+    pub fn take_baseline(&self, net: u64, cpus: &[u32]) -> Vec<u32> {
+        cpus.iter().copied().filter(|cpu| !run(&self.ebpf, "take_baseline", &[net], Some(*cpu))).collect()
+    }
+
+    /// Totals since the programs were loaded, indexed by [`observer_common::Count`].
+    pub fn counts(&self) -> [u64; COUNTS as usize] {
+        let mut totals = [0; COUNTS as usize];
+        for (index, total) in (0..).zip(&mut totals) {
+            if let Ok(values) = self.counts.get(&index, 0) {
+                *total = values.iter().sum();
+            }
+        }
+        totals
+    }
+
+    /// How often a tracepoint's program was not run because this CPU was in it already.
+    pub fn missed(&self) -> u64 {
+        let ebpf = self.ebpf.borrow();
+        let Some(Program::BtfTracePoint(program)) = ebpf.program("kfree_skb") else { return 0 };
+        let Ok(fd) = program.fd().map(|fd| fd.as_fd().as_raw_fd()) else { return 0 };
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+        let line = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+        line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+    }
+}
+
+fn load_programs(ebpf: &mut Ebpf, btf: &Btf) -> Result<()> {
+    for name in COMMANDS {
+        let program: &mut RawTracePoint = program(ebpf, name)?.try_into()?;
+        program.load().with_context(|| format!("the kernel refuses the program {name}"))?;
+    }
+    for (name, optional) in TRACEPOINTS {
+        let program: &mut BtfTracePoint = program(ebpf, name)?.try_into()?;
+        match program.load(name, btf) {
+            Ok(()) => {}
+            Err(error) if optional => log::info!("no tracepoint {name}: {error}"),
+            Err(error) => return Err(error).with_context(|| format!("the kernel refuses the program {name}")),
+        }
+    }
+    Ok(())
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program> {
+    ebpf.program_mut(name).with_context(|| format!("the eBPF object has no program {name}"))
+}
+
+/// Runs a command; true if it says that it succeeded.
+pub(super) fn run(ebpf: &RefCell<Ebpf>, name: &str, args: &[u64], cpu: Option<u32>) -> bool {
+    let ebpf = ebpf.borrow();
+    let Some(Program::RawTracePoint(program)) = ebpf.program(name) else { return false };
+    let mut options = RawTracePointRunOptions { cpu, ..RawTracePointRunOptions::default() };
+    for (to, from) in options.args.iter_mut().zip(args) {
+        *to = *from;
+    }
+    match program.test_run(options) {
+        Ok(ran) => ran.return_value == 0,
+        Err(error) => {
+            log::debug!("cannot run {name}: {error}");
+            false
+        }
+    }
+}
