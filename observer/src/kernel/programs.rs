@@ -10,7 +10,7 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, Program, RawTracePoint, RawTracePointRunOptions, TestRun as _};
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
-use observer_common::{COUNTS, Candidate, Filter, NetState, Offsets};
+use observer_common::{COUNTS, Candidate, Filter, MAX_REASONS, NetState, Offsets};
 
 use super::Memory;
 
@@ -37,6 +37,7 @@ pub struct Programs {
     ebpf: Rc<RefCell<Ebpf>>,
     attached: Vec<String>,
     filter: Array<MapData, Filter>,
+    not_loss: Array<MapData, u8>,
     nets: HashMap<MapData, u64, NetState>,
     blocks: HashMap<MapData, u64, u64>,
     candidates: Array<MapData, Candidate>,
@@ -73,6 +74,7 @@ impl Programs {
         let mut map = |name: &str| ebpf.take_map(name).with_context(|| format!("the eBPF object has no map {name}"));
         let events = RingBuf::try_from(map("EVENTS")?)?;
         let filter = Array::try_from(map("FILTER")?)?;
+        let not_loss = Array::try_from(map("NOT_LOSS")?)?;
         let nets = HashMap::try_from(map("NETS")?)?;
         let blocks = HashMap::try_from(map("BLOCKS")?)?;
         let candidates = Array::try_from(map("CANDIDATES")?)?;
@@ -80,7 +82,7 @@ impl Programs {
         let window = map("PEEK")?;
         let ebpf = Rc::new(RefCell::new(ebpf));
         let memory = Memory::new(Rc::clone(&ebpf), window)?;
-        Ok(Self { memory, events, logger, ebpf, attached: Vec::new(), filter, nets, blocks, candidates, counts, room })
+        Ok(Self { memory, events, logger, ebpf, attached: Vec::new(), filter, not_loss, nets, blocks, candidates, counts, room })
     }
 
     /// How many counters there is room for.
@@ -94,6 +96,17 @@ impl Programs {
     /// The kernel refuses.
     pub fn set_filter(&mut self, filter: &Filter) -> Result<()> {
         self.filter.set(0, filter, 0).context("cannot set the filter")
+    }
+
+    /// Tells the programs which reasons are no loss.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_not_loss(&mut self, reasons: &[u32]) -> Result<()> {
+        for reason in reasons.iter().filter(|reason| **reason < MAX_REASONS) {
+            self.not_loss.set(*reason, 1, 0).context("cannot set the reasons that are no loss")?;
+        }
+        Ok(())
     }
 
     /// Attaches every tracepoint that was loaded.
@@ -124,6 +137,12 @@ impl Programs {
     /// The map is full.
     pub fn set_net(&mut self, net: u64, state: &NetState) -> Result<()> {
         self.nets.insert(net, state, 0).context("too many network namespaces for observer's map")
+    }
+
+    /// Whether the kernel side still compares with this reading of a namespace: it stops by itself when the ruleset's
+    /// counters are freed.
+    pub fn is_known(&self, net: u64, generation: u32) -> bool {
+        self.nets.get(&net, 0).is_ok_and(|state| state.generation == generation)
     }
 
     /// Forgets a namespace.

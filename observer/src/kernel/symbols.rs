@@ -10,7 +10,12 @@ pub struct Symbols {
     entries: Vec<(u64, u32)>,
     /// Names, one after the other.
     names: String,
+    /// Addresses of the few variables that are of use.
+    data: Vec<(&'static str, u64)>,
 }
+
+/// Variables to remember, where the kernel shows them (CONFIG_KALLSYMS_ALL).
+const VARIABLES: [&str; 1] = ["nf_tables_net_id"];
 
 /// A function: its name and how far into it an address lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,9 @@ impl Symbols {
             symbols.entries.push((address, at));
             symbols.names.push_str(name);
         }
+        for name in VARIABLES {
+            symbols.data.extend(text.lines().find_map(|line| variable(line, name)).map(|address| (name, address)));
+        }
         symbols.names.shrink_to_fit();
         symbols.entries.shrink_to_fit();
         symbols
@@ -64,6 +72,11 @@ impl Symbols {
         Some([self.entries[index].0, end])
     }
 
+    /// Address of a variable.
+    pub fn data(&self, name: &str) -> Option<u64> {
+        self.data.iter().find(|(known, _)| *known == name).map(|(_, address)| *address)
+    }
+
     fn name(&self, index: usize) -> &str {
         let start = self.entries[index].1 as usize;
         let end = self.entries.get(index + 1).map_or(self.names.len(), |(_, at)| *at as usize);
@@ -79,6 +92,12 @@ fn text_symbol(line: &str) -> Option<(u64, &str)> {
     let kind = words.next()?;
     let name = words.next()?;
     (matches!(kind, "t" | "T" | "w" | "W") && !name.starts_with("__pfx_")).then_some((address, name))
+}
+
+fn variable(line: &str, name: &str) -> Option<u64> {
+    let mut words = line.split_ascii_whitespace();
+    let address = u64::from_str_radix(words.next()?, 16).ok().filter(|address| *address != 0)?;
+    (words.nth(1) == Some(name)).then_some(address)
 }
 
 /// Without `.isra.0`, `.constprop.0`, `.part.0`, `.cold`: the function as the source names it.

@@ -1,0 +1,105 @@
+//! The command line: one file a verb. Raw words are parsed first, then turned into checked values.
+
+pub mod check;
+pub mod completions;
+pub mod filter;
+pub mod man;
+pub mod span;
+pub mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::report::escape;
+
+/// Says live which netfilter rule or default policy dropped a packet, and why.
+#[derive(Debug, Parser)]
+#[command(
+    name = "observer",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+#[command(about = "Says live which netfilter rule or default policy dropped a packet, and why")]
+pub struct Cli {
+    /// The verb.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch packets die, and say what killed each of them.
+    Watch(watch::Args),
+    /// Say what this kernel allows, and how exact the answers will be.
+    Check(check::Args),
+    /// Print the completions for a shell.
+    Completions(completions::Args),
+    /// Print the manual page.
+    Man,
+}
+
+/// How a verb ended, where nothing is left to be said about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All done.
+    Done,
+    /// `--fail-on-drop`, and there was one.
+    DropSeen,
+    /// It did not work out, and why has been said.
+    Failed,
+}
+
+impl Outcome {
+    /// The exit code of the contract.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::DropSeen => 1,
+            Self::Failed => 2,
+        }
+    }
+}
+
+/// The whole program: parses the command line, runs the verb, says what went wrong.
+///
+/// `open` attaches the probes of `watch`, within a tokio runtime of one thread. `facts` looks at the kernel for `check`.
+pub fn main<S: watch::Source>(
+    open: impl AsyncFnOnce(&watch::WatchConfig) -> anyhow::Result<S>,
+    facts: impl FnOnce() -> anyhow::Result<check::CheckReport>,
+) -> ExitCode {
+    let cli = Cli::try_parse().unwrap_or_else(|error| error.exit());
+    let result = match cli.command {
+        Command::Watch(args) => args.check().and_then(|config| watch::run(&config, open)),
+        Command::Check(args) => facts().and_then(|report| check::print(&report, args.format)),
+        Command::Completions(args) => completions::print(&args),
+        Command::Man => man::print(),
+    };
+    ExitCode::from(result.unwrap_or_else(|error| said(&error)).code())
+}
+
+/// Says an error in one line. A reader that has gone away is none.
+fn said(error: &anyhow::Error) -> Outcome {
+    let is_broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(is_broken_pipe) {
+        return Outcome::Done;
+    }
+    tell(&format!("{error:#}"));
+    Outcome::Failed
+}
+
+/// One line on standard error.
+fn tell(message: &str) {
+    // There is nobody left to tell if standard error is closed.
+    let _ = writeln!(io::stderr(), "observer: {}", escape(message));
+}

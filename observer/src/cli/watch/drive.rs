@@ -1,0 +1,229 @@
+//! The loop of `watch`: takes lines from the source to the outputs until something ends it, then drains the source.
+
+use std::io;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::super::{Outcome, tell};
+use super::WatchConfig;
+use crate::report::record::{Confidence, DropInfo, Event, Line, Summary, Time};
+use crate::report::{Outputs, Report, Tally};
+
+/// So many causes stand in the summary.
+const TOP_CAUSES: usize = 10;
+
+/// Where the lines come from.
+#[allow(async_fn_in_trait)] // Only ever used on one thread, so nobody needs the futures to be `Send`.
+pub trait Source {
+    /// The next line, the `start` line first; `None` if there will be no more. It may be dropped while it waits, and
+    /// must not lose a line by that.
+    ///
+    /// # Errors
+    /// What ended the watching, in one line that says what to do.
+    async fn next(&mut self) -> anyhow::Result<Option<Line>>;
+
+    /// Detaches, and returns what was still on its way; the `summary` last. Called once. Its `by_cause` may be left
+    /// empty: it is filled in from the drops that were shown.
+    ///
+    /// # Errors
+    /// As for [`Source::next`].
+    async fn stop(&mut self) -> anyhow::Result<Vec<Line>>;
+}
+
+/// Opens the source, then the outputs, and runs until a signal, the count or the time ends it.
+///
+/// # Errors
+/// One line that says what to do.
+pub fn run<S: Source>(
+    config: &WatchConfig,
+    open: impl AsyncFnOnce(&WatchConfig) -> anyhow::Result<S>,
+) -> anyhow::Result<Outcome> {
+    for warning in &config.warnings {
+        tell(warning);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("no event loop")?;
+    runtime.block_on(async {
+        // Signals first: one that comes while probes are being attached must end in detaching them, too.
+        let interrupted = first_signal()?;
+        let source = open(config).await?;
+        // After the source: what cannot be watched must not empty an older trace.
+        let outputs = Outputs::open(config.format, config.write.as_deref())?;
+        drive(config, source, outputs, interrupted).await
+    })
+}
+
+/// Ends with the first SIGINT or SIGTERM, and leaves the second one to the kernel, which ends the process at once: also
+/// when draining takes for ever.
+fn first_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        for number in [libc::SIGINT, libc::SIGTERM] {
+            // SAFETY: SIG_DFL is a valid disposition for both, and no handler of ours needs to run any more.
+            unsafe { libc::signal(number, libc::SIG_DFL) };
+        }
+    })
+}
+
+/// The loop itself, with everything that it touches given: what tests run.
+///
+/// # Errors
+/// One line that says what to do. The outputs are finished all the same.
+pub async fn drive<S: Source>(
+    config: &WatchConfig,
+    mut source: S,
+    outputs: Outputs,
+    interrupted: impl Future<Output = ()>,
+) -> anyhow::Result<Outcome> {
+    let mut loop_ = Loop {
+        config,
+        outputs,
+        seen: 0,
+        skipped: Skipped::default(),
+        tally: Tally::default(),
+    };
+    let mut ended = loop_.watch(&mut source, interrupted).await;
+    let rest = match source.stop().await {
+        Ok(lines) => lines,
+        Err(error) => {
+            ended = ended.and(Err(error));
+            Vec::new()
+        }
+    };
+    for line in rest {
+        ended = ended.and(loop_.take(line));
+    }
+    ended = ended.and(loop_.outputs.finish().map_err(screen_error));
+    match ended {
+        Err(error) if is_broken_pipe(&error) => Ok(loop_.outcome()),
+        Err(error) => Err(error),
+        Ok(()) => Ok(loop_.outcome()),
+    }
+}
+
+struct Loop<'a> {
+    config: &'a WatchConfig,
+    outputs: Outputs,
+    /// Drops that were told.
+    seen: u64,
+    skipped: Skipped,
+    tally: Tally,
+}
+
+/// Drops that were drained after `--count` was reached, by confidence.
+#[derive(Default)]
+struct Skipped {
+    exact: u64,
+    inferred: u64,
+    unknown: u64,
+}
+
+impl Loop<'_> {
+    async fn watch<S: Source>(
+        &mut self,
+        source: &mut S,
+        interrupted: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
+        let mut tick = interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let end = self.config.duration.map(|duration| Instant::now() + duration);
+        let timed_out = async {
+            match end {
+                Some(end) => sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        };
+        let (mut timed_out, mut interrupted) = (std::pin::pin!(timed_out), std::pin::pin!(interrupted));
+        while !self.is_full() {
+            tokio::select! {
+                // In this order, so that no flood of lines keeps a signal waiting.
+                biased;
+                () = &mut interrupted => return Ok(()),
+                () = &mut timed_out => return Ok(()),
+                _ = tick.tick() => self.outputs.tick(Time::now()).map_err(screen_error)?,
+                line = source.next() => match line? {
+                    Some(line) => self.take(line)?,
+                    None => return Ok(()),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.config.count.is_some_and(|count| self.seen >= count.get())
+    }
+
+    fn take(&mut self, mut line: Line) -> anyhow::Result<()> {
+        match &mut line.event {
+            Event::Drop(drop) if self.is_full() => {
+                self.skipped.add(&drop.drop);
+                return Ok(());
+            }
+            Event::Drop(drop) => {
+                self.seen += 1;
+                self.tally.add(&drop.drop);
+            }
+            Event::Summary(summary) => self.complete(summary),
+            Event::Start(_) | Event::Lost(_) => {}
+        }
+        self.outputs.line(&line).map_err(screen_error)
+    }
+
+    fn complete(&self, summary: &mut Summary) {
+        self.skipped.move_to_filtered(summary);
+        if summary.by_cause.is_empty() {
+            summary.by_cause = self.tally.top(TOP_CAUSES);
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        if self.outputs.file_error().is_some() {
+            Outcome::Failed
+        } else if self.config.fail_on_drop && self.seen > 0 {
+            Outcome::DropSeen
+        } else {
+            Outcome::Done
+        }
+    }
+}
+
+impl Skipped {
+    fn add(&mut self, drop: &DropInfo) {
+        match drop.confidence {
+            Confidence::Exact => self.exact += 1,
+            Confidence::Inferred => self.inferred += 1,
+            Confidence::Unknown => self.unknown += 1,
+        }
+    }
+
+    /// A drop that is not told is not counted as told: the totals still reconcile.
+    fn move_to_filtered(&self, summary: &mut Summary) {
+        summary.exact = summary.exact.saturating_sub(self.exact);
+        summary.inferred = summary.inferred.saturating_sub(self.inferred);
+        summary.unknown = summary.unknown.saturating_sub(self.unknown);
+        summary.filtered = summary
+            .filtered
+            .saturating_add(self.exact + self.inferred + self.unknown);
+    }
+}
+
+fn screen_error(error: io::Error) -> anyhow::Error {
+    anyhow::Error::new(error).context("standard output")
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,99 @@
+//! `observer check`: what this kernel allows.
+
+use std::path::Path;
+
+use super::open::{attribution, kernel_release, privileged, refused};
+use crate::cli::check::{BackendCheck, CheckReport, Missing, Problem, Tracepoint};
+use crate::kernel::{Programs, Symbols, Types, find_offsets, possible_cpus};
+
+/// Room for one counter: nothing is watched.
+const ROOM: u32 = 1;
+
+/// Looks at the running kernel, loads the programs as a trial, and lets them go.
+pub fn check() -> CheckReport {
+    let mut report = CheckReport {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: kernel_release(),
+        lockdown: lockdown(),
+        ..CheckReport::default()
+    };
+    match trial(&mut report) {
+        Ok(()) => report.works = true,
+        Err(error) => report.problems.push(Problem {
+            text: format!("{error:#}"),
+            fix: "see docs/kernels.md for what observer needs".to_owned(),
+        }),
+    }
+    report.backends = backends();
+    report
+}
+
+fn trial(report: &mut CheckReport) -> anyhow::Result<()> {
+    let mut types = Types::load()?;
+    report.btf = true;
+    let arguments = types.tracepoint("kfree_skb");
+    report.tracepoint =
+        arguments.map(|arguments| Tracepoint { name: "skb:kfree_skb".to_owned(), arguments: named(&arguments) });
+    let offsets = find_offsets(&mut types)?;
+    missing(report, &types, offsets.has_reason != 0);
+    privileged()?;
+    let symbols = Symbols::load()?;
+    if symbols.is_empty() {
+        anyhow::bail!("the kernel hides its symbols: set kernel.kptr_restrict to 1 or 0 with sysctl, or run as root");
+    }
+    let mut programs = Programs::load(offsets, ROOM).map_err(refused)?;
+    programs.attach().map_err(refused)
+}
+
+/// Names of the arguments, from their types: BTF has no names for a tracepoint's.
+fn named(types: &[String]) -> Vec<String> {
+    let name = |of: &String| match of.as_str() {
+        "sk_buff*" => "skb".to_owned(),
+        "void*" | "*" => "location".to_owned(),
+        "skb_drop_reason" => "reason".to_owned(),
+        "sock*" => "rx_sk".to_owned(),
+        other => other.to_owned(),
+    };
+    types.iter().map(name).collect()
+}
+
+fn missing(report: &mut CheckReport, types: &Types, has_reason: bool) {
+    let mut lacks = |feature: &str, cost: &str| {
+        report.missing.push(Missing { feature: feature.to_owned(), cost: cost.to_owned() });
+    };
+    if !has_reason {
+        lacks("drop reasons", "drops that are not netfilter's are told by the kernel function alone");
+    }
+    if types.tracepoint("percpu_free_percpu").is_none() {
+        lacks("tracepoint percpu_free_percpu", "a ruleset's change is noticed up to 250 ms late");
+    }
+    if possible_cpus() <= 1 {
+        lacks("a second CPU", "rule counters lie in the rules; a ruleset's change is noticed up to 250 ms late");
+    }
+}
+
+/// Built in, or loaded as a module.
+fn is_present(module: &str, symbol: &str) -> bool {
+    Path::new("/sys/module").join(module).exists()
+        || Symbols::load().is_ok_and(|symbols| symbols.range(symbol).is_some())
+}
+
+fn backends() -> Vec<BackendCheck> {
+    let expected = attribution();
+    let backend = |name: &str, present| BackendCheck {
+        name: name.to_owned(),
+        present,
+        attribution: expected.get(name).cloned().unwrap_or_default(),
+    };
+    let legacy = is_present("x_tables", "ipt_do_table");
+    let nft = is_present("nf_tables", "nft_do_chain");
+    vec![backend("legacy", legacy), backend("iptables-nft", nft), backend("nft", nft)]
+}
+
+/// The word in brackets of `none [integrity] confidentiality`.
+fn lockdown() -> Option<String> {
+    let text = std::fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
+    let start = text.find('[')? + 1;
+    let end = text.find(']')?;
+    text.get(start..end).map(str::to_owned)
+}

@@ -1,0 +1,117 @@
+//! The person's filter in the kernel side's terms.
+
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result, bail};
+use ipnet::IpNet;
+use observer_common::{Filter, MAX_FILTER, MAX_RANGES, Network};
+
+use super::reasons::Reasons;
+use crate::cli::filter::{FilterSpec, NetnsSpec};
+use crate::kernel::{NetnsNames, Symbols};
+
+/// Functions of netfilter that free packets: what they free is netfilter's drop, whatever the reason says.
+const FREE: [&str; 4] = ["nf_hook_slow", "nft_do_chain", "nf_queue", "nf_reinject"];
+
+/// Turns a checked filter into the kernel side's; `enabled` is left 0.
+///
+/// # Errors
+/// A namespace that is not there.
+pub fn build(spec: &FilterSpec, symbols: &Symbols, reasons: &Reasons) -> Result<Filter> {
+    let mut filter = Filter::new();
+    filter.active = u32::from(!spec.is_empty());
+    filter.dst_count = fill(&mut filter.dst, spec.dst.iter().map(network));
+    filter.src_count = fill(&mut filter.src, spec.src.iter().map(network));
+    filter.port_count = fill(&mut filter.ports, spec.ports.iter().map(|port| port.to_be()));
+    filter.proto_count = fill(&mut filter.protos, spec.protos.iter().copied());
+    filter.iface_count = fill(&mut filter.ifaces, spec.ifaces.iter().map(|name| iface(name)));
+    let inodes = spec.netns.iter().map(inode).collect::<Result<Vec<u32>>>()?;
+    filter.netns_count = fill(&mut filter.netns, inodes.into_iter());
+    filter.netfilter_drop = reasons.number("NETFILTER_DROP").unwrap_or(0);
+    set_functions(&mut filter, symbols);
+    Ok(filter)
+}
+
+/// Where netfilter's functions lie: anew when a module was loaded.
+pub fn set_functions(filter: &mut Filter, symbols: &Symbols) {
+    filter.range_count = 0;
+    for range in FREE.iter().filter_map(|name| symbols.range(name)).take(MAX_RANGES) {
+        filter.ranges[filter.range_count as usize] = range;
+        filter.range_count += 1;
+    }
+    filter.hook_slow = symbols.range("nf_hook_slow").unwrap_or_default();
+}
+
+/// Inode of a namespace.
+///
+/// # Errors
+/// There is none.
+pub fn inode(spec: &NetnsSpec) -> Result<u32> {
+    match spec {
+        NetnsSpec::Name(name) => NetnsNames::inode_of(name)
+            .with_context(|| format!("--netns {name:?}: no such network namespace; `ip netns` lists the named ones")),
+        NetnsSpec::Pid(pid) => NetnsNames::inode_of_process(*pid)
+            .with_context(|| format!("--netns pid:{pid}: no such process, or it may not be looked at")),
+        NetnsSpec::Inode(inode) if NetnsNames::path(*inode).is_none() => {
+            bail!("--netns {inode}: no such network namespace; `lsns -t net` lists them")
+        }
+        NetnsSpec::Inode(inode) => Ok(*inode),
+    }
+}
+
+fn fill<T>(to: &mut [T], from: impl Iterator<Item = T>) -> u32 {
+    let mut count = 0;
+    for (to, from) in to.iter_mut().zip(from).take(MAX_FILTER) {
+        *to = from;
+        count += 1;
+    }
+    count
+}
+
+fn network(network: &IpNet) -> Network {
+    let (bytes, prefix) = match network.network() {
+        IpAddr::V4(address) => (address.to_ipv6_mapped().octets(), network.prefix_len() + 96),
+        IpAddr::V6(address) => (address.octets(), network.prefix_len()),
+    };
+    let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0).to_be_bytes();
+    Network { addr: halves(bytes), mask: halves(mask) }
+}
+
+/// As the kernel side reads sixteen bytes: two words in memory order.
+fn halves(bytes: [u8; 16]) -> [u64; 2] {
+    let mut halves = [[0; 8]; 2];
+    halves[0].copy_from_slice(&bytes[..8]);
+    halves[1].copy_from_slice(&bytes[8..]);
+    halves.map(u64::from_ne_bytes)
+}
+
+fn iface(name: &str) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    let len = name.len().min(15);
+    bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contains(of: &str, address: &str) -> bool {
+        let of = network(&of.parse().expect("network"));
+        let address = network(&IpNet::from(address.parse::<IpAddr>().expect("address")));
+        (0..2).all(|half| address.addr[half] & of.mask[half] == of.addr[half])
+    }
+
+    #[test]
+    fn networks_of_both_families_are_tested_alike() {
+        assert!(contains("10.224.0.0/16", "10.224.2.16"));
+        assert!(!contains("10.224.0.0/16", "10.244.2.16"));
+        assert!(contains("fd00::/64", "fd00::1"));
+        assert!(!contains("fd00::/64", "fd00:0:0:1::1"));
+        assert!(contains("0.0.0.0/0", "192.0.2.1"));
+        assert!(!contains("0.0.0.0/0", "fd00::1"), "an IPv4 network holds no IPv6 address");
+        assert!(contains("::/0", "fd00::1"));
+        assert!(contains("192.0.2.1/32", "192.0.2.1"));
+        assert!(!contains("192.0.2.1/32", "192.0.2.2"));
+    }
+}

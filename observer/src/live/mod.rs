@@ -1,0 +1,14 @@
+//! The live source: kernel → capture → trace → attribute → diagnose, one line of the trace at a time.
+
+mod changes;
+mod check;
+mod clock;
+mod filter;
+mod line;
+mod open;
+mod reasons;
+mod source;
+mod totals;
+
+pub use check::check;
+pub use open::Live;

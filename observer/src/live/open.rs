@@ -1,0 +1,220 @@
+//! Opening the live source: types, symbols, programs, rulesets, filter.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::collections::VecDeque;
+use std::thread;
+
+use anyhow::{Context as _, Result, bail};
+use observer_common::Filter;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
+
+use super::changes::Changes;
+use super::clock;
+use super::filter;
+use super::line::Teller;
+use super::reasons::Reasons;
+use super::totals::Totals;
+use crate::cli::watch::WatchConfig;
+use crate::kernel::{Programs, Symbols, Types, find_offsets, possible_cpus};
+use crate::report::record::{Event, FilterInfo, Line, Start, Time};
+use crate::ruleset::Store;
+
+/// Memory that the kernel may spend on baselines, over all CPUs.
+const BASELINE_BYTES: u64 = 32 << 20;
+/// Room for so many counters, however many CPUs there are.
+const LEAST_ROOM: u32 = 4096;
+/// More than any machine needs.
+const MOST_ROOM: u32 = 65_536;
+/// `CAP_SYS_ADMIN`, `CAP_PERFMON`, `CAP_BPF`: include/uapi/linux/capability.h
+const SYS_ADMIN: u64 = 1 << 21;
+const PERFMON: u64 = 1 << 38;
+const BPF: u64 = 1 << 39;
+
+/// The live source.
+pub struct Live {
+    pub(super) programs: Programs,
+    pub(super) store: Store,
+    pub(super) symbols: Symbols,
+    pub(super) types: Types,
+    pub(super) teller: Teller,
+    pub(super) filter: Filter,
+    pub(super) changes: Changes,
+    pub(super) totals: Totals,
+    pub(super) ready: AsyncFd<OwnedFd>,
+    /// Lines that are finished.
+    pub(super) lines: VecDeque<Line>,
+    /// What `/proc/modules` said when symbols were read.
+    pub(super) modules: String,
+    /// When rulesets are looked at without a hint; `None` where the kernel gives hints.
+    pub(super) poll: Option<Instant>,
+    pub(super) started_ns: u64,
+    pub(super) missed_before: u64,
+    pub(super) lost_told: u64,
+    pub(super) lost_since: Time,
+}
+
+impl Live {
+    /// Loads and attaches everything; the first line is ready when it returns.
+    ///
+    /// # Errors
+    /// One line that says what to do.
+    pub async fn open(config: &WatchConfig) -> Result<Self> {
+        privileged()?;
+        // The slow file is read beside everything else.
+        let symbols = thread::spawn(Symbols::load);
+        let mut types = Types::load()?;
+        let offsets = find_offsets(&mut types)?;
+        let reasons = Reasons::load(&mut types);
+        let programs = Programs::load(offsets, room()).map_err(refused)?;
+        let symbols = joined(symbols)?;
+        let records = programs.events.as_fd().try_clone_to_owned().context("cannot wait for the kernel's records")?;
+        let filter = filter::build(&config.filter, &symbols, &reasons)?;
+        let mut live = Self {
+            // SAFETY: the descriptor is owned, and is never closed before the `AsyncFd` is dropped.
+            ready: unsafe { AsyncFd::register_with_interest(records, Interest::READABLE) }
+                .map_err(|_| anyhow::anyhow!("cannot wait for the kernel's records"))?,
+            store: Store::new(programs.room()),
+            teller: Teller::new(node(), reasons),
+            filter,
+            changes: Changes::default(),
+            totals: Totals::default(),
+            lines: VecDeque::new(),
+            modules: modules(),
+            poll: None,
+            started_ns: clock::monotonic_ns(),
+            missed_before: 0,
+            lost_told: 0,
+            lost_since: Time::now(),
+            symbols,
+            types,
+            programs,
+        };
+        live.attach(config)?;
+        Ok(live)
+    }
+
+    fn attach(&mut self, config: &WatchConfig) -> Result<()> {
+        let not_loss = self.teller.reasons.without_loss();
+        self.programs.set_not_loss(&not_loss)?;
+        self.programs.set_filter(&self.filter)?;
+        self.store.refresh_layout(&mut self.types, &self.symbols, &self.programs);
+        // First attached, then read: a ruleset that changes meanwhile is noticed.
+        self.programs.attach().map_err(refused)?;
+        let namespaces = self.store.read_all(&mut self.programs, &self.symbols);
+        log::info!("{namespaces} network namespaces");
+        self.poll = (!self.gives_hints()).then(Instant::now);
+        self.missed_before = self.programs.missed();
+        self.filter.enabled = 1;
+        self.programs.set_filter(&self.filter)?;
+        self.started_ns = clock::monotonic_ns();
+        self.lines.push_back(self.start_line(config.filter.info()));
+        release_memory();
+        Ok(())
+    }
+
+    /// Whether the kernel side notices by itself that rulesets change.
+    fn gives_hints(&self) -> bool {
+        let attached = self.programs.attached();
+        possible_cpus() > 1 && attached.iter().filter(|name| name.contains("percpu")).count() == 2
+    }
+
+    fn start_line(&self, filter: FilterInfo) -> Line {
+        let start = Start {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: kernel_release(),
+            filter,
+            probes: self.programs.attached().to_vec(),
+            attribution: attribution(),
+            notes: Vec::new(),
+        };
+        Line::new(Time::now(), self.teller.node.clone(), Event::Start(start))
+    }
+}
+
+/// What answers to expect of drops mode, by backend.
+pub fn attribution() -> std::collections::BTreeMap<String, String> {
+    [
+        ("legacy", "exact"),
+        ("iptables-nft", "exact"),
+        ("nft", "exact for rules that count; unknown, with the candidates, for rules that do not"),
+    ]
+    .into_iter()
+    .map(|(backend, expected)| (backend.to_owned(), expected.to_owned()))
+    .collect()
+}
+
+/// The kernel's release, as `uname -r` prints it.
+pub fn kernel_release() -> String {
+    let name = nix::sys::utsname::uname();
+    name.map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// This host's name.
+fn node() -> String {
+    let name = nix::sys::utsname::uname();
+    name.map(|name| name.nodename().to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The modules that are loaded.
+pub fn modules() -> String {
+    let text = std::fs::read_to_string("/proc/modules").unwrap_or_default();
+    let names: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+    names.join(" ")
+}
+
+/// # Errors
+/// This process may not load eBPF programs.
+pub fn privileged() -> Result<()> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let Some(effective) = line.and_then(|caps| u64::from_str_radix(caps.trim(), 16).ok()) else { return Ok(()) };
+    if effective & SYS_ADMIN != 0 || effective & (PERFMON | BPF) == PERFMON | BPF {
+        return Ok(());
+    }
+    bail!("observer needs to load eBPF programs, which this user may not: run it with sudo")
+}
+
+/// The error of a program that the kernel refuses, in one line.
+pub fn refused(error: anyhow::Error) -> anyhow::Error {
+    log::debug!("{error:?}");
+    let denied = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    let denied = denied.into_iter().any(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied);
+    if denied {
+        return anyhow::anyhow!(
+            "the kernel refuses eBPF programs that read its memory: lockdown mode confidentiality, or a container without \
+             CAP_BPF and CAP_PERFMON; `observer check` says more"
+        );
+    }
+    // The verifier's log has thousands of lines.
+    let first = error.chain().map(|cause| cause.to_string()).map(|text| first_line(&text)).collect::<Vec<_>>();
+    anyhow::anyhow!("{}", first.join(": "))
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn joined(symbols: thread::JoinHandle<std::io::Result<Symbols>>) -> Result<Symbols> {
+    let symbols = symbols.join().map_err(|_| anyhow::anyhow!("cannot read /proc/kallsyms"))?;
+    let symbols = symbols.context("cannot read /proc/kallsyms: is /proc mounted?")?;
+    if symbols.is_empty() {
+        bail!("the kernel hides its symbols: set kernel.kptr_restrict to 1 or 0 with sysctl, or run observer as root");
+    }
+    Ok(symbols)
+}
+
+fn room() -> u32 {
+    let each = BASELINE_BYTES / 16 / u64::from(possible_cpus().max(1));
+    u32::try_from(each).unwrap_or(MOST_ROOM).clamp(LEAST_ROOM, MOST_ROOM)
+}
+
+/// Gives back what reading the kernel's types took.
+fn release_memory() {
+    // SAFETY: no preconditions; it only returns free memory to the system.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}

@@ -1,0 +1,159 @@
+//! The live source's loop: records in, lines out.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use observer_common::{Count, flag};
+use tokio::time::{Instant, sleep_until};
+
+use super::open::{Live, modules};
+use super::{clock, filter};
+use crate::capture::{Captured, decode};
+use crate::cli::watch::Source;
+use crate::kernel::Symbols;
+use crate::report::record::{Event, Line, Lost, Time};
+
+/// How often rulesets are looked at where the kernel gives no hints.
+const POLL: Duration = Duration::from_millis(250);
+/// So many records are turned into lines before they are written.
+const BATCH: usize = 256;
+
+impl Source for Live {
+    async fn next(&mut self) -> Result<Option<Line>> {
+        loop {
+            if let Some(line) = self.lines.pop_front() {
+                return Ok(Some(line));
+            }
+            if self.drain() {
+                continue;
+            }
+            self.look_at_changes();
+            self.wait().await?;
+        }
+    }
+
+    async fn stop(&mut self) -> Result<Vec<Line>> {
+        self.filter.enabled = 0;
+        self.programs.set_filter(&self.filter)?;
+        while self.drain() {}
+        let duration_ns = clock::monotonic_ns().saturating_sub(self.started_ns);
+        let missed = self.programs.missed().saturating_sub(self.missed_before);
+        let summary = self.totals.summary(&self.programs.counts(), missed, duration_ns);
+        let mut lines: Vec<Line> = self.lines.drain(..).collect();
+        lines.push(Line::new(Time::now(), self.teller.node.clone(), Event::Summary(summary)));
+        Ok(lines)
+    }
+}
+
+impl Live {
+    /// Takes what is in the ring buffer, up to a batch; false if there was nothing.
+    fn drain(&mut self) -> bool {
+        let mut records = Vec::new();
+        while records.len() < BATCH
+            && let Some(record) = self.programs.events.next()
+        {
+            records.extend(decode(&record));
+        }
+        let some = !records.is_empty();
+        for record in records {
+            match record {
+                Captured::Drop(event) => self.take(&event),
+                Captured::Ruleset(event) => {
+                    self.changes.hint(event.net);
+                    self.teller.names.forget();
+                    self.look_at_changes();
+                }
+            }
+        }
+        if some {
+            self.tell_lost();
+        }
+        if let Some(logger) = &mut self.programs.logger {
+            logger.flush();
+        }
+        some
+    }
+
+    fn take(&mut self, event: &observer_common::DropEvent) {
+        let bookkeeping = event.flags & flag::BOOKKEEPING != 0;
+        if event.flags & (flag::STALE | flag::UNREAD | flag::NO_BASELINE) != 0 {
+            self.look_at(event.net);
+        }
+        let line = self.teller.line(event, &self.store, &self.symbols);
+        if bookkeeping {
+            return;
+        }
+        self.totals.taken += 1;
+        match line {
+            Some(line) => {
+                if let Some(drop) = line.as_drop() {
+                    self.totals.told(drop.drop.confidence);
+                }
+                self.lines.push_back(line);
+            }
+            None => self.totals.not_loss += 1,
+        }
+    }
+
+    fn look_at_changes(&mut self) {
+        for net in self.changes.take_due() {
+            self.look_at(net);
+        }
+        if self.poll.is_some_and(|at| at <= Instant::now()) {
+            self.poll = Some(Instant::now() + POLL);
+            self.refresh_modules();
+            self.store.read_all(&mut self.programs, &self.symbols);
+        }
+    }
+
+    fn look_at(&mut self, net: u64) {
+        self.refresh_modules();
+        if self.store.read(&mut self.programs, &self.symbols, net) {
+            log::debug!("the rulesets of the namespace at {net:x} were read anew");
+        }
+    }
+
+    /// A module that was loaded meanwhile brings its functions and types.
+    fn refresh_modules(&mut self) {
+        let modules = modules();
+        if modules == self.modules {
+            return;
+        }
+        self.modules = modules;
+        if let Ok(symbols) = Symbols::load() {
+            self.symbols = symbols;
+        }
+        self.store.refresh_layout(&mut self.types, &self.symbols, &self.programs);
+        filter::set_functions(&mut self.filter, &self.symbols);
+        if let Err(error) = self.programs.set_filter(&self.filter) {
+            log::warn!("{error:#}");
+        }
+    }
+
+    /// Says how many drops were lost since it was last said.
+    fn tell_lost(&mut self) {
+        let lost = self.programs.counts()[Count::Lost as usize];
+        if lost > self.lost_told {
+            let line = Lost { count: lost - self.lost_told, since: Some(self.lost_since), place: "ring-buffer".to_owned() };
+            self.lines.push_back(Line::new(Time::now(), self.teller.node.clone(), Event::Lost(line)));
+            self.lost_told = lost;
+        }
+        self.lost_since = Time::now();
+    }
+
+    /// Waits for a record, or for a ruleset to be looked at.
+    async fn wait(&mut self) -> Result<()> {
+        let due = [self.changes.next(), self.poll].into_iter().flatten().min();
+        let timer = async {
+            match due {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ready = self.ready.readable() => ready?.clear_ready(),
+            () = timer => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,239 @@
+//! What the screen says of one line of the trace: three to five rows a drop.
+
+use super::clock::{second_of_day, span, time_of_day};
+use super::fold::Repeats;
+use super::layout::{Row, Tone};
+use super::record::{
+    Candidate, Confidence, DropLine, Hint, HintKind, Layer, Line, Lost, Start, Summary, Time,
+};
+use super::terminal::Look;
+use super::words;
+
+/// From this width on, where it died stands beside what died.
+const WIDE: usize = 120;
+/// So many candidates are named.
+const MAX_CANDIDATES: usize = 5;
+
+pub(super) fn drop(line: &Line, drop: &DropLine, look: Look) -> String {
+    let (what, place) = (words::packet(&drop.packet), words::whereabouts(drop, &line.node));
+    let mut rows = Vec::new();
+    if look.width >= WIDE {
+        rows.push(Row::new("DROP", format!("{what}   {place}")));
+    } else {
+        rows.push(Row::new("DROP", what));
+        rows.push(Row::new("at", place));
+    }
+    rows[0].time = time_of_day(line.time);
+    rows[0].tone = Tone::Alarm;
+    rows.push(by(drop));
+    rows.extend(why(drop));
+    rows.extend(words::flow(drop).map(|flow| Row::new("flow", flow)));
+    rows.extend(drop.drop.note.as_ref().map(|note| Row::new("note", note.clone())));
+    rows.extend(drop.hints.iter().flat_map(hint));
+    render(&rows, look)
+}
+
+fn by(drop: &DropLine) -> Row {
+    let info = &drop.drop;
+    let default = if info.cause == Some(super::record::Cause::Policy) {
+        "default "
+    } else {
+        ""
+    };
+    let tool = info
+        .tool
+        .map(|tool| format!(" ({})", tool.name()))
+        .unwrap_or_default();
+    let tone = match info.confidence {
+        Confidence::Exact => Tone::Good,
+        Confidence::Inferred | Confidence::Unknown => Tone::Care,
+    };
+    Row {
+        end: Some((words::confidence(info), tone)),
+        ..Row::new("by", format!("{default}{}{tool}", words::cause(info)))
+    }
+}
+
+/// The rule and the way to it; in other layers, what it means; where nothing is known, what it may have been.
+fn why(drop: &DropLine) -> Vec<Row> {
+    let info = &drop.drop;
+    let mut rows = Vec::new();
+    if info.chain_path.len() > 1 {
+        rows.push(Row::new("path", info.chain_path.join(" → ")));
+    }
+    if let Some(rule) = &info.rule {
+        let comment = rule
+            .comment
+            .as_ref()
+            .map(|comment| format!("comment \"{comment}\""));
+        let words = rule.text.clone().or(comment).or_else(|| rule.target.clone());
+        rows.extend(words.map(|words| Row::new("rule", words)));
+    }
+    if info.layer != Layer::Netfilter || info.cause.is_none() {
+        rows.extend(info.text.as_ref().map(|text| Row::new("why", text.clone())));
+    }
+    rows.extend(
+        info.candidates
+            .iter()
+            .take(MAX_CANDIDATES)
+            .map(|candidate| Row::new("may", may_be(candidate))),
+    );
+    if info.candidates.len() > MAX_CANDIDATES {
+        rows.push(Row::new(
+            "",
+            format!("and {} more", info.candidates.len() - MAX_CANDIDATES),
+        ));
+    }
+    rows
+}
+
+fn may_be(candidate: &Candidate) -> String {
+    let place = format!("{} {}", candidate.table, candidate.chain);
+    let which = match (candidate.rule, &candidate.policy) {
+        (Some(number), _) => format!("rule {number} of {place}"),
+        (None, Some(policy)) => format!("policy {policy} of {place}"),
+        (None, None) => place,
+    };
+    match &candidate.text {
+        Some(text) => format!("{which}: {text}"),
+        None => which,
+    }
+}
+
+fn hint(hint: &Hint) -> Vec<Row> {
+    let label = match hint.kind {
+        HintKind::NearMiss => "near",
+        HintKind::Owner => "from",
+        HintKind::Fix => "fix",
+    };
+    let mut rows = vec![Row {
+        tone: Tone::Care,
+        ..Row::new(label, hint.text.clone())
+    }];
+    if let Some(rule) = &hint.rule
+        && let Some(text) = &rule.rule.text
+    {
+        let number = rule
+            .rule
+            .number
+            .map(|number| format!("rule {number}: "))
+            .unwrap_or_default();
+        rows.push(Row::new("", format!("{number}{text}")));
+    }
+    rows.extend(hint.command.as_ref().map(|command| Row::new("", command.clone())));
+    rows
+}
+
+/// `now` is when it is told: rows stand in the order of their times.
+pub(super) fn repeats(repeats: &Repeats, now: Time, look: Look) -> String {
+    let took = span(repeats.last.nanos_since(repeats.first));
+    let words = format!(
+        "in {took} since {}  {}",
+        second_of_day(repeats.first),
+        repeats.what
+    );
+    let row = Row {
+        time: time_of_day(now),
+        tone: Tone::Alarm,
+        ..Row::new(&format!("×{}", repeats.count), words)
+    };
+    render(&[row], look)
+}
+
+pub(super) fn start(line: &Line, start: &Start, look: Look) -> String {
+    let filter = if start.filter.text.is_empty() {
+        "every packet"
+    } else {
+        &start.filter.text
+    };
+    let head = format!(
+        "observer {} on {}, kernel {}: watching {filter}",
+        start.version, line.node, start.kernel
+    );
+    let mut rows = vec![Row {
+        time: time_of_day(line.time),
+        ..Row::new("", head)
+    }];
+    let expect: Vec<String> = start
+        .attribution
+        .iter()
+        .map(|(backend, expect)| format!("{backend} {expect}"))
+        .collect();
+    if !expect.is_empty() {
+        rows.push(Row::new("", format!("answers to expect: {}", expect.join(", "))));
+    }
+    rows.extend(start.notes.iter().map(|note| Row::new("note", note.clone())));
+    render(&rows, look)
+}
+
+pub(super) fn lost(line: &Line, lost: &Lost, look: Look) -> String {
+    let since = lost
+        .since
+        .map(|since| format!(" since {}", time_of_day(since)))
+        .unwrap_or_default();
+    let row = Row {
+        time: time_of_day(line.time),
+        tone: Tone::Care,
+        ..Row::new(
+            "LOST",
+            format!("{} drops were not seen{since} ({})", lost.count, lost.place),
+        )
+    };
+    render(&[row], look)
+}
+
+pub(super) fn summary(line: &Line, summary: &Summary, look: Look) -> String {
+    let head = format!(
+        "{} packets died in {}: {} reported, {} filtered, {} lost",
+        summary.kernel_drops,
+        span(summary.duration_ns),
+        summary.reported(),
+        summary.filtered,
+        summary.lost
+    );
+    let mut rows = vec![Row {
+        time: time_of_day(line.time),
+        ..Row::new("SUM", head)
+    }];
+    if summary.reported() > 0 {
+        let sure = format!(
+            "{} exact, {} inferred, {} unknown",
+            summary.exact, summary.inferred, summary.unknown
+        );
+        rows.push(Row::new("", format!("reported: {sure}")));
+    }
+    if summary.not_loss > 0 {
+        rows.push(Row::new(
+            "",
+            format!(
+                "filtered: {} of them are no loss (copies, duplicates, frames for others)",
+                summary.not_loss
+            ),
+        ));
+    }
+    if !summary.reconciles() {
+        rows.push(Row {
+            tone: Tone::Care,
+            ..Row::new("note", "these totals do not add up; please report it")
+        });
+    }
+    let causes = summary.by_cause.iter();
+    rows.extend(causes.map(|cause| Row::new(&format!("{:>4}", cause.count), cause.text.clone())));
+    render(&rows, look)
+}
+
+pub(super) fn unfolded(count: u64, what: &str, look: Look) -> String {
+    let row = Row {
+        tone: Tone::Alarm,
+        ..Row::new(&format!("+{count}"), what)
+    };
+    render(&[row], look)
+}
+
+fn render(rows: &[Row], look: Look) -> String {
+    let mut text = String::new();
+    for row in rows {
+        row.render(look, &mut text);
+    }
+    text
+}

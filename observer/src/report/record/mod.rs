@@ -1,0 +1,68 @@
+//! The lines of `observer.trace/v1`, as plain data: what `docs/trace-format.md` describes and
+//! `docs/trace-v1.schema.json` checks. Building one never fails; a field that does not apply is `None` or empty.
+
+mod flow;
+mod netfilter;
+mod packet;
+mod proto;
+mod session;
+mod time;
+mod verdict;
+mod wire;
+
+#[cfg(test)]
+pub(crate) mod samples;
+
+pub use flow::{CtState, Flow, Nat, Tuple};
+pub use netfilter::{Backend, Candidate, Cause, Hook, Rule, TableFamily, Tool};
+pub use packet::{Mark, Netns, Packet, PacketFamily, TcpFlags};
+pub use proto::{Proto, UnknownProto};
+pub use session::{CauseCount, FilterInfo, Lost, Start, Summary};
+pub use time::{BadTime, Time};
+pub use verdict::{Confidence, DropInfo, DropLine, Evidence, Hint, HintKind, HintRule, Layer, Matched};
+
+/// The value of every line's `schema` field.
+pub const SCHEMA: &str = "observer.trace/v1";
+
+/// One line of a trace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// When it happened: for a drop, when the kernel freed the packet.
+    pub time: Time,
+    /// The host's name.
+    pub node: String,
+    /// What happened; its variant is the line's `kind`.
+    pub event: Event,
+}
+
+/// What a [`Line`] says. `kind` in the trace is the variant's name in lower case.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The first line: what is watched, and what answers to expect.
+    Start(Start),
+    /// A packet that died.
+    Drop(Box<DropLine>),
+    /// Events that were seen by the kernel side and did not reach this program.
+    Lost(Lost),
+    /// The last line: totals that reconcile.
+    Summary(Summary),
+}
+
+impl Line {
+    /// A line about `event`.
+    pub fn new(time: Time, node: impl Into<String>, event: Event) -> Self {
+        Self {
+            time,
+            node: node.into(),
+            event,
+        }
+    }
+
+    /// The drop, if this line is one.
+    pub fn as_drop(&self) -> Option<&DropLine> {
+        match &self.event {
+            Event::Drop(drop) => Some(drop),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! How a [`Line`] is laid out as JSON: the header first, so that a person reading a trace sees it first.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::{DropLine, Event, Line, Lost, SCHEMA, Start, Summary, Time};
+
+#[derive(Serialize)]
+struct Written<'a, Body: Serialize> {
+    schema: &'static str,
+    kind: &'static str,
+    time: Time,
+    node: &'a str,
+    #[serde(flatten)]
+    body: &'a Body,
+}
+
+impl Serialize for Line {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.event {
+            Event::Start(body) => self.written("start", body).serialize(serializer),
+            Event::Drop(body) => self.written("drop", body.as_ref()).serialize(serializer),
+            Event::Lost(body) => self.written("lost", body).serialize(serializer),
+            Event::Summary(body) => self.written("summary", body).serialize(serializer),
+        }
+    }
+}
+
+impl Line {
+    fn written<'a, Body: Serialize>(&'a self, kind: &'static str, body: &'a Body) -> Written<'a, Body> {
+        Written {
+            schema: SCHEMA,
+            kind,
+            time: self.time,
+            node: &self.node,
+            body,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Read {
+    schema: String,
+    time: Time,
+    node: String,
+    #[serde(flatten)]
+    event: ReadEvent,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum ReadEvent {
+    Start(Start),
+    Drop(Box<DropLine>),
+    Lost(Lost),
+    Summary(Summary),
+}
+
+impl<'de> Deserialize<'de> for Line {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = Read::deserialize(deserializer)?;
+        if read.schema != SCHEMA {
+            return Err(de::Error::custom(format_args!("schema is not {SCHEMA}")));
+        }
+        let event = match read.event {
+            ReadEvent::Start(body) => Event::Start(body),
+            ReadEvent::Drop(body) => Event::Drop(body),
+            ReadEvent::Lost(body) => Event::Lost(body),
+            ReadEvent::Summary(body) => Event::Summary(body),
+        };
+        Ok(Self {
+            time: read.time,
+            node: read.node,
+            event,
+        })
+    }
+}

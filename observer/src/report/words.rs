@@ -1,0 +1,222 @@
+//! A drop in words: what died, where, and what decided. No escapes, no colour: that is the writer's part.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use super::record::{
+    Backend, Cause, Confidence, DropInfo, DropLine, Evidence, Flow, Layer, Matched, Packet, Tuple,
+};
+
+/// What decided, in a few words: `policy DROP of filter FORWARD`. Drops with the same words have the same cause.
+pub fn cause(drop: &DropInfo) -> String {
+    if drop.layer != Layer::Netfilter {
+        return match &drop.symbol {
+            Some(symbol) => format!("{}: {} in {symbol}", drop.layer.name(), drop.reason),
+            None => format!("{}: {}", drop.layer.name(), drop.reason),
+        };
+    }
+    match drop.cause {
+        Some(Cause::Policy) => format!(
+            "policy {} of {}",
+            drop.policy.as_deref().unwrap_or("DROP"),
+            place(drop)
+        ),
+        Some(Cause::Rule) => rule_words(drop),
+        Some(Cause::Hook) => format!(
+            "hook function {} at {}, no ruleset",
+            drop.function.as_deref().unwrap_or("(unknown)"),
+            drop.hook.map_or("an unknown hook", |hook| hook.name())
+        ),
+        None => match drop.hook {
+            Some(hook) => format!("netfilter at {}, rule not known", hook.name()),
+            None => "netfilter, rule not known".to_owned(),
+        },
+    }
+}
+
+fn rule_words(drop: &DropInfo) -> String {
+    let rule = drop.rule.as_ref();
+    let mut words = "rule".to_owned();
+    if let Some(number) = rule.and_then(|rule| rule.number) {
+        let _ = write!(words, " {number}");
+    }
+    if let Some(handle) = rule.and_then(|rule| rule.handle) {
+        let _ = write!(words, " (handle {handle})");
+    }
+    let _ = write!(words, " of {}", place(drop));
+    words
+}
+
+/// Table and chain; nf_tables' tables have the family in their name, legacy ones are IPv4's unless said.
+fn place(drop: &DropInfo) -> String {
+    let family = match (drop.backend, drop.family) {
+        (Some(Backend::Legacy), Some(super::record::TableFamily::Ip)) | (_, None) => None,
+        (_, Some(family)) => Some(family.name()),
+    };
+    let parts = [family, drop.table.as_deref(), drop.chain.as_deref()];
+    let words: Vec<&str> = parts.into_iter().flatten().collect();
+    if words.is_empty() {
+        "an unknown chain".to_owned()
+    } else {
+        words.join(" ")
+    }
+}
+
+/// How sure the answer is, and for what is not exact, on what it rests.
+pub fn confidence(drop: &DropInfo) -> String {
+    if drop.confidence != Confidence::Inferred || drop.evidence.is_empty() {
+        return drop.confidence.name().to_owned();
+    }
+    let grounds: Vec<&str> = drop.evidence.iter().map(ground).collect();
+    format!("{} from {}", drop.confidence.name(), grounds.join(", "))
+}
+
+fn ground(evidence: &Evidence) -> &str {
+    match evidence {
+        Evidence::XtCounter | Evidence::NftCounter => "counters",
+        Evidence::XtJumpstack => "the table's jumps",
+        Evidence::NftTrace => "the trace hook",
+        Evidence::NftVerdict => "the verdict",
+        Evidence::HookEntry => "the hooks in force",
+        Evidence::Replay => "a replay",
+        Evidence::Reason => "the kernel's reason",
+        Evidence::Symbol => "the place in the kernel",
+        Evidence::Other(name) => name,
+    }
+}
+
+/// `tcp 10.224.0.0:41234 → 10.224.2.16:80 SYN`.
+pub fn packet(packet: &Packet) -> String {
+    let mut words = match (packet.proto, &packet.ethertype) {
+        (Some(proto), _) => proto.to_string(),
+        (None, Some(ethertype)) => format!("ethertype {ethertype}"),
+        (None, None) => family_word(packet).to_owned(),
+    };
+    if let (Some(src), Some(dst)) = (packet.src, packet.dst) {
+        let _ = write!(
+            words,
+            " {} → {}",
+            endpoint(src, packet.sport),
+            endpoint(dst, packet.dport)
+        );
+    }
+    if let Some(flags) = packet.tcp_flags {
+        let names: Vec<&str> = flags.names().collect();
+        let _ = write!(
+            words,
+            " {}",
+            if names.is_empty() {
+                "no flags".to_owned()
+            } else {
+                names.join(",")
+            }
+        );
+    }
+    if let Some(kind) = packet.icmp_type {
+        let _ = write!(words, " type {kind}");
+    }
+    if let Some(code) = packet.icmp_code.filter(|code| *code != 0) {
+        let _ = write!(words, " code {code}");
+    }
+    if let Some(offset) = packet.frag_offset {
+        let _ = write!(words, " fragment at {offset}");
+    }
+    let _ = write!(words, " {} bytes", packet.len);
+    if packet.mark.0 != 0 {
+        let _ = write!(words, " mark {}", packet.mark);
+    }
+    words
+}
+
+fn family_word(packet: &Packet) -> &'static str {
+    match packet.family {
+        super::record::PacketFamily::Ip => "ip",
+        super::record::PacketFamily::Ip6 => "ip6",
+        super::record::PacketFamily::Arp => "arp",
+        super::record::PacketFamily::Other => "packet",
+    }
+}
+
+/// An address and port, IPv6 in brackets where a port follows.
+pub fn endpoint(addr: IpAddr, port: Option<u16>) -> String {
+    match (addr, port) {
+        (addr, None) => addr.to_string(),
+        (IpAddr::V4(addr), Some(port)) => format!("{addr}:{port}"),
+        (IpAddr::V6(addr), Some(port)) => format!("[{addr}]:{port}"),
+    }
+}
+
+/// `FORWARD in node02, flannel.1 → cni0`.
+pub fn whereabouts(line: &DropLine, node: &str) -> String {
+    let mut words = String::new();
+    if let Some(hook) = line.drop.hook {
+        let _ = write!(words, "{} in ", hook.name());
+    }
+    match line
+        .netns
+        .as_ref()
+        .map(|netns| (netns.inode, netns.name.as_deref()))
+    {
+        Some((_, Some(name))) if name == node => words.push_str(node),
+        Some((_, Some(name))) => {
+            let _ = write!(words, "{name} on {node}");
+        }
+        Some((inode, None)) => {
+            let _ = write!(words, "netns {inode} on {node}");
+        }
+        None => words.push_str(node),
+    }
+    match (&line.in_dev, &line.out_dev) {
+        (Some(in_dev), Some(out_dev)) => {
+            let _ = write!(words, ", {in_dev} → {out_dev}");
+        }
+        (Some(in_dev), None) => {
+            let _ = write!(words, ", in by {in_dev}");
+        }
+        (None, Some(out_dev)) => {
+            let _ = write!(words, ", out by {out_dev}");
+        }
+        (None, None) => {}
+    }
+    words
+}
+
+/// The connection: its state, its service, the tuple before NAT where that is not the packet's own.
+pub fn flow(line: &DropLine) -> Option<String> {
+    let flow = line.flow.as_ref()?;
+    let mut parts: Vec<String> = Vec::new();
+    parts.extend(flow.ct_state.map(|state| state.name().to_owned()));
+    parts.extend(flow.service.as_ref().map(|service| format!("service {service}")));
+    if !is_same(&flow.original, &line.packet) {
+        parts.push(nat_words(flow));
+    }
+    parts.extend(match line.matched {
+        Some(Matched::Original) => Some("the filter matched it before NAT".to_owned()),
+        Some(Matched::Reply) => Some("the filter matched its answers".to_owned()),
+        _ => None,
+    });
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn is_same(tuple: &Tuple, packet: &Packet) -> bool {
+    Some(tuple.src) == packet.src
+        && Some(tuple.dst) == packet.dst
+        && tuple.sport == packet.sport
+        && tuple.dport == packet.dport
+}
+
+fn nat_words(flow: &Flow) -> String {
+    let tuple = &flow.original;
+    let mut words = format!(
+        "{} → {}",
+        endpoint(tuple.src, tuple.sport),
+        endpoint(tuple.dst, tuple.dport)
+    );
+    let nat: Vec<&str> = flow.nat.iter().map(|nat| nat.name()).collect();
+    if nat.is_empty() {
+        words.push_str(" (the connection's first packet)");
+    } else {
+        let _ = write!(words, " before {}", nat.join("+"));
+    }
+    words
+}

@@ -1,0 +1,17 @@
+//! What netfilter has in force in each namespace: one model for both backends, read from the kernel's own memory.
+
+mod hooks;
+mod layout;
+mod model;
+pub mod nftables;
+mod reach;
+mod snapshot;
+mod store;
+pub mod text;
+pub mod xtables;
+
+pub use hooks::{HookFunction, Hooks};
+pub use layout::Layout;
+pub use model::{Base, Chain, Counter, Ending, Policy, Rule, Step, Table};
+pub use snapshot::{Place, Snapshot};
+pub use store::Store;

@@ -1,0 +1,156 @@
+//! One rule's expressions, as they are copied into a chain's blob.
+//!
+//! An expression is `ops` and then its private data; `ops->size` is the length of both
+//! (`struct nft_expr`, include/net/netfilter/nf_tables.h, v6.1 … v6.18).
+
+use std::collections::HashMap;
+
+use crate::kernel::Reader;
+use crate::ruleset::layout::{NftLayout, XtLayout};
+use crate::ruleset::{Counter, Rule, Step};
+
+/// Longer than any expression.
+const MOST_BYTES: u32 = 4096;
+/// `XT_EXTENSION_MAXNAMELEN`
+const NAME_BYTES: usize = 30;
+
+/// What is known of an expression's operations, by their address.
+#[derive(Clone, Debug)]
+struct Kind {
+    name: String,
+    size: u32,
+    /// xt extension behind nft_compat: its name.
+    extension: Option<String>,
+}
+
+/// Decodes rules.
+pub struct Decoder<'a, R> {
+    memory: &'a R,
+    nft: &'a NftLayout,
+    xtables: Option<&'a XtLayout>,
+    kinds: HashMap<u64, Option<Kind>>,
+}
+
+/// Expressions after which the rule still surely reaches its verdict: a counter before them counts what they act on.
+const NEVER_BREAKS: [&str; 6] = ["immediate", "target", "reject", "log", "queue", "notrack"];
+
+impl<'a, R: Reader> Decoder<'a, R> {
+    /// A decoder with nothing known yet.
+    pub fn new(memory: &'a R, nft: &'a NftLayout, xtables: Option<&'a XtLayout>) -> Self {
+        Self { memory, nft, xtables, kinds: HashMap::new() }
+    }
+
+    /// Decodes a rule. `chains` gives the index of a chain by its address. `None` if it does not hold together.
+    pub fn rule(&mut self, handle: u64, bytes: &[u8], chains: &HashMap<u64, usize>) -> Option<Rule> {
+        let mut rule = Rule { handle, ..Rule::default() };
+        let mut at = 0;
+        while at + 8 <= bytes.len() {
+            let ops = u64_at(bytes, at)?;
+            let kind = self.kind(ops)?;
+            let expr = bytes.get(at..at + kind.size as usize)?;
+            apply(&mut rule, &kind, expr, chains, self.nft.lookup_dreg_set);
+            at += kind.size as usize;
+        }
+        Some(rule)
+    }
+
+    fn kind(&mut self, ops: u64) -> Option<Kind> {
+        if let Some(known) = self.kinds.get(&ops) {
+            return known.clone();
+        }
+        let kind = self.look(ops);
+        self.kinds.insert(ops, kind.clone());
+        kind
+    }
+
+    fn look(&self, ops: u64) -> Option<Kind> {
+        let size = self.memory.u32(ops + self.nft.ops_size).filter(|size| (8..=MOST_BYTES).contains(size))?;
+        let of_type = self.memory.u64(ops + self.nft.ops_type)?;
+        let name = self.memory.string(self.memory.u64(of_type + self.nft.type_name)?, NAME_BYTES)?;
+        let extension = self.extension(ops, &name);
+        Some(Kind { name, size, extension })
+    }
+
+    /// `ops->data` is the `xt_match` or `xt_target`, net/netfilter/nft_compat.c.
+    fn extension(&self, ops: u64, name: &str) -> Option<String> {
+        let xtables = self.xtables?;
+        let at = match name {
+            "match" => xtables.match_name,
+            "target" => xtables.target_name,
+            _ => return None,
+        };
+        self.memory.string(self.memory.u64(ops + self.nft.ops_data)? + at, NAME_BYTES)
+    }
+}
+
+fn apply(rule: &mut Rule, kind: &Kind, expr: &[u8], chains: &HashMap<u64, usize>, dreg_set: Option<u64>) {
+    match kind.name.as_str() {
+        "counter" => {
+            rule.counter = u64_at(expr, 8).map(|address| Counter { address, plain: false, bytes_first: true });
+        }
+        "immediate" => immediate(rule, expr, chains),
+        "target" => target(rule, kind.extension.as_deref().unwrap_or("?")),
+        "reject" => (rule.step, rule.target) = (Step::Drop, Some("reject".to_owned())),
+        "queue" => (rule.step, rule.target) = (Step::MayDrop, Some("queue".to_owned())),
+        "synproxy" => (rule.step, rule.target) = (Step::MayDrop, Some("synproxy".to_owned())),
+        "lookup" if is_verdict_map(expr, dreg_set) => (rule.step, rule.target) = (Step::Map, Some("vmap".to_owned())),
+        "match" if kind.extension.as_deref() == Some("comment") => {
+            rule.comment = expr.get(8..).map(string);
+        }
+        _ => {}
+    }
+    // What can still say "no match" makes an earlier counter no proof that the rule reached its verdict.
+    if kind.name != "counter" && !NEVER_BREAKS.contains(&kind.name.as_str()) && !is_comment(kind) {
+        rule.counter = None;
+    }
+}
+
+fn is_comment(kind: &Kind) -> bool {
+    kind.extension.as_deref() == Some("comment")
+}
+
+/// `struct nft_immediate_expr`: the data, then the register; register 0 is the verdict.
+fn immediate(rule: &mut Rule, expr: &[u8], chains: &HashMap<u64, usize>) {
+    if expr.get(24) != Some(&0) {
+        return;
+    }
+    let code = expr.get(8..12).and_then(|code| code.try_into().ok()).map(i32::from_ne_bytes);
+    let to = u64_at(expr, 16).and_then(|chain| chains.get(&chain)).copied();
+    (rule.step, rule.target) = match (code, to) {
+        (Some(0), _) => (Step::Drop, Some("drop".to_owned())),
+        (Some(1), _) => (Step::Accept, Some("accept".to_owned())),
+        (Some(-3), Some(chain)) => (Step::Jump(chain), None),
+        (Some(-4), Some(chain)) => (Step::Goto(chain), None),
+        (Some(-5), _) => (Step::Return, Some("return".to_owned())),
+        (Some(-1), _) => (Step::Continue, None),
+        _ => (Step::MayDrop, None),
+    };
+}
+
+fn target(rule: &mut Rule, name: &str) {
+    rule.target = Some(name.to_owned());
+    rule.step = match name {
+        "REJECT" => Step::Drop,
+        "NFQUEUE" | "SYNPROXY" | "TPROXY" | "DNAT" | "SNAT" | "MASQUERADE" | "REDIRECT" | "NETMAP" => Step::MayDrop,
+        _ => Step::Continue,
+    };
+}
+
+/// `struct nft_lookup`: the set, a source and a destination register; register 0 is the verdict. A plain set's lookup
+/// leaves the destination 0; newer kernels say beside it whether there is one, on older ones it may be either.
+fn is_verdict_map(expr: &[u8], dreg_set: Option<u64>) -> bool {
+    let is_set = match dreg_set {
+        Some(at) => expr.get(8 + at as usize) == Some(&1),
+        None => true,
+    };
+    expr.get(17) == Some(&0) && is_set
+}
+
+fn string(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}

@@ -1,0 +1,152 @@
+//! Reads nf_tables' tables out of kernel memory, starting from the base chains that hooks call.
+//!
+//! `struct nft_chain` has two blobs of rules, one of which is in force (`net->nft.gencursor`); a rule there is a
+//! header with its handle and length, then its expressions (include/net/netfilter/nf_tables.h, v6.1 … v6.18).
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hasher as _};
+
+use super::expr::Decoder;
+use crate::kernel::Reader;
+use crate::report::record::{Backend, TableFamily};
+use crate::ruleset::hooks::{HookFunction, INET_HOOKS};
+use crate::ruleset::layout::{NftLayout, XtLayout};
+use crate::ruleset::{Base, Chain, Counter, Policy, Rule, Table};
+
+/// More chains than any table has: a list that goes on longer is not one.
+const MOST_CHAINS: usize = 1 << 20;
+/// A larger chain than any that works.
+const MOST_BLOB_BYTES: u64 = 256 << 20;
+/// `NFT_NAME_MAXLEN`
+const NAME_BYTES: usize = 256;
+/// `NFT_CHAIN_BASE`
+const CHAIN_IS_BASE: u8 = 1;
+
+/// The tables of one namespace.
+#[derive(Default)]
+pub struct Reading {
+    /// The tables that a hook of IPv4 or IPv6 calls into.
+    pub tables: Vec<Table>,
+}
+
+/// Reads every table that one of `functions` calls into.
+pub fn read(
+    memory: &impl Reader,
+    nft: &NftLayout,
+    xtables: Option<&XtLayout>,
+    net: u64,
+    functions: &[HookFunction],
+) -> Reading {
+    let cursor = u64::from(memory.u8(net + nft.gencursor).unwrap_or(0) & 1);
+    let mut walk = Walk { memory, nft, cursor, decoder: Decoder::new(memory, nft, xtables) };
+    // By address, so that a table is read once however many base chains it has.
+    let mut tables = BTreeMap::new();
+    for function in functions.iter().filter(|function| is_nft(&function.name)) {
+        if let Some(table) = memory.u64(function.private + nft.chain_table) {
+            tables.entry(table).or_insert_with(|| walk.table(table));
+        }
+    }
+    Reading { tables: tables.into_values().flatten().collect() }
+}
+
+/// Functions whose private pointer is a base chain.
+pub fn is_nft(name: &str) -> bool {
+    name.starts_with("nft_do_chain") || name.starts_with("nf_route_table_hook") || name == "nft_nat_do_chain"
+}
+
+struct Walk<'a, R> {
+    memory: &'a R,
+    nft: &'a NftLayout,
+    cursor: u64,
+    decoder: Decoder<'a, R>,
+}
+
+impl<R: Reader> Walk<'_, R> {
+    fn table(&mut self, at: u64) -> Option<Table> {
+        let name = self.memory.string(self.memory.u64(at + self.nft.table_name)?, NAME_BYTES)?;
+        let family = family(self.bits(at, self.nft.table_family_bit, 6)?)?;
+        let addresses = self.chain_addresses(at + self.nft.table_chains)?;
+        let index: HashMap<u64, usize> = addresses.iter().copied().zip(0..).collect();
+        let mut hasher = DefaultHasher::new();
+        let chains = addresses.iter().map(|chain| self.chain(*chain, &index, &mut hasher)).collect::<Option<_>>()?;
+        Some(Table { backend: Backend::Nft, family, name, chains, hash: hasher.finish() })
+    }
+
+    /// The chains that are active in this generation, in the order of the table's list.
+    fn chain_addresses(&self, head: u64) -> Option<Vec<u64>> {
+        let mut found = Vec::new();
+        let mut at = self.memory.u64(head)?;
+        while at != head && found.len() < MOST_CHAINS {
+            let chain = at - self.nft.chain_list;
+            if self.bits(chain, self.nft.chain_genmask_bit, 2)? & (1 << self.cursor) == 0 {
+                found.push(chain);
+            }
+            at = self.memory.u64(at)?;
+        }
+        Some(found)
+    }
+
+    fn chain(&mut self, at: u64, index: &HashMap<u64, usize>, hasher: &mut DefaultHasher) -> Option<Chain> {
+        let name = self.memory.string(self.memory.u64(at + self.nft.chain_name)?, NAME_BYTES)?;
+        let flags = self.bits(at, self.nft.chain_flags_bit, 5)?;
+        let base = if flags & CHAIN_IS_BASE == 0 { None } else { Some(self.base(at - self.nft.base_chain)?) };
+        let rules = self.rules(at, index, hasher)?;
+        hasher.write(name.as_bytes());
+        hasher.write_u8(base.as_ref().map_or(2, |base| base.policy as u8));
+        Some(Chain { name, base, rules })
+    }
+
+    fn base(&self, at: u64) -> Option<Base> {
+        let hook = self.memory.u32(at + self.nft.base_hooknum)?;
+        let stats = self.memory.u64(at + self.nft.base_stats)?;
+        let counter = (stats != 0).then_some(Counter { address: stats, plain: false, bytes_first: true });
+        Some(Base {
+            hook: *INET_HOOKS.get(hook as usize)?,
+            priority: self.memory.u32(at + self.nft.base_priority)?.cast_signed(),
+            policy: if self.memory.u8(at + self.nft.base_policy)? == 0 { Policy::Drop } else { Policy::Accept },
+            counter,
+        })
+    }
+
+    fn rules(&mut self, chain: u64, index: &HashMap<u64, usize>, hasher: &mut DefaultHasher) -> Option<Vec<Rule>> {
+        let blob = self.memory.u64(chain + self.nft.blobs + 8 * self.cursor)?;
+        if blob == 0 {
+            return Some(Vec::new());
+        }
+        let size = self.memory.u64(blob).filter(|size| *size <= MOST_BLOB_BYTES)?;
+        let bytes = self.memory.bytes(blob + self.nft.blob_data, usize::try_from(size).ok()?)?;
+        hasher.write(&bytes);
+        let mut rules = Vec::new();
+        let mut at = 0;
+        while at + 8 <= bytes.len() {
+            let header = u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?);
+            // is_last: 1, dlen: 12, handle: 42
+            if header & 1 != 0 {
+                break;
+            }
+            let len = (header >> 1 & 0xfff) as usize;
+            let handle = header >> 13 & ((1 << 42) - 1);
+            rules.push(self.decoder.rule(handle, bytes.get(at + 8..at + 8 + len)?, index)?);
+            at += 8 + len;
+        }
+        Some(rules)
+    }
+
+    fn bits(&self, at: u64, bit: u64, len: u32) -> Option<u8> {
+        let byte = self.memory.u8(at + bit / 8)?;
+        Some(byte >> (bit % 8) & ((1 << len) - 1))
+    }
+}
+
+/// `NFPROTO_*`
+fn family(number: u8) -> Option<TableFamily> {
+    Some(match number {
+        1 => TableFamily::Inet,
+        2 => TableFamily::Ip,
+        3 => TableFamily::Arp,
+        5 => TableFamily::Netdev,
+        7 => TableFamily::Bridge,
+        10 => TableFamily::Ip6,
+        _ => return None,
+    })
+}

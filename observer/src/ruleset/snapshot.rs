@@ -1,0 +1,265 @@
+//! What one namespace had in force at one moment, and what the kernel side must know of it.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hasher as _};
+
+use observer_common::{Candidate, LegacyTable, MAX_TABLES, NO_TABLE, NetState, candidate};
+
+use super::hooks::{HookFunction, Hooks};
+use super::layout::{Layout, NetLayout, NftLayout, SeqLayout};
+use super::xtables::Location;
+use super::{Counter, Ending, Policy, Step, Table, nftables, xtables};
+use crate::kernel::{Reader, Symbols};
+use crate::report::record::{Backend, TableFamily};
+
+/// A ruleset that changes while it is read is read again this often.
+const TRIES: usize = 4;
+/// More counters of nf_tables than this are not watched one by one.
+const MOST_WATCHED: usize = 8192;
+/// `XT_PCPU_BLOCK_SIZE`: legacy counters lie in blocks of this size, aligned to it.
+const XT_BLOCK_BYTES: u64 = 4096;
+
+/// What a namespace had in force.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Address of its `struct net`.
+    pub net: u64,
+    /// Its inode.
+    pub inode: u32,
+    /// Which reading this is; set when it is put in force.
+    pub generation: u32,
+    /// First candidate's index in the kernel's map; set when it is put in force.
+    pub first: u32,
+    /// Its hooks.
+    pub hooks: Hooks,
+    /// Its tables, legacy ones first.
+    pub tables: Vec<Table>,
+    /// Where each legacy table lies; `None` for nf_tables.
+    pub locations: Vec<Option<Location>>,
+    /// What can end a packet and has a counter, in the order of the kernel's candidates.
+    pub places: Vec<Place>,
+    /// What can end a packet and has no counter.
+    pub uncounted: Vec<Place>,
+    /// Address and value of the nf_tables generation; address 0 if unknown.
+    pub nft_seq: (u64, u32),
+}
+
+/// A rule, or a base chain's policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Index of its table.
+    pub table: usize,
+    /// Index of its chain.
+    pub chain: usize,
+    /// Index of the rule; `None`: the policy.
+    pub rule: Option<usize>,
+    /// Whether every packet that it counts dies.
+    pub ending: Ending,
+}
+
+/// What is needed to read a namespace.
+pub struct Source<'a, R> {
+    /// Kernel memory.
+    pub memory: &'a R,
+    /// Names of functions.
+    pub symbols: &'a Symbols,
+    /// Offsets.
+    pub layout: &'a Layout,
+    /// `*nf_tables_net_id`, if it is known.
+    pub nft_net_id: Option<u32>,
+    /// Whether only one CPU is possible.
+    pub one_cpu: bool,
+}
+
+impl Snapshot {
+    /// Reads the namespace at `net`; `None` if there is none, or it does not stand still.
+    pub fn read(source: &Source<'_, impl Reader>, net: u64) -> Option<Self> {
+        (0..TRIES).find_map(|_| Self::try_read(source, net))
+    }
+
+    fn try_read(source: &Source<'_, impl Reader>, net: u64) -> Option<Self> {
+        let layout = source.layout.net.as_ref()?;
+        let mut snapshot = Self {
+            net,
+            inode: source.memory.u32(net + layout.inum)?,
+            hooks: Hooks::read(source.memory, source.symbols, layout, net)?,
+            nft_seq: source.nft_seq(net),
+            ..Self::default()
+        };
+        snapshot.read_legacy(source);
+        snapshot.read_nft(source);
+        snapshot.collect();
+        snapshot.is_current(source, layout).then_some(snapshot)
+    }
+
+    fn read_legacy(&mut self, source: &Source<'_, impl Reader>) {
+        let Some(layout) = &source.layout.xtables else { return };
+        let mut seen = BTreeSet::new();
+        for function in self.hooks.functions.iter().filter(|function| is_legacy(&function.name)) {
+            if !seen.insert(function.private) {
+                continue;
+            }
+            let family = if function.ipv6 { TableFamily::Ip6 } else { TableFamily::Ip };
+            let read = xtables::read(source.memory, layout, function.private, family, source.one_cpu);
+            if let Some((mut table, location)) = read {
+                set_priorities(&mut table, &self.hooks, function.private);
+                self.tables.push(table);
+                self.locations.push(Some(location));
+            }
+        }
+    }
+
+    fn read_nft(&mut self, source: &Source<'_, impl Reader>) {
+        let Some(layout) = &source.layout.nft else { return };
+        let xtables = source.layout.xtables.as_ref();
+        let reading = nftables::read(source.memory, layout, xtables, self.net, &self.hooks.functions);
+        self.locations.extend(reading.tables.iter().map(|_| None));
+        self.tables.extend(reading.tables);
+    }
+
+    /// Finds what can end a packet.
+    fn collect(&mut self) {
+        for (table_index, table) in self.tables.iter().enumerate() {
+            for (chain_index, chain) in table.chains.iter().enumerate() {
+                for (rule_index, rule) in chain.rules.iter().enumerate().filter(|(_, rule)| rule.step.can_drop()) {
+                    let ending = if rule.step == Step::Drop { Ending::Certain } else { Ending::Possible };
+                    let place = Place { table: table_index, chain: chain_index, rule: Some(rule_index), ending };
+                    if rule.counter.is_some() { &mut self.places } else { &mut self.uncounted }.push(place);
+                }
+                if let Some(base) = chain.base.as_ref().filter(|base| base.policy == Policy::Drop) {
+                    let place =
+                        Place { table: table_index, chain: chain_index, rule: None, ending: Ending::Certain };
+                    if base.counter.is_some() { &mut self.places } else { &mut self.uncounted }.push(place);
+                }
+            }
+        }
+    }
+
+    /// Whether the namespace is still as it was read.
+    fn is_current(&self, source: &Source<'_, impl Reader>, layout: &NetLayout) -> bool {
+        let lists = (0..).zip(self.hooks.lists);
+        let same_hooks =
+            lists.into_iter().all(|(index, list)| source.memory.u64(self.net + layout.hooks + 8 * index) == Some(list));
+        let mut locations = self.locations.iter().flatten();
+        let same_tables =
+            locations.all(|location| source.memory.u64(location.legacy.private_at) == Some(location.legacy.private));
+        same_hooks && same_tables && source.nft_seq(self.net) == self.nft_seq
+    }
+
+    /// Whether it is worth reading again.
+    pub fn is_stale(&self, source: &Source<'_, impl Reader>) -> bool {
+        source.layout.net.as_ref().is_some_and(|layout| !self.is_current(source, layout))
+    }
+
+    /// The candidates, for the kernel side.
+    pub fn candidates(&self) -> Vec<Candidate> {
+        self.places.iter().filter_map(|place| self.candidate(place)).collect()
+    }
+
+    fn candidate(&self, place: &Place) -> Option<Candidate> {
+        let counter = self.counter(place)?;
+        let mut flags = 0;
+        if counter.bytes_first {
+            flags |= candidate::BYTES_FIRST;
+        }
+        if counter.plain {
+            flags |= candidate::NOT_PER_CPU;
+        }
+        let is_legacy = self.tables.get(place.table)?.backend == Backend::Legacy;
+        let table = if is_legacy { u32::try_from(place.table).unwrap_or(NO_TABLE) } else { NO_TABLE };
+        Some(Candidate { counter: counter.address, table, flags })
+    }
+
+    /// The counter of a rule or policy.
+    pub fn counter(&self, place: &Place) -> Option<Counter> {
+        let chain = self.tables.get(place.table)?.chains.get(place.chain)?;
+        match place.rule {
+            Some(rule) => chain.rules.get(rule)?.counter,
+            None => chain.base.as_ref()?.counter,
+        }
+    }
+
+    /// A hash of every table of one backend and family.
+    pub fn hash(&self, backend: Backend, family: TableFamily) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let tables = self.tables.iter().filter(|table| table.backend == backend && table.family == family);
+        tables.for_each(|table| hasher.write_u64(table.hash));
+        hasher.finish()
+    }
+
+    /// Whether a place of an older snapshot is the same rule in this one: the same counter at the same place.
+    pub fn same_place(&self, older: &Self, place: &Place) -> bool {
+        let name = |of: &Self| {
+            let table = of.tables.get(place.table)?;
+            Some((table.name.clone(), table.chains.get(place.chain)?.name.clone()))
+        };
+        older.counter(place).is_some() && self.counter(place) == older.counter(place) && name(self) == name(older)
+    }
+
+    /// Per-CPU allocations whose freeing says that this snapshot is no longer in force.
+    pub fn blocks(&self) -> BTreeSet<u64> {
+        let mut blocks = BTreeSet::new();
+        for table in &self.tables {
+            let rules = table.chains.iter().flat_map(|chain| &chain.rules).filter_map(|rule| rule.counter);
+            let policies = table.chains.iter().filter_map(|chain| chain.base.as_ref()?.counter);
+            let counters = rules.chain(policies).filter(|counter| !counter.plain);
+            if table.backend == Backend::Legacy {
+                blocks.extend(counters.map(|counter| counter.address & !(XT_BLOCK_BYTES - 1)));
+            } else {
+                blocks.extend(counters.take(MOST_WATCHED).map(|counter| counter.address));
+            }
+        }
+        blocks
+    }
+
+    /// What the kernel side needs to know.
+    pub fn state(&self, slot: u32) -> NetState {
+        let mut tables = [LegacyTable::default(); MAX_TABLES];
+        for (to, location) in tables.iter_mut().zip(self.locations.iter().flatten()) {
+            *to = location.legacy;
+        }
+        NetState {
+            inode: self.inode,
+            generation: self.generation,
+            slot,
+            first: self.first,
+            count: u32::try_from(self.places.len()).unwrap_or(0),
+            nft_seq: self.nft_seq.0,
+            nft_seq_value: self.nft_seq.1,
+            hooks: self.hooks.lists,
+            tables,
+        }
+    }
+}
+
+impl<R: Reader> Source<'_, R> {
+    /// Address and value of the nf_tables generation of a namespace; zeroes if unknown.
+    fn nft_seq(&self, net: u64) -> (u64, u32) {
+        self.find_seq(net).unwrap_or((0, 0))
+    }
+
+    fn find_seq(&self, net: u64) -> Option<(u64, u32)> {
+        let NftLayout { seq, .. } = self.layout.nft.as_ref()?;
+        let at = match (*seq)? {
+            SeqLayout::InNet(offset) => net + offset,
+            SeqLayout::PerNet(offset) => {
+                // net_generic(), include/net/netns/generic.h
+                let generic = self.memory.u64(net + self.layout.net.as_ref()?.generic?)?;
+                self.memory.u64(generic + 8 * u64::from(self.nft_net_id?))? + offset
+            }
+        };
+        Some((at, self.memory.u32(at)?))
+    }
+}
+
+/// Functions whose private pointer is an `xt_table`. Mangle has a wrapper of its own.
+fn is_legacy(name: &str) -> bool {
+    matches!(name, "ipt_do_table" | "ip6t_do_table" | "iptable_mangle_hook" | "ip6table_mangle_hook")
+}
+
+fn set_priorities(table: &mut Table, hooks: &Hooks, private: u64) {
+    for base in table.chains.iter_mut().filter_map(|chain| chain.base.as_mut()) {
+        let is_it = |function: &&HookFunction| function.private == private && function.hook == base.hook;
+        base.priority = hooks.functions.iter().find(is_it).and_then(|function| function.priority).unwrap_or(0);
+    }
+}

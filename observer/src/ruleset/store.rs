@@ -1,0 +1,244 @@
+//! The snapshots of every namespace: the ones in force, and for a while the ones that were.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
+
+use observer_common::MAX_SLOTS;
+
+use super::snapshot::{Snapshot, Source};
+use super::Layout;
+use crate::kernel::{Programs, Reader as _, Symbols, Types, online_cpus, possible_cpus};
+
+/// How many old snapshots of a namespace are kept: drops on their way to us still refer to them.
+const KEPT: usize = 4;
+/// More namespaces than any machine has: a list that goes on longer is broken.
+const MOST_NAMESPACES: usize = 65_536;
+
+/// Every namespace's rulesets.
+pub struct Store {
+    layout: Layout,
+    nft_net_id: Option<u32>,
+    nets: HashMap<u64, Known>,
+    /// Free ranges of the kernel's candidate map: start to length.
+    free: BTreeMap<u32, u32>,
+    free_slots: Vec<u32>,
+    generation: u32,
+    cpus: Vec<u32>,
+    one_cpu: bool,
+}
+
+struct Known {
+    slot: u32,
+    current: Rc<Snapshot>,
+    old: VecDeque<Rc<Snapshot>>,
+}
+
+impl Store {
+    /// An empty store for programs with room for so many candidates.
+    pub fn new(room: u32) -> Self {
+        Self {
+            layout: Layout::default(),
+            nft_net_id: None,
+            nets: HashMap::new(),
+            free: BTreeMap::from([(0, room)]),
+            free_slots: (0..MAX_SLOTS).rev().collect(),
+            generation: 0,
+            cpus: online_cpus(),
+            one_cpu: possible_cpus() <= 1,
+        }
+    }
+
+    /// Finds offsets that were not known before: call at start and when a module was loaded.
+    pub fn refresh_layout(&mut self, types: &mut Types, symbols: &Symbols, programs: &Programs) {
+        self.layout.refresh(types);
+        if self.nft_net_id.is_none() {
+            let at = symbols.data("nf_tables_net_id");
+            self.nft_net_id = at.and_then(|at| programs.memory.u32(at));
+        }
+    }
+
+    /// What is known of where things lie.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Reads every namespace of the machine. Returns how many there are.
+    pub fn read_all(&mut self, programs: &mut Programs, symbols: &Symbols) -> usize {
+        let nets = self.list(programs);
+        for net in &nets {
+            self.read(programs, symbols, *net);
+        }
+        let gone: Vec<u64> = self.nets.keys().copied().filter(|net| !nets.contains(net)).collect();
+        gone.into_iter().for_each(|net| self.forget(programs, net));
+        nets.len()
+    }
+
+    /// Addresses of every `struct net`: they are a ring through `net.list`, in which the head is no namespace.
+    fn list(&self, programs: &Programs) -> Vec<u64> {
+        let memory = &programs.memory;
+        let (Some(layout), Some(own)) = (&self.layout.net, memory.current_net()) else { return Vec::new() };
+        // A real namespace has the same operations as ours.
+        let operations = layout.ops.and_then(|ops| memory.u64(own + ops));
+        let mut found = vec![own];
+        let mut at = memory.u64(own + layout.list);
+        while let Some(next) = at.filter(|next| *next != own + layout.list) {
+            let net = next.wrapping_sub(layout.list);
+            if layout.ops.and_then(|ops| memory.u64(net + ops)) == operations {
+                found.push(net);
+            }
+            if found.len() > MOST_NAMESPACES {
+                break;
+            }
+            at = memory.u64(next);
+        }
+        found
+    }
+
+    /// Reads a namespace if it changed since it was last read, and puts what it read in force.
+    /// True if there was something new.
+    pub fn read(&mut self, programs: &mut Programs, symbols: &Symbols, net: u64) -> bool {
+        let known = self.nets.get(&net);
+        let needs_baseline = known.is_some_and(|known| !programs.is_known(net, known.current.generation));
+        let source = self.source(programs, symbols);
+        if let Some(known) = known
+            && !needs_baseline
+            && !known.current.is_stale(&source)
+        {
+            return false;
+        }
+        let Some(snapshot) = Snapshot::read(&source, net) else { return false };
+        self.put_in_force(programs, snapshot);
+        true
+    }
+
+    fn source<'a>(&'a self, programs: &'a Programs, symbols: &'a Symbols) -> Source<'a, crate::kernel::Memory> {
+        Source {
+            memory: &programs.memory,
+            symbols,
+            layout: &self.layout,
+            nft_net_id: self.nft_net_id,
+            one_cpu: self.one_cpu,
+        }
+    }
+
+    fn put_in_force(&mut self, programs: &mut Programs, mut snapshot: Snapshot) {
+        let net = snapshot.net;
+        if self.nets.get(&net).is_some_and(|known| known.current.inode != snapshot.inode) {
+            // Another namespace at the same address.
+            self.forget(programs, net);
+        }
+        let slot = match self.nets.get(&net) {
+            Some(known) => known.slot,
+            None => match self.free_slots.pop() {
+                Some(slot) => slot,
+                None => return log::warn!("more than {MAX_SLOTS} network namespaces: {} is not watched", snapshot.inode),
+            },
+        };
+        let candidates = snapshot.candidates();
+        let count = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
+        let Some(first) = self.allocate(count) else {
+            log::warn!("no room for {count} rule counters of namespace {}: its drops are named less surely", snapshot.inode);
+            return;
+        };
+        self.generation = self.generation.wrapping_add(1).max(1);
+        snapshot.generation = self.generation;
+        snapshot.first = first;
+        if let Err(error) = programs.set_candidates(first, &candidates) {
+            return log::warn!("{error:#}");
+        }
+        self.switch(programs, slot, Rc::new(snapshot));
+    }
+
+    /// Makes the kernel side compare with a new snapshot, and takes its baselines.
+    fn switch(&mut self, programs: &mut Programs, slot: u32, snapshot: Rc<Snapshot>) {
+        let net = snapshot.net;
+        let blocks = snapshot.blocks();
+        if let Some(known) = self.nets.get(&net) {
+            known.current.blocks().difference(&blocks).for_each(|block| programs.forget_block(*block));
+        }
+        blocks.iter().for_each(|block| programs.watch_block(*block, net));
+        if let Err(error) = programs.set_net(net, &snapshot.state(slot)) {
+            return log::warn!("{error:#}");
+        }
+        for cpu in programs.take_baseline(net, &self.cpus) {
+            log::warn!("no baseline of namespace {} on CPU {cpu}: drops there are named less surely", snapshot.inode);
+        }
+        let known = self.nets.remove(&net);
+        let mut old = known.as_ref().map(|known| known.old.clone()).unwrap_or_default();
+        if let Some(known) = known {
+            self.release(known.current.first, known.current.places.len());
+            old.push_front(known.current);
+            old.truncate(KEPT);
+        }
+        self.nets.insert(net, Known { slot, current: snapshot, old });
+    }
+
+    fn forget(&mut self, programs: &mut Programs, net: u64) {
+        let Some(known) = self.nets.remove(&net) else { return };
+        programs.forget_net(net);
+        known.current.blocks().iter().for_each(|block| programs.forget_block(*block));
+        self.release(known.current.first, known.current.places.len());
+        self.free_slots.push(known.slot);
+    }
+
+    /// The snapshot in force of a namespace.
+    pub fn current(&self, net: u64) -> Option<&Rc<Snapshot>> {
+        self.nets.get(&net).map(|known| &known.current)
+    }
+
+    /// The snapshot that a drop was compared with.
+    pub fn at(&self, net: u64, generation: u32) -> Option<&Rc<Snapshot>> {
+        let known = self.nets.get(&net)?;
+        std::iter::once(&known.current).chain(&known.old).find(|snapshot| snapshot.generation == generation)
+    }
+
+    /// Every namespace's snapshot in force.
+    pub fn all(&self) -> impl Iterator<Item = &Rc<Snapshot>> {
+        self.nets.values().map(|known| &known.current)
+    }
+
+    /// First fit.
+    fn allocate(&mut self, count: u32) -> Option<u32> {
+        if count == 0 {
+            return Some(0);
+        }
+        let (start, len) = self.free.iter().find(|(_, len)| **len >= count).map(|(start, len)| (*start, *len))?;
+        self.free.remove(&start);
+        if len > count {
+            self.free.insert(start + count, len - count);
+        }
+        Some(start)
+    }
+
+    fn release(&mut self, mut start: u32, count: usize) {
+        let Some(mut count) = u32::try_from(count).ok().filter(|count| *count > 0) else { return };
+        if let Some((before, len)) = self.free.range(..start).next_back().map(|(start, len)| (*start, *len))
+            && before + len == start
+        {
+            self.free.remove(&before);
+            (start, count) = (before, len + count);
+        }
+        if let Some(len) = self.free.remove(&(start + count)) {
+            count += len;
+        }
+        self.free.insert(start, count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_given_out_and_grow_together_again() {
+        let mut store = Store::new(100);
+        let ranges: Vec<u32> = [30, 40, 30].iter().filter_map(|count| store.allocate(*count)).collect();
+        assert_eq!(ranges, [0, 30, 70]);
+        assert_eq!(store.allocate(1), None);
+        store.release(0, 30);
+        store.release(70, 30);
+        store.release(30, 40);
+        assert_eq!(store.free, BTreeMap::from([(0, 100)]));
+        assert_eq!(store.allocate(0), Some(0));
+    }
+}

@@ -1,0 +1,199 @@
+//! Rules as the tools print them: `iptables-save` of either backend, run in the namespace and matched with what was
+//! read from the kernel. Where the tool is not installed, or what it prints does not fit, there is no text.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use super::Table;
+use crate::kernel::{NetnsNames, enter};
+use crate::report::record::{Backend, TableFamily};
+
+/// Where the tools are: not where `PATH` says, since this runs as root.
+const DIRECTORIES: [&str; 6] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
+/// A tool that takes longer is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// More than any real ruleset prints.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// One line of `iptables-save`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedRule<'a> {
+    /// Its chain.
+    pub chain: &'a str,
+    /// The whole line, from `-A` on.
+    pub text: &'a str,
+}
+
+/// What `iptables-save` printed: by table, the rules of each chain in order.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    tables: HashMap<String, HashMap<String, Vec<String>>>,
+}
+
+impl Saved {
+    /// Runs the tool for a backend and family in the namespace with this inode.
+    pub fn run(inode: u32, backend: Backend, family: TableFamily) -> Option<Self> {
+        let tool = tool(backend, family)?;
+        let output = run_in(&NetnsNames::path(inode)?, &tool)?;
+        Some(Self::parse(&output))
+    }
+
+    /// Reads the tool's output.
+    pub fn parse(text: &str) -> Self {
+        let mut saved = Self::default();
+        let mut table: Option<&mut HashMap<String, Vec<String>>> = None;
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix('*') {
+                table = Some(saved.tables.entry(name.to_owned()).or_default());
+            } else if let (Some(chain), Some(table)) = (line.strip_prefix(':'), table.as_mut()) {
+                let name = chain.split(' ').next().unwrap_or(chain);
+                table.entry(name.to_owned()).or_default();
+            } else if let (Some(rule), Some(table)) = (line.strip_prefix("-A "), table.as_mut()) {
+                let name = rule.split(' ').next().unwrap_or(rule);
+                table.entry(name.to_owned()).or_default().push(line.to_owned());
+            }
+        }
+        saved
+    }
+
+    /// The text of a rule, by its index in its chain.
+    pub fn rule(&self, table: &str, chain: &str, index: usize) -> Option<&str> {
+        self.tables.get(table)?.get(chain)?.get(index).map(String::as_str)
+    }
+
+    /// Every rule of a table.
+    pub fn rules(&self, table: &str) -> impl Iterator<Item = SavedRule<'_>> {
+        let chains = self.tables.get(table).into_iter().flatten();
+        chains.flat_map(|(chain, rules)| rules.iter().map(move |text| SavedRule { chain, text }))
+    }
+
+    /// Whether this is the table that was read from the kernel: the same chains with as many rules, and the same
+    /// targets.
+    pub fn fits(&self, table: &Table) -> bool {
+        let Some(chains) = self.tables.get(&table.name) else { return false };
+        let mut read = table.chains.iter();
+        chains.len() == table.chains.len()
+            && read.all(|chain| {
+                chains.get(&chain.name).is_some_and(|texts| {
+                    texts.len() == chain.rules.len()
+                        && texts.iter().zip(&chain.rules).all(|(text, rule)| same_target(text, rule.target.as_deref()))
+                })
+            })
+    }
+}
+
+/// A rule without an extension's target may jump, or have none: then nothing is compared.
+fn same_target(text: &str, target: Option<&str>) -> bool {
+    let Some(target) = target else { return true };
+    let words = words(text);
+    let named = words.iter().position(|word| word == "-j").and_then(|at| words.get(at + 1));
+    named.is_none_or(|named| named.eq_ignore_ascii_case(target))
+}
+
+/// The words of a line, with quotes taken off and `\"` and `\\` undone, as `iptables-restore` reads them.
+pub fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quoted = false;
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            '\\' if quoted => word.get_or_insert_default().extend(chars.next()),
+            ' ' if !quoted => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+fn tool(backend: Backend, family: TableFamily) -> Option<PathBuf> {
+    let name = match (backend, family) {
+        (Backend::Legacy, TableFamily::Ip) => "iptables-legacy-save",
+        (Backend::Legacy, TableFamily::Ip6) => "ip6tables-legacy-save",
+        (Backend::Nft, TableFamily::Ip) => "iptables-nft-save",
+        (Backend::Nft, TableFamily::Ip6) => "ip6tables-nft-save",
+        _ => return None,
+    };
+    // Distributions that never had two call the only one they have by its plain name; what it prints must fit anyway.
+    let plain = name.replace("-legacy", "").replace("-nft", "");
+    [name, &plain].into_iter().find_map(find)
+}
+
+fn find(name: &str) -> Option<PathBuf> {
+    DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.is_file())
+}
+
+/// Runs a tool in a namespace and returns what it printed.
+fn run_in(netns: &Path, tool: &Path) -> Option<String> {
+    let netns = netns.to_owned();
+    let mut command = Command::new(tool);
+    command.env_clear().env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    // SAFETY: between fork and exec only `open` and `setns` are called; nothing is shared with another thread.
+    unsafe { command.pre_exec(move || enter(&netns)) };
+    let mut child = command.spawn().ok()?;
+    let stdout = child.stdout.take()?;
+    let (sender, receiver) = mpsc::channel();
+    let reader = thread::spawn(move || {
+        let mut text = Vec::new();
+        let read = stdout.take(MOST_BYTES).read_to_end(&mut text);
+        // The other side may have given up.
+        let _ = sender.send(read.map(|_| text));
+    });
+    let output = receiver.recv_timeout(PATIENCE);
+    if output.is_err() {
+        // It may have ended by itself just now.
+        let _ = child.kill();
+    }
+    let status = child.wait().ok()?;
+    // It ends once the child has closed its side.
+    let _ = reader.join();
+    let text = output.ok()?.ok()?;
+    status.success().then(|| String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAVED: &str = "\
+# Generated
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [5:300]
+:DOCKER-USER - [0:0]
+-A FORWARD -m comment --comment \"kubernetes forwarding rules\" -j KUBE-FORWARD
+-A FORWARD -d 10.244.0.0/16 -j ACCEPT
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -j X
+COMMIT
+";
+
+    #[test]
+    fn rules_are_found_by_table_chain_and_place() {
+        let saved = Saved::parse(SAVED);
+        assert_eq!(saved.rule("filter", "FORWARD", 1), Some("-A FORWARD -d 10.244.0.0/16 -j ACCEPT"));
+        assert_eq!(saved.rule("filter", "FORWARD", 2), None);
+        assert_eq!(saved.rule("nat", "PREROUTING", 0), Some("-A PREROUTING -j X"));
+        assert_eq!(saved.rules("filter").count(), 2);
+    }
+
+    #[test]
+    fn quotes_and_backslashes_are_undone() {
+        assert_eq!(words("-m comment --comment \"a \\\"b\\\" \\\\c\" -j X"), ["-m", "comment", "--comment", "a \"b\" \\c", "-j", "X"]);
+        assert_eq!(words("--comment \"\" -j X"), ["--comment", "", "-j", "X"]);
+        assert_eq!(words("\"open"), ["open"]);
+    }
+}

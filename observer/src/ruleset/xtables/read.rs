@@ -1,0 +1,108 @@
+//! Reads a table of x_tables out of kernel memory.
+
+use std::collections::HashMap;
+
+use observer_common::LegacyTable;
+
+use super::{Blob, Names, decode};
+use crate::kernel::Reader;
+use crate::report::record::TableFamily;
+use crate::ruleset::Table;
+use crate::ruleset::layout::XtLayout;
+
+/// A larger table than any that works: what claims more is not a table.
+const MOST_BYTES: u32 = 512 << 20;
+/// The tables that there are.
+const NAMES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
+/// `XT_FUNCTION_MAXNAMELEN`, include/uapi/linux/netfilter/x_tables.h
+const NAME_BYTES: usize = 30;
+
+/// Where a table is, and how to notice that it is no longer the one that was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Location {
+    /// For the kernel side.
+    pub legacy: LegacyTable,
+    /// Address of the first entry.
+    pub entries: u64,
+    /// Their length in bytes.
+    pub len_bytes: u64,
+}
+
+/// Names of matches and targets by the address of their structure: the same for every rule.
+#[derive(Default)]
+pub struct Cache {
+    names: HashMap<u64, String>,
+}
+
+/// Reads the table at `table`; `None` if it is not one, or it was replaced meanwhile.
+///
+/// `one_cpu`: the kernel keeps the counters in the entries themselves.
+pub fn read(
+    memory: &impl Reader,
+    layout: &XtLayout,
+    table: u64,
+    family: TableFamily,
+    one_cpu: bool,
+) -> Option<(Table, Location)> {
+    let name = memory.string(table + layout.name, 32)?;
+    if !NAMES.contains(&name.as_str()) {
+        return None;
+    }
+    let private_at = table + layout.private;
+    let private = memory.u64(private_at)?;
+    let size = memory.u32(private + layout.size).filter(|size| *size <= MOST_BYTES)?;
+    let entries = private + layout.entries;
+    let blob = Blob {
+        bytes: memory.bytes(entries, size as usize)?,
+        hook_entry: five(memory, private + layout.hook_entry)?,
+        underflow: five(memory, private + layout.underflow)?,
+        address: entries,
+        family,
+        one_cpu,
+    };
+    let mut cache = Cache::default();
+    let decoded = decode(&name, &blob, &mut Resolver { memory, layout, cache: &mut cache })?;
+    let jumpstack = memory.u64(private + layout.jumpstack)?;
+    let has_stack = memory.u32(private + layout.stacksize)? > 0;
+    // Replaced while it was read: what was read may be of two tables.
+    if memory.u64(private_at)? != private {
+        return None;
+    }
+    let legacy = LegacyTable { private_at, private, jumpstack: if has_stack { jumpstack } else { 0 } };
+    Some((decoded.table, Location { legacy, entries, len_bytes: u64::from(size) }))
+}
+
+fn five(memory: &impl Reader, at: u64) -> Option<[u32; 5]> {
+    let mut values = [0; 5];
+    for (index, value) in values.iter_mut().enumerate() {
+        *value = memory.u32(at + 4 * index as u64)?;
+    }
+    Some(values)
+}
+
+struct Resolver<'a, R> {
+    memory: &'a R,
+    layout: &'a XtLayout,
+    cache: &'a mut Cache,
+}
+
+impl<R: Reader> Resolver<'_, R> {
+    fn name(&mut self, at: u64) -> Option<String> {
+        if let Some(name) = self.cache.names.get(&at) {
+            return Some(name.clone());
+        }
+        let name = self.memory.string(at, NAME_BYTES)?;
+        self.cache.names.insert(at, name.clone());
+        Some(name)
+    }
+}
+
+impl<R: Reader> Names for Resolver<'_, R> {
+    fn target(&mut self, address: u64) -> Option<String> {
+        self.name(address + self.layout.target_name)
+    }
+
+    fn matching(&mut self, address: u64) -> Option<String> {
+        self.name(address + self.layout.match_name)
+    }
+}

@@ -1,0 +1,9 @@
+//! From a record to a packet, and from a packet to its connection and its Service.
+
+mod flow;
+mod packet;
+mod service;
+
+pub use flow::{Flows, tuple_of};
+pub use packet::{device, packet};
+pub use service::Services;
