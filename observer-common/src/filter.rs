@@ -71,8 +71,14 @@ impl Filter {
             iface_count: 0,
             netns_count: 0,
             range_count: 0,
-            dst: [Network { addr: [0; 2], mask: [0; 2] }; MAX_FILTER],
-            src: [Network { addr: [0; 2], mask: [0; 2] }; MAX_FILTER],
+            dst: [Network {
+                addr: [0; 2],
+                mask: [0; 2],
+            }; MAX_FILTER],
+            src: [Network {
+                addr: [0; 2],
+                mask: [0; 2],
+            }; MAX_FILTER],
             ports: [0; MAX_FILTER],
             protos: [0; MAX_FILTER],
             ifaces: [[0; 16]; MAX_FILTER],

@@ -26,18 +26,26 @@ struct RawTuple {
 #[inline(always)]
 pub fn fill(skb: u64, event: &mut DropEvent) {
     event.conn = Conn::default();
-    let Some(nfct) = field::<u64>(skb, offset!(skb_nfct)) else { return };
+    let Some(nfct) = field::<u64>(skb, offset!(skb_nfct)) else {
+        return;
+    };
     let conn = nfct & !7;
     event.conn.info = (nfct & 7) as u32;
     if !is_kernel_address(conn) {
         return;
     }
-    let Some(status) = field::<u64>(conn, offset!(ct_status)) else { return };
+    let Some(status) = field::<u64>(conn, offset!(ct_status)) else {
+        return;
+    };
     if status & TEMPLATE != 0 {
         return;
     }
-    let Some(original) = field::<RawTuple>(conn, offset!(ct_original)) else { return };
-    let Some(reply) = field::<RawTuple>(conn, offset!(ct_reply)) else { return };
+    let Some(original) = field::<RawTuple>(conn, offset!(ct_original)) else {
+        return;
+    };
+    let Some(reply) = field::<RawTuple>(conn, offset!(ct_reply)) else {
+        return;
+    };
     event.conn.address = conn;
     event.conn.status = status as u32;
     set(&mut event.conn.original, &original);
@@ -63,5 +71,7 @@ fn set(to: &mut ConnTuple, from: &RawTuple) {
 /// `::ffff:a.b.c.d`
 #[inline(always)]
 pub fn mapped(v4: [u8; 4]) -> [u8; 16] {
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]]
+    [
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3],
+    ]
 }

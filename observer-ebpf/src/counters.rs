@@ -7,7 +7,9 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
-use observer_common::{Baseline, DropEvent, MAX_JUMPS, MAX_MOVED, MAX_TABLES, NO_TABLE, NetState, candidate, flag};
+use observer_common::{
+    Baseline, DropEvent, MAX_JUMPS, MAX_MOVED, MAX_TABLES, NO_TABLE, NetState, candidate, flag,
+};
 
 use crate::{
     maps::{BASELINES, CANDIDATES, NETS, READY, Scratch},
@@ -40,14 +42,22 @@ pub fn compare(scratch: *mut Scratch, cpu_offset: u64, net: u64) {
         return;
     }
     event.generation = state.generation;
-    if READY.get(state.slot).is_none_or(|ready| *ready != state.generation) {
+    if READY
+        .get(state.slot)
+        .is_none_or(|ready| *ready != state.generation)
+    {
         event.flags |= flag::NO_BASELINE;
         return;
     }
     if is_stale(net, state) {
         event.flags |= flag::STALE;
     }
-    let mut scan = Scan { scratch, cpu_offset, first: state.first, moved: 0 };
+    let mut scan = Scan {
+        scratch,
+        cpu_offset,
+        first: state.first,
+        moved: 0,
+    };
     // SAFETY: the callback has the signature that the helper wants, and `scan` outlives the call.
     unsafe { bpf_loop(state.count, compare_one as *mut c_void, (&raw mut scan).cast(), 0) };
     event.moved_count = scan.moved;
@@ -79,8 +89,12 @@ unsafe extern "C" fn compare_one(index: u32, scan: *mut c_void) -> i64 {
     // SAFETY: what `compare` passed.
     let scan = unsafe { &mut *scan.cast::<Scan>() };
     let index = scan.first + index;
-    let Some(now) = look(index, scan.cpu_offset) else { return 0 };
-    let Some(last) = BASELINES.get_ptr_mut(index) else { return 1 };
+    let Some(now) = look(index, scan.cpu_offset) else {
+        return 0;
+    };
+    let Some(last) = BASELINES.get_ptr_mut(index) else {
+        return 1;
+    };
     // SAFETY: this CPU's element.
     let before = unsafe { *last };
     if before.words == now.words {
@@ -88,9 +102,13 @@ unsafe extern "C" fn compare_one(index: u32, scan: *mut c_void) -> i64 {
     }
     // SAFETY: this CPU's element.
     unsafe { *last = now };
-    let Some(candidate) = CANDIDATES.get(index) else { return 1 };
-    let [mut packets, mut bytes] =
-        [now.words[0].wrapping_sub(before.words[0]), now.words[1].wrapping_sub(before.words[1])];
+    let Some(candidate) = CANDIDATES.get(index) else {
+        return 1;
+    };
+    let [mut packets, mut bytes] = [
+        now.words[0].wrapping_sub(before.words[0]),
+        now.words[1].wrapping_sub(before.words[1]),
+    ];
     if candidate.flags & candidate::BYTES_FIRST != 0 {
         core::mem::swap(&mut packets, &mut bytes);
     }
@@ -99,7 +117,11 @@ unsafe extern "C" fn compare_one(index: u32, scan: *mut c_void) -> i64 {
         // SAFETY: this CPU's element, index below the array's length.
         let moved = unsafe { &mut (*scan.scratch).event.moved[slot] };
         moved.candidate = index;
-        moved.packets = if packets > u64::from(u32::MAX) { u32::MAX } else { packets as u32 };
+        moved.packets = if packets > u64::from(u32::MAX) {
+            u32::MAX
+        } else {
+            packets as u32
+        };
         moved.bytes = bytes;
     }
     scan.moved += 1;
@@ -124,7 +146,9 @@ fn jumps(event: &mut DropEvent, state: &NetState) {
     if event.moved_count == 0 {
         return;
     }
-    let Some(candidate) = CANDIDATES.get(event.moved[0].candidate) else { return };
+    let Some(candidate) = CANDIDATES.get(event.moved[0].candidate) else {
+        return;
+    };
     if candidate.table == NO_TABLE || candidate.table >= MAX_TABLES as u32 {
         return;
     }
@@ -133,7 +157,9 @@ fn jumps(event: &mut DropEvent, state: &NetState) {
         return;
     }
     // `jumpstack[cpu]`, struct xt_table_info, include/linux/netfilter/x_tables.h
-    let Some(mine) = read::<u64>(jumpstack + 8 * u64::from(event.cpu)) else { return };
+    let Some(mine) = read::<u64>(jumpstack + 8 * u64::from(event.cpu)) else {
+        return;
+    };
     if mine != 0 {
         // SAFETY: the length is the array's.
         unsafe { read_bytes(event.jumps.as_mut_ptr().cast(), (8 * MAX_JUMPS) as u32, mine) };
@@ -145,7 +171,12 @@ fn jumps(event: &mut DropEvent, state: &NetState) {
 pub fn take_baseline(scratch: *mut Scratch, cpu_offset: u64, net: u64) -> Option<()> {
     // SAFETY: as in `compare`.
     let state = unsafe { NETS.get(net) }?;
-    let mut scan = Scan { scratch, cpu_offset, first: state.first, moved: 0 };
+    let mut scan = Scan {
+        scratch,
+        cpu_offset,
+        first: state.first,
+        moved: 0,
+    };
     // SAFETY: as in `compare`.
     unsafe { bpf_loop(state.count, take_one as *mut c_void, (&raw mut scan).cast(), 0) };
     let ready = READY.get_ptr_mut(state.slot)?;
@@ -158,8 +189,12 @@ unsafe extern "C" fn take_one(index: u32, scan: *mut c_void) -> i64 {
     // SAFETY: what `take_baseline` passed.
     let scan = unsafe { &mut *scan.cast::<Scan>() };
     let index = scan.first + index;
-    let Some(now) = look(index, scan.cpu_offset) else { return 0 };
-    let Some(last) = BASELINES.get_ptr_mut(index) else { return 1 };
+    let Some(now) = look(index, scan.cpu_offset) else {
+        return 0;
+    };
+    let Some(last) = BASELINES.get_ptr_mut(index) else {
+        return 1;
+    };
     // SAFETY: this CPU's element.
     unsafe { *last = now };
     0

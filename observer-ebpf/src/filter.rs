@@ -77,7 +77,8 @@ fn in_networks(networks: &[Network; MAX_FILTER], count: u32, address: &[u64; 2])
         if i as u32 >= count {
             break;
         }
-        if address[0] & network.mask[0] == network.addr[0] && address[1] & network.mask[1] == network.addr[1] {
+        if address[0] & network.mask[0] == network.addr[0] && address[1] & network.mask[1] == network.addr[1]
+        {
             return true;
         }
     }
@@ -161,7 +162,13 @@ fn iface_matches(filter: &Filter, event: &DropEvent) -> bool {
 #[inline(always)]
 fn from_headers(event: &DropEvent) -> View {
     let header = &event.header;
-    let mut view = View { src: [0; 2], dst: [0; 2], src_port: 0, dst_port: 0, proto: 0 };
+    let mut view = View {
+        src: [0; 2],
+        dst: [0; 2],
+        src_port: 0,
+        dst_port: 0,
+        proto: 0,
+    };
     if header[0] >> 4 == 4 {
         view.src = words(&mapped([header[12], header[13], header[14], header[15]]));
         view.dst = words(&mapped([header[16], header[17], header[18], header[19]]));

@@ -4,7 +4,9 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
-use observer_common::{Baseline, COUNTS, Candidate, Count, DropEvent, Filter, MAX_REASONS, MAX_SLOTS, NetState};
+use observer_common::{
+    Baseline, COUNTS, Candidate, Count, DropEvent, Filter, MAX_REASONS, MAX_SLOTS, NetState,
+};
 
 /// `BPF_F_MMAPABLE`, include/uapi/linux/bpf.h
 const MMAPABLE: u32 = 1 << 10;

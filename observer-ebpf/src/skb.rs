@@ -87,9 +87,15 @@ fn headers(skb: u64, event: &mut DropEvent) -> bool {
     if !is_v4 && !is_v6 {
         return false;
     }
-    let Some(head) = field::<u64>(skb, offset!(skb_head)) else { return false };
-    let Some(tail) = field::<u32>(skb, offset!(skb_tail)) else { return false };
-    let Some(start) = field::<u16>(skb, offset!(skb_network_header)) else { return false };
+    let Some(head) = field::<u64>(skb, offset!(skb_head)) else {
+        return false;
+    };
+    let Some(tail) = field::<u32>(skb, offset!(skb_tail)) else {
+        return false;
+    };
+    let Some(start) = field::<u16>(skb, offset!(skb_network_header)) else {
+        return false;
+    };
     let start = u32::from(start);
     if tail <= start {
         return false;

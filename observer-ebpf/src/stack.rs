@@ -13,9 +13,18 @@ pub const DEPTH: usize = 96;
 pub fn fill(ctx: &impl EbpfContext, scratch: *mut Scratch, filter: &Filter) {
     // SAFETY: this CPU's element; the helper writes at most the given length.
     let bytes = unsafe {
-        bpf_get_stack(ctx.as_ptr(), (&raw mut (*scratch).stack).cast(), (DEPTH * 8) as u32, 0)
+        bpf_get_stack(
+            ctx.as_ptr(),
+            (&raw mut (*scratch).stack).cast(),
+            (DEPTH * 8) as u32,
+            0,
+        )
     };
-    let count = if bytes > 0 { (bytes as usize / 8).min(DEPTH) } else { 0 };
+    let count = if bytes > 0 {
+        (bytes as usize / 8).min(DEPTH)
+    } else {
+        0
+    };
     let mut nesting = 0;
     let [start, end] = filter.hook_slow;
     // SAFETY: this CPU's element, indices below the arrays' lengths.

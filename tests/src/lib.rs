@@ -1,1 +1,15 @@
-//! The lab.
+//! The lab: clusters made of network namespaces, scenarios that drop packets in them, and the oracle (the
+//! kernel's own counters) that says what observer must have reported.
+
+pub mod cluster;
+pub mod demo;
+pub mod exec;
+pub mod kernel;
+pub mod matching;
+pub mod netns;
+pub mod observer;
+pub mod results;
+pub mod run_dir;
+pub mod scenario;
+pub mod schema;
+pub mod traffic;

@@ -1,2 +1,73 @@
-//! xtask
-fn main() {}
+//! The repository's own commands: `cargo xtask setup|build|vm|test|demo`.
+
+mod apt;
+mod build;
+mod cargo_install;
+mod demo;
+mod interrupt;
+mod kernels;
+mod lab;
+mod linker;
+mod lint;
+mod process;
+mod relay;
+mod results;
+mod setup;
+mod test;
+mod toolchain;
+mod virtme;
+mod vm;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Set-up, build, virtual machines, tests and the demo of observer.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what building and testing need
+    Setup,
+    /// Build the eBPF object and the binary that embeds it
+    Build(build::Arguments),
+    /// Show the main job on a small cluster: real kernel, real rules, real packets
+    Demo(demo::Arguments),
+    /// Run the unit tests, then every scenario on every kernel
+    Test(test::Arguments),
+    /// Check formatting, clippy, documentation and licences
+    Lint,
+    /// Run a shell command in a virtual machine of another kernel, this machine's files mounted
+    Vm(vm::Arguments),
+}
+
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+fn run() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    interrupt::watch()?;
+    match arguments.verb {
+        Verb::Setup => done(setup::main()),
+        Verb::Build(arguments) => done(build::main(&arguments)),
+        Verb::Demo(arguments) => demo::main(&arguments),
+        Verb::Test(arguments) => test::main(&arguments),
+        Verb::Lint => done(lint::main()),
+        Verb::Vm(arguments) => vm::main(&arguments),
+    }
+}
+
+fn done(outcome: Result<()>) -> Result<ExitCode> {
+    outcome.map(|()| ExitCode::SUCCESS)
+}

@@ -11,9 +11,14 @@ use crate::{
 /// Puts the offset of the CPU it runs on into the first word of `PEEK`. Returns 0, or 1.
 #[raw_tracepoint]
 fn calibrate(ctx: RawTracePointContext) -> i32 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 1 };
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return 1;
+    };
     let Some(offset) = cpu::offset_of_this_cpu(scratch) else {
-        warn!(&ctx, "cannot find this CPU's per-CPU offset: its rule counters cannot be read");
+        warn!(
+            &ctx,
+            "cannot find this CPU's per-CPU offset: its rule counters cannot be read"
+        );
         return 1;
     };
     let Some(to) = PEEK.get_ptr_mut(0) else { return 1 };

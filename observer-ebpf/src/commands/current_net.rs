@@ -1,6 +1,8 @@
 //! Finds the network namespace of the caller: the one end of the list of all of them.
 
-use aya_ebpf::{helpers::generated::bpf_get_current_task, macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{
+    helpers::generated::bpf_get_current_task, macros::raw_tracepoint, programs::RawTracePointContext,
+};
 
 use crate::{
     maps::PEEK,
@@ -12,8 +14,12 @@ use crate::{
 fn current_net(_ctx: RawTracePointContext) -> i32 {
     // SAFETY: the helper has no preconditions.
     let task = unsafe { bpf_get_current_task() };
-    let Some(nsproxy) = field::<u64>(task, offset!(task_nsproxy)) else { return 1 };
-    let Some(net) = field::<u64>(nsproxy, offset!(nsproxy_net)) else { return 1 };
+    let Some(nsproxy) = field::<u64>(task, offset!(task_nsproxy)) else {
+        return 1;
+    };
+    let Some(net) = field::<u64>(nsproxy, offset!(nsproxy_net)) else {
+        return 1;
+    };
     let Some(to) = PEEK.get_ptr_mut(0) else { return 1 };
     // SAFETY: the element is longer than a word.
     unsafe { to.cast::<u64>().write_unaligned(net) };

@@ -10,7 +10,9 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use observer_common::{Count, DropEvent, EventKind, Filter, HEADER_BYTES, MAX_RANGES, MAX_STACK, Matched, flag};
+use observer_common::{
+    Count, DropEvent, EventKind, Filter, HEADER_BYTES, MAX_RANGES, MAX_STACK, Matched, flag,
+};
 
 use crate::{
     conntrack, counters, cpu, filter,
@@ -47,7 +49,9 @@ fn dropped(ctx: &BtfTracePointContext) -> Option<()> {
     if !by_netfilter && (!enabled || is_no_loss(reason)) {
         return not_loss(enabled);
     }
-    let Some((net, inode)) = skb::net(skb, event) else { return not_loss(enabled) };
+    let Some((net, inode)) = skb::net(skb, event) else {
+        return not_loss(enabled);
+    };
     event.net = net;
     event.netns_inode = inode;
     // SAFETY: the helper has no preconditions.
@@ -93,7 +97,11 @@ fn choose(ctx: &BtfTracePointContext, scratch: *mut Scratch, filter: &Filter, sk
     let is_ip = skb::fill(skb, event);
     event.matched = Matched::Any as u8;
     conntrack::fill(skb, event);
-    let matched = if is_ip { filter::matches(filter, event) } else { None };
+    let matched = if is_ip {
+        filter::matches(filter, event)
+    } else {
+        None
+    };
     match matched {
         Some(matched) => event.matched = matched as u8,
         // Two counters moved, or none: the next record on this CPU can only be read right with this one.
@@ -121,7 +129,14 @@ fn send(ctx: &BtfTracePointContext, scratch: *mut Scratch, filter: &Filter) -> O
         DropEvent::LEN_OTHER + bounded(&event.header_bytes, HEADER_BYTES as u32) as usize
     };
     // SAFETY: the record lies in the scratch element and is at least `len` long.
-    let sent = unsafe { bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), (&raw mut *event).cast(), len as u64, 0) };
+    let sent = unsafe {
+        bpf_ringbuf_output(
+            (&raw const EVENTS).cast_mut().cast(),
+            (&raw mut *event).cast(),
+            len as u64,
+            0,
+        )
+    };
     let bookkeeping = event.flags & flag::BOOKKEEPING != 0;
     count(match (sent, bookkeeping) {
         (0, false) => Count::Sent,

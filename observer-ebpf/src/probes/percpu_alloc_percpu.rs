@@ -24,19 +24,22 @@ const NFT_COUNTER_BYTES: u64 = 16;
 
 #[btf_tracepoint(function = "percpu_alloc_percpu")]
 fn percpu_alloc_percpu(ctx: BtfTracePointContext) -> i32 {
-    // The verifier wants constant argument numbers.
-    let size: u64 = match offset!(alloc_size_arg) {
-        2 => ctx.arg(2),
-        3 => ctx.arg(3),
-        _ => return 0,
-    };
+    // The verifier wants a constant argument number. Kernels with the older list lack `bpf_loop`, too.
+    if offset!(alloc_size_arg) != 3 {
+        return 0;
+    }
+    let size: u64 = ctx.arg(3);
     if size != XT_BLOCK_BYTES && size != NFT_COUNTER_BYTES {
         return 0;
     }
     // SAFETY: the helper has no preconditions.
     let task = unsafe { bpf_get_current_task() };
-    let Some(nsproxy) = field::<u64>(task, offset!(task_nsproxy)) else { return 0 };
-    let Some(net) = field::<u64>(nsproxy, offset!(nsproxy_net)) else { return 0 };
+    let Some(nsproxy) = field::<u64>(task, offset!(task_nsproxy)) else {
+        return 0;
+    };
+    let Some(net) = field::<u64>(nsproxy, offset!(nsproxy_net)) else {
+        return 0;
+    };
     let inode = field(net, offset!(net_inum)).unwrap_or(0);
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_ns() };

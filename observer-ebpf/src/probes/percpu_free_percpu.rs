@@ -18,7 +18,9 @@ const QUIET_NS: u64 = 500_000;
 fn percpu_free_percpu(ctx: BtfTracePointContext) -> i32 {
     let block = ctx.arg::<*const u8>(2) as u64;
     // SAFETY: a copy is taken at once.
-    let Some(net) = (unsafe { BLOCKS.get(block) }).copied() else { return 0 };
+    let Some(net) = (unsafe { BLOCKS.get(block) }).copied() else {
+        return 0;
+    };
     // Not an error if it is gone already: another of its blocks was freed just before.
     let _ = BLOCKS.remove(block);
     let mut inode = 0;
@@ -39,7 +41,9 @@ fn percpu_free_percpu(ctx: BtfTracePointContext) -> i32 {
 /// Tells user space that the rulesets of a namespace want reading.
 #[inline(always)]
 pub fn say(net: u64, inode: u32, now: u64, may_wait: bool) {
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return };
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return;
+    };
     // SAFETY: this CPU's element; a time that is a little off does no harm.
     unsafe {
         if may_wait && now - (*scratch).said_ns < QUIET_NS {
@@ -47,7 +51,12 @@ pub fn say(net: u64, inode: u32, now: u64, may_wait: bool) {
         }
         (*scratch).said_ns = now;
     }
-    let event = RulesetEvent { kind: EventKind::Ruleset as u32, netns_inode: inode, net, time_ns: now };
+    let event = RulesetEvent {
+        kind: EventKind::Ruleset as u32,
+        netns_inode: inode,
+        net,
+        time_ns: now,
+    };
     // A full ring buffer loses the hint, not the truth: a stale ruleset is noticed at the next drop.
     let _ = EVENTS.output::<RulesetEvent>(event, 0);
 }

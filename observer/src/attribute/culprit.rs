@@ -70,16 +70,24 @@ pub fn decide(
     symbol: &str,
     pending: &mut Pending,
 ) -> Verdict {
-    let scene = Scene { event, snapshot, hook, symbol };
+    let scene = Scene {
+        event,
+        snapshot,
+        hook,
+        symbol,
+    };
     let was_compared = event.flags & flag::COMPARED != 0;
     let own = if was_compared { scene.moves() } else { Vec::new() };
     let left = pending.take(event.cpu, event.sequence, event.generation);
     let (fitting, other): (Vec<Move>, Vec<Move>) = own.iter().partition(|moved| scene.fits(&moved.place));
-    let (certain, possible): (Vec<Move>, Vec<Move>) =
-        fitting.iter().partition(|moved| moved.place.ending == Ending::Certain);
+    let (certain, possible): (Vec<Move>, Vec<Move>) = fitting
+        .iter()
+        .partition(|moved| moved.place.ending == Ending::Certain);
     let from_left = own.is_empty();
     let certain = if from_left {
-        left.into_iter().filter(|moved| scene.fits(&moved.place) && moved.place.ending == Ending::Certain).collect()
+        left.into_iter()
+            .filter(|moved| scene.fits(&moved.place) && moved.place.ending == Ending::Certain)
+            .collect()
     } else {
         certain
     };
@@ -90,8 +98,17 @@ pub fn decide(
         _ => scene.several(&certain),
     };
     let is_it = |moved: &Move| verdict.culprit == Culprit::Place(moved.place);
-    let rest = if from_left { certain } else { other.into_iter().chain(certain).collect() };
-    pending.leave(event.cpu, event.sequence, event.generation, rest.into_iter().filter(|m| !is_it(m)).collect());
+    let rest = if from_left {
+        certain
+    } else {
+        other.into_iter().chain(certain).collect()
+    };
+    pending.leave(
+        event.cpu,
+        event.sequence,
+        event.generation,
+        rest.into_iter().filter(|m| !is_it(m)).collect(),
+    );
     verdict
 }
 
@@ -110,14 +127,20 @@ impl Scene<'_> {
             .filter_map(|moved| {
                 let index = moved.candidate.checked_sub(self.snapshot.first)? as usize;
                 let place = *self.snapshot.places.get(index)?;
-                Some(Move { place, packets: moved.packets, bytes: moved.bytes })
+                Some(Move {
+                    place,
+                    packets: moved.packets,
+                    bytes: moved.bytes,
+                })
             })
             .collect()
     }
 
     /// Whether a packet in this hook, of this family, freed by this function, can have met this rule.
     fn fits(&self, place: &Place) -> bool {
-        let Some(table) = self.snapshot.tables.get(place.table) else { return false };
+        let Some(table) = self.snapshot.tables.get(place.table) else {
+            return false;
+        };
         let is_v6 = self.event.protocol == 0x86dd_u16.to_be();
         let family_fits = match table.family {
             TableFamily::Ip => !is_v6,
@@ -126,7 +149,9 @@ impl Scene<'_> {
             _ => false,
         };
         let backend_fits = table.backend == Backend::Nft || self.symbol != NFT_FREES;
-        let hook_fits = self.hook.is_none_or(|hook| table.hooks_of(place.chain).contains(&hook));
+        let hook_fits = self
+            .hook
+            .is_none_or(|hook| table.hooks_of(place.chain).contains(&hook));
         family_fits && backend_fits && hook_fits
     }
 
@@ -146,7 +171,11 @@ impl Scene<'_> {
         };
         Verdict {
             culprit: Culprit::Place(moved.place),
-            confidence: if is_exact { Confidence::Exact } else { Confidence::Inferred },
+            confidence: if is_exact {
+                Confidence::Exact
+            } else {
+                Confidence::Inferred
+            },
             by_counter: true,
             jumps_fit: !from_left && self.event.moved_count == 1 && self.event.nesting <= 1,
             note,
@@ -159,7 +188,10 @@ impl Scene<'_> {
         let exact: Vec<&Move> = moves.iter().filter(|moved| self.is_this_packet(moved)).collect();
         let note = Some("several counters moved since the last look");
         let [one] = exact[..] else {
-            return Verdict { note, ..unknown(moves.iter().map(|moved| moved.place).collect()) };
+            return Verdict {
+                note,
+                ..unknown(moves.iter().map(|moved| moved.place).collect())
+            };
         };
         Verdict {
             culprit: Culprit::Place(one.place),
@@ -190,10 +222,23 @@ impl Scene<'_> {
         let uncounted = self.snapshot.uncounted.iter().filter(fits);
         if was_compared && self.event.flags & flag::STALE == 0 {
             let note = Some("no rule with a counter dropped it");
-            return Verdict { note, ..unknown(uncounted.copied().collect()) };
+            return Verdict {
+                note,
+                ..unknown(uncounted.copied().collect())
+            };
         }
-        let all = self.snapshot.places.iter().filter(fits).chain(uncounted).copied().collect();
-        Verdict { note: Some("the ruleset had just changed"), ..unknown(all) }
+        let all = self
+            .snapshot
+            .places
+            .iter()
+            .filter(fits)
+            .chain(uncounted)
+            .copied()
+            .collect();
+        Verdict {
+            note: Some("the ruleset had just changed"),
+            ..unknown(all)
+        }
     }
 }
 

@@ -60,7 +60,9 @@ const CALLERS: [(&str, Hook); 45] = [
 
 /// The hook of the innermost `nf_hook_slow` on a stack; `None` if there is none or its caller is not known.
 pub fn hook_of(stack: &[u64], symbols: &Symbols) -> Option<Hook> {
-    let mut names = stack.iter().map(|address| symbols.of(*address).map_or("", |symbol| symbol.name));
+    let mut names = stack
+        .iter()
+        .map(|address| symbols.of(*address).map_or("", |symbol| symbol.name));
     names.find(|name| *name == "nf_hook_slow")?;
     let callers = names.filter(|name| !BETWEEN.contains(name)).take(FRAMES);
     let mut hooks = callers.filter_map(|name| CALLERS.iter().find(|(caller, _)| *caller == name));

@@ -32,7 +32,10 @@ pub fn name<'s>(
     match &verdict.culprit {
         Culprit::Place(place) => place_named(&mut info, event, snapshot, place, verdict, &saved),
         Culprit::OneOf(places) => {
-            let named = places.iter().take(MOST_CANDIDATES).filter_map(|place| candidate(snapshot, place, &saved));
+            let named = places
+                .iter()
+                .take(MOST_CANDIDATES)
+                .filter_map(|place| candidate(snapshot, place, &saved));
             info.candidates = named.collect();
         }
     }
@@ -47,8 +50,12 @@ fn place_named<'s>(
     verdict: &Verdict,
     saved: &impl Fn(usize) -> Option<&'s Saved>,
 ) {
-    let Some(table) = snapshot.tables.get(place.table) else { return };
-    let Some(chain) = table.chains.get(place.chain) else { return };
+    let Some(table) = snapshot.tables.get(place.table) else {
+        return;
+    };
+    let Some(chain) = table.chains.get(place.chain) else {
+        return;
+    };
     info.backend = Some(table.backend);
     info.family = Some(table.family);
     info.table = Some(table.name.clone());
@@ -56,7 +63,11 @@ fn place_named<'s>(
     info.tool = Some(tool(table));
     info.ruleset = Some(format!("{:016x}", table.hash));
     if verdict.by_counter {
-        info.evidence.push(if table.backend == Backend::Legacy { Evidence::XtCounter } else { Evidence::NftCounter });
+        info.evidence.push(if table.backend == Backend::Legacy {
+            Evidence::XtCounter
+        } else {
+            Evidence::NftCounter
+        });
     }
     match place.rule {
         None => {
@@ -88,29 +99,42 @@ fn rule(table: &Table, place: &Place, index: usize, saved: Option<&Saved>) -> Op
 fn target_name(table: &Table, target: Option<&str>) -> Option<String> {
     let target = target?;
     Some(match (table.backend, target) {
-        (Backend::Nft, "drop" | "accept" | "return" | "queue") if tool(table) != Tool::Nft => target.to_uppercase(),
+        (Backend::Nft, "drop" | "accept" | "return" | "queue") if tool(table) != Tool::Nft => {
+            target.to_uppercase()
+        }
         _ => target.to_owned(),
     })
 }
 
 fn set_path(info: &mut DropInfo, event: &DropEvent, snapshot: &Snapshot, place: &Place, verdict: &Verdict) {
-    let Some(table) = snapshot.tables.get(place.table) else { return };
+    let Some(table) = snapshot.tables.get(place.table) else {
+        return;
+    };
     let bases = table.bases_of(place.chain);
     let of_hook = |base: &&usize| {
         let found = table.chains[**base].base.as_ref().map(|base| base.hook);
         info.hook.is_none() || found == info.hook
     };
     let mut fitting = bases.iter().filter(of_hook);
-    let (Some(base), None) = (fitting.next(), fitting.next()) else { return };
+    let (Some(base), None) = (fitting.next(), fitting.next()) else {
+        return;
+    };
     if info.hook.is_none() {
         info.hook = table.chains[*base].base.as_ref().map(|base| base.hook);
     }
-    let jumped = if verdict.jumps_fit { by_jumpstack(event, snapshot, place, *base) } else { None };
+    let jumped = if verdict.jumps_fit {
+        by_jumpstack(event, snapshot, place, *base)
+    } else {
+        None
+    };
     if jumped.is_some() {
         info.evidence.push(Evidence::XtJumpstack);
     }
     if let Some(path) = jumped.or_else(|| table.only_path(*base, place.chain)) {
-        info.chain_path = path.into_iter().map(|chain| table.chains[chain].name.clone()).collect();
+        info.chain_path = path
+            .into_iter()
+            .map(|chain| table.chains[chain].name.clone())
+            .collect();
     }
 }
 
@@ -126,7 +150,9 @@ fn by_jumpstack(event: &DropEvent, snapshot: &Snapshot, place: &Place, base: usi
     }
     let mut path = vec![base];
     for address in event.jumps {
-        let offset = address.checked_sub(location.entries).filter(|offset| *offset < location.len_bytes)?;
+        let offset = address
+            .checked_sub(location.entries)
+            .filter(|offset| *offset < location.len_bytes)?;
         let chain = table.chains.get(*path.last()?)?;
         let rule = chain.rules.iter().find(|rule| u64::from(rule.offset) == offset)?;
         let Step::Jump(to) = rule.step else { return None };
@@ -155,7 +181,9 @@ fn candidate<'s>(
 ) -> Option<Candidate> {
     let table = snapshot.tables.get(place.table)?;
     let chain = table.chains.get(place.chain)?;
-    let text = place.rule.and_then(|index| saved(place.table)?.rule(&table.name, &chain.name, index));
+    let text = place
+        .rule
+        .and_then(|index| saved(place.table)?.rule(&table.name, &chain.name, index));
     Some(Candidate {
         table: table.name.clone(),
         chain: chain.name.clone(),

@@ -31,7 +31,14 @@ impl Pending {
     /// Leaves counters over for the next drop on this CPU.
     pub fn leave(&mut self, cpu: u32, sequence: u64, generation: u32, moves: Vec<Move>) {
         if !moves.is_empty() {
-            self.left.insert(cpu, Left { sequence, generation, moves });
+            self.left.insert(
+                cpu,
+                Left {
+                    sequence,
+                    generation,
+                    moves,
+                },
+            );
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use bytes::Buf as _;
 use observer_common::{
-    Conn, ConnTuple, DropEvent, EventKind, HEADER_BYTES, MAX_JUMPS, MAX_MOVED, MAX_STACK, Moved, RulesetEvent, flag,
+    Conn, ConnTuple, DropEvent, EventKind, HEADER_BYTES, MAX_JUMPS, MAX_MOVED, MAX_STACK, Moved,
+    RulesetEvent, flag,
 };
 
 /// A record.
@@ -29,7 +30,10 @@ pub fn decode(mut record: &[u8]) -> Option<Captured> {
             time_ns: record.get_u64_ne(),
         }));
     }
-    (kind == EventKind::Drop as u32).then(|| drop_event(record)).flatten().map(|event| Captured::Drop(Box::new(event)))
+    (kind == EventKind::Drop as u32)
+        .then(|| drop_event(record))
+        .flatten()
+        .map(|event| Captured::Drop(Box::new(event)))
 }
 
 fn drop_event(record: &[u8]) -> Option<DropEvent> {
@@ -113,10 +117,16 @@ fn netfilter_part(event: &mut DropEvent, mut from: &[u8]) -> Option<()> {
         return None;
     }
     for moved in &mut event.moved {
-        *moved = Moved { candidate: from.get_u32_ne(), packets: from.get_u32_ne(), bytes: from.get_u64_ne() };
+        *moved = Moved {
+            candidate: from.get_u32_ne(),
+            packets: from.get_u32_ne(),
+            bytes: from.get_u64_ne(),
+        };
     }
     event.jumps.iter_mut().for_each(|jump| *jump = from.get_u64_ne());
-    event.stack[..frames].iter_mut().for_each(|frame| *frame = from.get_u64_ne());
+    event.stack[..frames]
+        .iter_mut()
+        .for_each(|frame| *frame = from.get_u64_ne());
     Some(())
 }
 
@@ -142,7 +152,9 @@ mod tests {
     #[test]
     fn every_field_lies_where_the_structure_has_it() {
         let bytes = record(flag::NETFILTER, 4, 1, DropEvent::LEN_NETFILTER + 8);
-        let Some(Captured::Drop(event)) = decode(&bytes) else { panic!("not decoded") };
+        let Some(Captured::Drop(event)) = decode(&bytes) else {
+            panic!("not decoded")
+        };
         assert_eq!(event.header[..4], 0xaabb_ccdd_u32.to_ne_bytes());
         assert_eq!(event.moved[0].candidate, 7);
         assert_eq!(event.stack[0], 9);
@@ -151,9 +163,17 @@ mod tests {
     #[test]
     fn a_record_that_is_cut_anywhere_is_refused_or_whole() {
         for flags in [0, flag::NETFILTER] {
-            let whole = if flags == 0 { DropEvent::LEN_OTHER + 20 } else { DropEvent::LEN_NETFILTER + 8 * 3 };
+            let whole = if flags == 0 {
+                DropEvent::LEN_OTHER + 20
+            } else {
+                DropEvent::LEN_NETFILTER + 8 * 3
+            };
             for len in 0..=whole {
-                assert_eq!(decode(&record(flags, 20, 3, len)).is_some(), len == whole, "{flags} {len}");
+                assert_eq!(
+                    decode(&record(flags, 20, 3, len)).is_some(),
+                    len == whole,
+                    "{flags} {len}"
+                );
             }
         }
     }

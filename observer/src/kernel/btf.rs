@@ -1,20 +1,24 @@
 //! Types of the running kernel and its modules, from BTF under `/sys/kernel/btf`.
+//!
+//! Read here and not by a library: the one that gives member offsets is LGPL, and sorting a kernel's hundred thousand
+//! types first would take longer than all the rest of the start. Only what is asked for is decoded.
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::io;
 use std::path::Path;
 
-use btf_rs::{Backend, Btf, BtfType, Struct, Type};
+use super::btf_section::{Kind, Member, Section};
 
 /// Where the kernel shows its types.
 const DIRECTORY: &str = "/sys/kernel/btf";
+/// Deeper than any type nests.
+const DEEPEST: usize = 16;
 
 /// The kernel's types. Modules' types are read when first asked for.
 pub struct Types {
-    vmlinux: Btf,
-    modules: HashMap<&'static str, Option<Btf>>,
+    vmlinux: Section,
+    modules: HashMap<&'static str, Option<Section>>,
 }
 
 /// Why the kernel's types cannot be read.
@@ -22,13 +26,20 @@ pub struct Types {
 pub enum TypesError {
     /// The file is not there or cannot be read.
     #[error(
-        "cannot read {DIRECTORY}/vmlinux ({0}); observer needs a kernel built with CONFIG_DEBUG_INFO_BTF: install your \
+        "cannot read {DIRECTORY}/vmlinux ({0}); observer needs a kernel built with CONFIG_DEBUG_INFO_BTF: boot your \
          distribution's stock kernel"
     )]
     Read(io::Error),
     /// It is not BTF.
-    #[error("{DIRECTORY}/vmlinux is not BTF that can be used: {0}")]
-    Parse(#[from] btf_rs::Error),
+    #[error("{DIRECTORY}/vmlinux is not BTF of this machine's byte order")]
+    Parse,
+}
+
+/// The kernel's types, and a module's that continue them.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    base: &'a Section,
+    split: Option<&'a Section>,
 }
 
 impl Types {
@@ -38,7 +49,14 @@ impl Types {
     /// The kernel has no BTF, or it cannot be used.
     pub fn load() -> Result<Self, TypesError> {
         let bytes = fs::read(Path::new(DIRECTORY).join("vmlinux")).map_err(TypesError::Read)?;
-        Ok(Self { vmlinux: mapped(&bytes)?, modules: HashMap::new() })
+        Self::parse(bytes).ok_or(TypesError::Parse)
+    }
+
+    fn parse(bytes: Vec<u8>) -> Option<Self> {
+        Some(Self {
+            vmlinux: Section::parse(bytes, None)?,
+            modules: HashMap::new(),
+        })
     }
 
     /// Offset in bytes of a field such as `net.nf.hooks_ipv4`; for a bit field, of the byte it begins in.
@@ -50,142 +68,232 @@ impl Types {
 
     /// Offset in bits.
     pub fn bit_offset(&mut self, module: Option<&'static str>, path: &str) -> Option<u32> {
-        let mut names = path.split('.');
-        let root = names.next()?;
-        let fields: Vec<&str> = names.collect();
-        self.in_each(module, |btf| {
-            let root = structure(btf, root)?;
-            walk(btf, &root, &fields)
-        })
+        let (root, fields) = path.split_once('.')?;
+        let fields: Vec<&str> = fields.split('.').collect();
+        self.view(module).walk_from(root, &fields)
     }
 
     /// Size of a structure in bytes.
     pub fn size(&mut self, module: Option<&'static str>, name: &str) -> Option<u32> {
-        self.in_each(module, |btf| structure(btf, name).and_then(|found| u32::try_from(found.size()).ok()))
+        self.view(module).size(name)
     }
 
     /// Names and numbers of an enumeration; empty if there is none.
-    pub fn enumeration(&mut self, name: &str) -> Vec<(String, u32)> {
-        let btf = &self.vmlinux;
-        let types = btf.resolve_types_by_name(name).unwrap_or_default();
-        let found = types.into_iter().find_map(|found| match found {
-            Type::Enum(found) => Some(found),
-            _ => None,
-        });
-        let members = found.map(|found| found.members).unwrap_or_default();
-        members.iter().filter_map(|member| Some((btf.resolve_name(member).ok()?, member.val()))).collect()
+    pub fn enumeration(&self, name: &str) -> Vec<(String, u32)> {
+        let view = View {
+            base: &self.vmlinux,
+            split: None,
+        };
+        let id = view.base.find(name, &[Kind::Enum]);
+        let values = id.and_then(|id| view.base.enumerators(id)).unwrap_or_default();
+        values
+            .into_iter()
+            .filter_map(|(name, value)| Some((view.name(name)?.to_owned(), value)))
+            .collect()
     }
 
     /// Names of the types of a tracepoint's arguments, without its private first one; `None` if there is no such
     /// tracepoint. A pointer has its target's name and a star.
     pub fn tracepoint(&self, name: &str) -> Option<Vec<String>> {
-        let btf = &self.vmlinux;
-        let types = btf.resolve_types_by_name(&format!("btf_trace_{name}")).ok()?;
-        let typedef = types.into_iter().find_map(|found| match found {
-            Type::Typedef(found) => Some(found),
-            _ => None,
-        })?;
-        let Type::Ptr(pointer) = btf.resolve_chained_type(&typedef).ok()? else { return None };
-        let Type::FuncProto(proto) = btf.resolve_chained_type(&pointer).ok()? else { return None };
-        Some(proto.parameters.iter().skip(1).map(|parameter| type_name(btf, parameter)).collect())
+        let view = View {
+            base: &self.vmlinux,
+            split: None,
+        };
+        let typedef = view.base.find(&format!("btf_trace_{name}"), &[Kind::Typedef])?;
+        let pointer = view.target(typedef)?;
+        let proto = view.target(pointer)?;
+        let parameters = view.section(proto)?.parameters(proto)?;
+        Some(
+            parameters
+                .into_iter()
+                .skip(1)
+                .map(|id| view.type_name(id))
+                .collect(),
+        )
     }
 
-    /// Runs `find` on the module's types, then on the kernel's own.
-    fn in_each<T>(&mut self, module: Option<&'static str>, find: impl Fn(&Btf) -> Option<T>) -> Option<T> {
-        if let Some(name) = module
-            && let Some(btf) = self.module(name)
-            && let Some(found) = find(btf)
-        {
-            return Some(found);
-        }
-        find(&self.vmlinux)
-    }
-
-    fn module(&mut self, name: &'static str) -> Option<&Btf> {
-        // A module that was not there may be loaded later: only what was found is kept.
-        if self.modules.get(name).is_none_or(Option::is_none) {
-            let bytes = fs::read(Path::new(DIRECTORY).join(name)).ok();
-            let btf = bytes.and_then(|bytes| Btf::from_split_bytes(&bytes, &self.vmlinux).ok());
-            self.modules.insert(name, btf);
-        }
-        self.modules.get(name).and_then(Option::as_ref)
-    }
-}
-
-/// Looks types up in place: sorting a hundred thousand of them first would take longer than all the rest of the
-/// start. Older kernels cannot map the file itself, so a copy in memory is mapped.
-fn mapped(bytes: &[u8]) -> Result<Btf, TypesError> {
-    let Ok(copy) = in_memory_file(bytes) else { return Ok(Btf::from_bytes(bytes)?) };
-    let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
-    match Btf::from_file_with_backend(path, Backend::Mmap) {
-        Ok(btf) => Ok(btf),
-        Err(_) => Ok(Btf::from_bytes(bytes)?),
-    }
-}
-
-fn in_memory_file(bytes: &[u8]) -> io::Result<fs::File> {
-    // SAFETY: the name is a C string; the result is checked.
-    let fd = unsafe { libc::memfd_create(c"btf".as_ptr(), libc::MFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a new descriptor that nobody else owns.
-    let mut file = fs::File::from(unsafe { OwnedFd::from_raw_fd(fd) });
-    file.write_all(bytes)?;
-    Ok(file)
-}
-
-fn structure(btf: &Btf, name: &str) -> Option<Struct> {
-    btf.resolve_types_by_name(name).ok()?.into_iter().find_map(|found| match found {
-        Type::Struct(found) | Type::Union(found) => Some(found),
-        _ => None,
-    })
-}
-
-/// Follows `fields`, through members without a name, and adds the offsets up.
-fn walk(btf: &Btf, parent: &Struct, fields: &[&str]) -> Option<u32> {
-    let Some((first, rest)) = fields.split_first() else { return Some(0) };
-    for member in &parent.members {
-        let name = btf.resolve_name(member).unwrap_or_default();
-        if name == *first {
-            if rest.is_empty() {
-                return Some(member.bit_offset());
-            }
-            let inner = aggregate(btf, member)?;
-            return Some(member.bit_offset() + walk(btf, &inner, rest)?);
-        }
-        if name.is_empty()
-            && let Some(inner) = aggregate(btf, member)
-            && let Some(offset) = walk(btf, &inner, fields)
-        {
-            return Some(member.bit_offset() + offset);
-        }
-    }
-    None
-}
-
-/// The structure that a member is, behind typedefs, qualifiers and arrays.
-fn aggregate(btf: &Btf, member: &dyn BtfType) -> Option<Struct> {
-    let mut current = btf.resolve_type_by_id(member.get_type_id()?).ok()?;
-    for _ in 0..8 {
-        match current {
-            Type::Struct(found) | Type::Union(found) => return Some(found),
-            Type::Ptr(_) => return None,
-            other => {
-                let next = other.as_btf_type().and_then(BtfType::get_type_id)?;
-                current = btf.resolve_type_by_id(next).ok()?;
+    fn view(&mut self, module: Option<&'static str>) -> View<'_> {
+        if let Some(name) = module {
+            // A module that was not there may be loaded later: only what was found is kept.
+            if self.modules.get(name).is_none_or(Option::is_none) {
+                let bytes = fs::read(Path::new(DIRECTORY).join(name)).ok();
+                let section = bytes.and_then(|bytes| Section::parse(bytes, Some(&self.vmlinux)));
+                self.modules.insert(name, section);
             }
         }
+        let split = module
+            .and_then(|name| self.modules.get(name))
+            .and_then(Option::as_ref);
+        View {
+            base: &self.vmlinux,
+            split,
+        }
     }
-    None
 }
 
-fn type_name(btf: &Btf, of: &dyn BtfType) -> String {
-    let Some(id) = of.get_type_id() else { return String::new() };
-    match btf.resolve_type_by_id(id) {
-        Ok(Type::Ptr(pointer)) => format!("{}*", type_name(btf, &pointer)),
-        Ok(Type::Const(inner)) => type_name(btf, &inner),
-        Ok(found) => found.as_btf_type().and_then(|found| btf.resolve_name(found).ok()).unwrap_or_default(),
-        Err(_) => String::new(),
+impl<'a> View<'a> {
+    /// The section that a type is in.
+    fn section(self, id: u32) -> Option<&'a Section> {
+        [Some(self.base), self.split]
+            .into_iter()
+            .flatten()
+            .find(|section| section.has(id))
+    }
+
+    /// A name by its offset: a module's begin where the kernel's end.
+    fn name(self, at: u32) -> Option<&'a str> {
+        self.base.name(at).or_else(|| self.split?.name(at))
+    }
+
+    /// Each structure of this name, the module's first.
+    fn structures(self, name: &str) -> impl Iterator<Item = u32> + use<'a, '_> {
+        let sections = [self.split, Some(self.base)].into_iter().flatten();
+        sections.filter_map(move |section| section.find(name, &[Kind::Struct, Kind::Union]))
+    }
+
+    fn walk_from(self, root: &str, fields: &[&str]) -> Option<u32> {
+        self.structures(root).find_map(|root| self.walk(root, fields, 0))
+    }
+
+    fn size(self, name: &str) -> Option<u32> {
+        self.structures(name).find_map(|id| self.section(id)?.size(id))
+    }
+
+    /// Follows `fields`, through members without a name, and adds the offsets up.
+    fn walk(self, parent: u32, fields: &[&str], depth: usize) -> Option<u32> {
+        let Some((first, rest)) = fields.split_first() else {
+            return Some(0);
+        };
+        if depth > DEEPEST {
+            return None;
+        }
+        let members = self.section(parent)?.members(parent)?;
+        members
+            .into_iter()
+            .find_map(|member| self.through(&member, first, rest, fields, depth))
+    }
+
+    fn through(
+        self,
+        member: &Member,
+        first: &str,
+        rest: &[&str],
+        fields: &[&str],
+        depth: usize,
+    ) -> Option<u32> {
+        let name = self.name(member.name)?;
+        let left = if name == first {
+            rest
+        } else if name.is_empty() {
+            fields
+        } else {
+            return None;
+        };
+        if left.is_empty() {
+            return Some(member.bit_offset);
+        }
+        Some(member.bit_offset + self.walk(self.aggregate(member.of)?, left, depth + 1)?)
+    }
+
+    /// The structure that a type is, behind typedefs and qualifiers.
+    fn aggregate(self, mut id: u32) -> Option<u32> {
+        for _ in 0..DEEPEST {
+            match self.section(id)?.kind(id)? {
+                Kind::Struct | Kind::Union => return Some(id),
+                Kind::Typedef | Kind::Qualifier => id = self.target(id)?,
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    /// What a pointer, typedef or qualifier refers to.
+    fn target(self, id: u32) -> Option<u32> {
+        self.section(id)?.target(id)
+    }
+
+    fn type_name(self, mut id: u32) -> String {
+        let mut stars = String::new();
+        for _ in 0..DEEPEST {
+            let Some(section) = self.section(id) else { break };
+            match section.kind(id) {
+                Some(Kind::Pointer) => stars.push('*'),
+                Some(Kind::Qualifier) => {}
+                _ => {
+                    let name = section
+                        .name_of(id)
+                        .and_then(|at| self.name(at))
+                        .unwrap_or_default();
+                    return format!("{name}{stars}");
+                }
+            }
+            let Some(next) = section.target(id) else { break };
+            id = next;
+        }
+        format!("void{stars}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::btf_section::tests::Builder;
+
+    /// struct inner { int a; int b; };
+    /// struct outer { int first; union { struct inner in; int flat; }; int bits:3; };
+    fn types() -> Types {
+        let mut builder = Builder::default();
+        let int = builder.int("int", 4);
+        let inner = builder.composite("inner", 4, 8, &[("a", int, 0), ("b", int, 32)]);
+        let nameless = builder.composite("", 5, 8, &[("in", inner, 0), ("flat", int, 0)]);
+        builder.composite(
+            "outer",
+            4,
+            16,
+            &[("first", int, 0), ("", nameless, 32), ("after", int, 96)],
+        );
+        builder.enumeration("reason", &[("R_ONE", 1), ("R_TWO", 2)]);
+        Types::parse(builder.finish()).expect("parses")
+    }
+
+    #[test]
+    fn offsets_add_up_through_members_without_a_name() {
+        let mut types = types();
+        assert_eq!(types.offset(None, "outer.first"), Some(0));
+        assert_eq!(types.offset(None, "outer.flat"), Some(4));
+        assert_eq!(types.offset(None, "outer.in.b"), Some(8));
+        assert_eq!(types.offset(None, "outer.after"), Some(12));
+        assert_eq!(types.offset(None, "outer.none"), None);
+        assert_eq!(types.offset(None, "outer.first.x"), None);
+        assert_eq!(types.offset(None, "missing.first"), None);
+        assert_eq!(types.size(None, "outer"), Some(16));
+    }
+
+    #[test]
+    fn enumerations_are_read() {
+        assert_eq!(
+            types().enumeration("reason"),
+            [("R_ONE".to_owned(), 1), ("R_TWO".to_owned(), 2)]
+        );
+        assert_eq!(types().enumeration("none"), []);
+    }
+
+    #[test]
+    fn broken_types_are_refused_or_harmless() {
+        let mut builder = Builder::default();
+        let int = builder.int("int", 4);
+        builder.composite("loop", 4, 8, &[("", 2, 0), ("a", int, 0)]);
+        let bytes = builder.finish();
+        for len in 0..bytes.len() {
+            if let Some(mut types) = Types::parse(bytes[..len].to_vec()) {
+                types.offset(None, "loop.a.b");
+            }
+        }
+        let mut whole = Types::parse(bytes).expect("parses");
+        assert_eq!(
+            whole.offset(None, "loop.b"),
+            None,
+            "a structure within itself ends"
+        );
     }
 }

@@ -14,7 +14,9 @@ pub fn possible_cpus() -> u32 {
 }
 
 fn listed(which: &str) -> Vec<u32> {
-    fs::read_to_string(format!("/sys/devices/system/cpu/{which}")).map(|text| parse(&text)).unwrap_or_default()
+    fs::read_to_string(format!("/sys/devices/system/cpu/{which}"))
+        .map(|text| parse(&text))
+        .unwrap_or_default()
 }
 
 /// `0-3,8` to its numbers. What is no number is passed over.
@@ -37,7 +39,7 @@ mod tests {
     fn ranges_and_single_numbers_are_read() {
         assert_eq!(parse("0-3,8\n"), [0, 1, 2, 3, 8]);
         assert_eq!(parse("0\n"), [0]);
-        assert_eq!(parse(""), []);
+        assert_eq!(parse(""), Vec::<u32>::new());
         assert_eq!(parse("x-3,5"), [5]);
     }
 }

@@ -47,7 +47,9 @@ pub trait Reader {
     /// Reads a C string of at most `most` bytes; what is not UTF-8 is replaced.
     fn string(&self, address: u64, most: usize) -> Option<String> {
         // A string may end just before memory that cannot be read.
-        let bytes = [most, 32, 8, 1].into_iter().find_map(|len| self.bytes(address, len.min(most)))?;
+        let bytes = [most, 32, 8, 1]
+            .into_iter()
+            .find_map(|len| self.bytes(address, len.min(most)))?;
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
         Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
     }
@@ -67,7 +69,11 @@ impl Memory {
     /// # Errors
     /// It cannot be mapped.
     pub(super) fn new(ebpf: Rc<RefCell<Ebpf>>, map: Map) -> Result<Self> {
-        Ok(Self { ebpf, window: window(&map)?, _map: map })
+        Ok(Self {
+            ebpf,
+            window: window(&map)?,
+            _map: map,
+        })
     }
 
     /// Address of this thread's `struct net`.
@@ -117,11 +123,20 @@ impl Drop for Memory {
 }
 
 fn window(map: &Map) -> Result<NonNull<u8>> {
-    let Map::Array(data) = map else { anyhow::bail!("the map PEEK is no array") };
+    let Map::Array(data) = map else {
+        anyhow::bail!("the map PEEK is no array")
+    };
     let fd = data.fd().as_fd().as_raw_fd();
     // SAFETY: a new shared mapping of the whole map; the result is checked.
     let at = unsafe {
-        libc::mmap(std::ptr::null_mut(), WINDOW_BYTES, libc::PROT_READ, libc::MAP_SHARED, fd, 0)
+        libc::mmap(
+            std::ptr::null_mut(),
+            WINDOW_BYTES,
+            libc::PROT_READ,
+            libc::MAP_SHARED,
+            fd,
+            0,
+        )
     };
     if at == libc::MAP_FAILED {
         return Err(std::io::Error::last_os_error()).context("cannot map PEEK");

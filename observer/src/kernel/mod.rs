@@ -1,6 +1,7 @@
 //! The running kernel: its types, its symbols, its memory, and the programs that are put into it.
 
 mod btf;
+mod btf_section;
 mod cpus;
 mod memory;
 mod namespaces;
@@ -9,9 +10,9 @@ mod programs;
 mod symbols;
 
 pub use btf::Types;
-pub use offsets::{NoField, find as find_offsets};
 pub use cpus::{online_cpus, possible_cpus};
 pub use memory::{Memory, Reader};
 pub use namespaces::{NetnsNames, enter};
+pub use offsets::{NoField, find as find_offsets};
 pub use programs::{Programs, RING_BYTES};
 pub use symbols::{Symbol, Symbols};

@@ -22,7 +22,10 @@ impl NetnsNames {
     /// The name that `ip netns` has for a namespace.
     pub fn name(&mut self, inode: u32) -> Option<String> {
         if !self.names.contains_key(&inode) {
-            self.names = named().into_iter().map(|(inode, name)| (inode, Some(name))).collect();
+            self.names = named()
+                .into_iter()
+                .map(|(inode, name)| (inode, Some(name)))
+                .collect();
             self.names.entry(inode).or_insert(None);
         }
         self.names.get(&inode).cloned().flatten()
@@ -51,7 +54,10 @@ impl NetnsNames {
 
     /// A file that stands for the namespace: by name, or through a process that lives in it.
     pub fn path(inode: u32) -> Option<PathBuf> {
-        let by_name = named().into_iter().find(|(found, _)| *found == inode).map(|(_, name)| PathBuf::from(NAMED).join(name));
+        let by_name = named()
+            .into_iter()
+            .find(|(found, _)| *found == inode)
+            .map(|(_, name)| PathBuf::from(NAMED).join(name));
         by_name.or_else(|| process_in(inode))
     }
 }
@@ -66,7 +72,9 @@ pub fn enter(path: &std::path::Path) -> io::Result<()> {
 }
 
 fn named() -> Vec<(u32, String)> {
-    let Ok(entries) = fs::read_dir(NAMED) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(NAMED) else {
+        return Vec::new();
+    };
     let mut found: Vec<(u32, String)> = entries
         .flatten()
         .filter_map(|entry| Some((inode(&entry.path()).ok()?, entry.file_name().into_string().ok()?)))

@@ -6,7 +6,9 @@ use super::{Types, possible_cpus};
 
 /// What a kernel lacks that the programs cannot do without.
 #[derive(Debug, thiserror::Error)]
-#[error("this kernel's types have no {0}; observer cannot read its packets: please report it with your kernel's version")]
+#[error(
+    "this kernel's types have no {0}; observer cannot read its packets: please report it with your kernel's version"
+)]
 pub struct NoField(&'static str);
 
 /// Finds every offset.
@@ -60,11 +62,15 @@ fn connection(types: &mut Types, offsets: &mut Offsets) {
 }
 
 fn tracepoints(types: &Types, offsets: &mut Offsets) -> Result<(), NoField> {
-    let arguments = types.tracepoint("kfree_skb").ok_or(NoField("tracepoint kfree_skb"))?;
+    let arguments = types
+        .tracepoint("kfree_skb")
+        .ok_or(NoField("tracepoint kfree_skb"))?;
     offsets.has_reason = u32::from(arguments.iter().any(|name| name == "skb_drop_reason"));
     if let Some(arguments) = types.tracepoint("percpu_alloc_percpu") {
         // The two sizes stand side by side: size, align.
-        let pair = arguments.windows(2).position(|pair| pair[0] == "size_t" && pair[1] == "size_t");
+        let pair = arguments
+            .windows(2)
+            .position(|pair| pair[0] == "size_t" && pair[1] == "size_t");
         offsets.alloc_size_arg = pair.and_then(|at| u32::try_from(at).ok()).unwrap_or(ABSENT);
     }
     Ok(())

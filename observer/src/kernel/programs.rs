@@ -1,9 +1,9 @@
 //! The eBPF object: loaded, told what it must know, attached, asked.
 
+use std::cell::RefCell;
 use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::rc::Rc;
-use std::cell::RefCell;
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
@@ -23,8 +23,11 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ob
 /// What is only ever run by command.
 const COMMANDS: [&str; 4] = ["calibrate", "current_net", "peek", "take_baseline"];
 /// The tracepoints, and whether the program is of use without it.
-const TRACEPOINTS: [(&str, bool); 3] =
-    [("kfree_skb", false), ("percpu_alloc_percpu", true), ("percpu_free_percpu", true)];
+const TRACEPOINTS: [(&str, bool); 3] = [
+    ("kfree_skb", false),
+    ("percpu_alloc_percpu", true),
+    ("percpu_free_percpu", true),
+];
 
 /// The loaded programs and their maps.
 pub struct Programs {
@@ -63,7 +66,9 @@ impl Programs {
             .map_max_entries("CANDIDATES", room)
             .map_max_entries("BASELINES", room)
             .map_max_entries("BLOCKS", room);
-        let mut ebpf = loader.load(OBJECT).context("the kernel refuses the eBPF object")?;
+        let mut ebpf = loader
+            .load(OBJECT)
+            .context("the kernel refuses the eBPF object")?;
         load_programs(&mut ebpf, &btf)?;
         drop(btf);
         Self::with_maps(ebpf, room)
@@ -71,7 +76,10 @@ impl Programs {
 
     fn with_maps(mut ebpf: Ebpf, room: u32) -> Result<Self> {
         let logger = EbpfLogger::init(&mut ebpf).ok();
-        let mut map = |name: &str| ebpf.take_map(name).with_context(|| format!("the eBPF object has no map {name}"));
+        let mut map = |name: &str| {
+            ebpf.take_map(name)
+                .with_context(|| format!("the eBPF object has no map {name}"))
+        };
         let events = RingBuf::try_from(map("EVENTS")?)?;
         let filter = Array::try_from(map("FILTER")?)?;
         let not_loss = Array::try_from(map("NOT_LOSS")?)?;
@@ -82,7 +90,20 @@ impl Programs {
         let window = map("PEEK")?;
         let ebpf = Rc::new(RefCell::new(ebpf));
         let memory = Memory::new(Rc::clone(&ebpf), window)?;
-        Ok(Self { memory, events, logger, ebpf, attached: Vec::new(), filter, not_loss, nets, blocks, candidates, counts, room })
+        Ok(Self {
+            memory,
+            events,
+            logger,
+            ebpf,
+            attached: Vec::new(),
+            filter,
+            not_loss,
+            nets,
+            blocks,
+            candidates,
+            counts,
+            room,
+        })
     }
 
     /// How many counters there is room for.
@@ -104,7 +125,9 @@ impl Programs {
     /// The kernel refuses.
     pub fn set_not_loss(&mut self, reasons: &[u32]) -> Result<()> {
         for reason in reasons.iter().filter(|reason| **reason < MAX_REASONS) {
-            self.not_loss.set(*reason, 1, 0).context("cannot set the reasons that are no loss")?;
+            self.not_loss
+                .set(*reason, 1, 0)
+                .context("cannot set the reasons that are no loss")?;
         }
         Ok(())
     }
@@ -120,7 +143,9 @@ impl Programs {
             match program.attach() {
                 Ok(_) => self.attached.push(format!("tp_btf/{name}")),
                 Err(error) if optional => log::info!("no tracepoint {name}: {error}"),
-                Err(error) => return Err(error).with_context(|| format!("cannot attach to the tracepoint {name}")),
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot attach to the tracepoint {name}"));
+                }
             }
         }
         Ok(())
@@ -136,13 +161,17 @@ impl Programs {
     /// # Errors
     /// The map is full.
     pub fn set_net(&mut self, net: u64, state: &NetState) -> Result<()> {
-        self.nets.insert(net, state, 0).context("too many network namespaces for observer's map")
+        self.nets
+            .insert(net, state, 0)
+            .context("too many network namespaces for observer's map")
     }
 
     /// Whether the kernel side still compares with this reading of a namespace: it stops by itself when the ruleset's
     /// counters are freed.
     pub fn is_known(&self, net: u64, generation: u32) -> bool {
-        self.nets.get(&net, 0).is_ok_and(|state| state.generation == generation)
+        self.nets
+            .get(&net, 0)
+            .is_ok_and(|state| state.generation == generation)
     }
 
     /// Forgets a namespace.
@@ -157,7 +186,9 @@ impl Programs {
     /// There is no room.
     pub fn set_candidates(&mut self, first: u32, candidates: &[Candidate]) -> Result<()> {
         for (index, candidate) in (first..).zip(candidates) {
-            self.candidates.set(index, candidate, 0).context("no room for another rule's counter")?;
+            self.candidates
+                .set(index, candidate, 0)
+                .context("no room for another rule's counter")?;
         }
         Ok(())
     }
@@ -176,7 +207,10 @@ impl Programs {
 
     /// Takes the baseline of a namespace's counters on each of these CPUs; the CPUs where it could not.
     pub fn take_baseline(&self, net: u64, cpus: &[u32]) -> Vec<u32> {
-        cpus.iter().copied().filter(|cpu| !run(&self.ebpf, "take_baseline", &[net], Some(*cpu))).collect()
+        cpus.iter()
+            .copied()
+            .filter(|cpu| !run(&self.ebpf, "take_baseline", &[net], Some(*cpu)))
+            .collect()
     }
 
     /// Totals since the programs were loaded, indexed by [`observer_common::Count`].
@@ -193,10 +227,16 @@ impl Programs {
     /// How often a tracepoint's program was not run because this CPU was in it already.
     pub fn missed(&self) -> u64 {
         let ebpf = self.ebpf.borrow();
-        let Some(Program::BtfTracePoint(program)) = ebpf.program("kfree_skb") else { return 0 };
-        let Ok(fd) = program.fd().map(|fd| fd.as_fd().as_raw_fd()) else { return 0 };
+        let Some(Program::BtfTracePoint(program)) = ebpf.program("kfree_skb") else {
+            return 0;
+        };
+        let Ok(fd) = program.fd().map(|fd| fd.as_fd().as_raw_fd()) else {
+            return 0;
+        };
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
-        let line = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix("recursion_misses:"));
         line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
     }
 }
@@ -204,28 +244,38 @@ impl Programs {
 fn load_programs(ebpf: &mut Ebpf, btf: &Btf) -> Result<()> {
     for name in COMMANDS {
         let program: &mut RawTracePoint = program(ebpf, name)?.try_into()?;
-        program.load().with_context(|| format!("the kernel refuses the program {name}"))?;
+        program
+            .load()
+            .with_context(|| format!("the kernel refuses the program {name}"))?;
     }
     for (name, optional) in TRACEPOINTS {
         let program: &mut BtfTracePoint = program(ebpf, name)?.try_into()?;
         match program.load(name, btf) {
             Ok(()) => {}
             Err(error) if optional => log::info!("no tracepoint {name}: {error}"),
-            Err(error) => return Err(error).with_context(|| format!("the kernel refuses the program {name}")),
+            Err(error) => {
+                return Err(error).with_context(|| format!("the kernel refuses the program {name}"));
+            }
         }
     }
     Ok(())
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program> {
-    ebpf.program_mut(name).with_context(|| format!("the eBPF object has no program {name}"))
+    ebpf.program_mut(name)
+        .with_context(|| format!("the eBPF object has no program {name}"))
 }
 
 /// Runs a command; true if it says that it succeeded.
 pub(super) fn run(ebpf: &RefCell<Ebpf>, name: &str, args: &[u64], cpu: Option<u32>) -> bool {
     let ebpf = ebpf.borrow();
-    let Some(Program::RawTracePoint(program)) = ebpf.program(name) else { return false };
-    let mut options = RawTracePointRunOptions { cpu, ..RawTracePointRunOptions::default() };
+    let Some(Program::RawTracePoint(program)) = ebpf.program(name) else {
+        return false;
+    };
+    let mut options = RawTracePointRunOptions {
+        cpu,
+        ..RawTracePointRunOptions::default()
+    };
     for (to, from) in options.args.iter_mut().zip(args) {
         *to = *from;
     }

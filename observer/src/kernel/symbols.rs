@@ -46,12 +46,18 @@ impl Symbols {
         found.dedup_by_key(|(address, _)| *address);
         let mut symbols = Self::default();
         for (address, name) in found {
-            let Ok(at) = u32::try_from(symbols.names.len()) else { break };
+            let Ok(at) = u32::try_from(symbols.names.len()) else {
+                break;
+            };
             symbols.entries.push((address, at));
             symbols.names.push_str(name);
         }
         for name in VARIABLES {
-            symbols.data.extend(text.lines().find_map(|line| variable(line, name)).map(|address| (name, address)));
+            symbols.data.extend(
+                text.lines()
+                    .find_map(|line| variable(line, name))
+                    .map(|address| (name, address)),
+            );
         }
         symbols.names.shrink_to_fit();
         symbols.entries.shrink_to_fit();
@@ -60,9 +66,15 @@ impl Symbols {
 
     /// The function that an address lies in.
     pub fn of(&self, address: u64) -> Option<Symbol<'_>> {
-        let index = self.entries.partition_point(|(start, _)| *start <= address).checked_sub(1)?;
+        let index = self
+            .entries
+            .partition_point(|(start, _)| *start <= address)
+            .checked_sub(1)?;
         let start = self.entries[index].0;
-        Some(Symbol { name: plain(self.name(index)), offset: address - start })
+        Some(Symbol {
+            name: plain(self.name(index)),
+            offset: address - start,
+        })
     }
 
     /// Start and end of a function, by its exact name or with a compiler's suffix.
@@ -74,12 +86,18 @@ impl Symbols {
 
     /// Address of a variable.
     pub fn data(&self, name: &str) -> Option<u64> {
-        self.data.iter().find(|(known, _)| *known == name).map(|(_, address)| *address)
+        self.data
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, address)| *address)
     }
 
     fn name(&self, index: usize) -> &str {
         let start = self.entries[index].1 as usize;
-        let end = self.entries.get(index + 1).map_or(self.names.len(), |(_, at)| *at as usize);
+        let end = self
+            .entries
+            .get(index + 1)
+            .map_or(self.names.len(), |(_, at)| *at as usize);
         &self.names[start..end]
     }
 }
@@ -88,7 +106,9 @@ impl Symbols {
 /// a function (`__pfx_`) is none.
 fn text_symbol(line: &str) -> Option<(u64, &str)> {
     let mut words = line.split_ascii_whitespace();
-    let address = u64::from_str_radix(words.next()?, 16).ok().filter(|address| *address != 0)?;
+    let address = u64::from_str_radix(words.next()?, 16)
+        .ok()
+        .filter(|address| *address != 0)?;
     let kind = words.next()?;
     let name = words.next()?;
     (matches!(kind, "t" | "T" | "w" | "W") && !name.starts_with("__pfx_")).then_some((address, name))
@@ -96,7 +116,9 @@ fn text_symbol(line: &str) -> Option<(u64, &str)> {
 
 fn variable(line: &str, name: &str) -> Option<u64> {
     let mut words = line.split_ascii_whitespace();
-    let address = u64::from_str_radix(words.next()?, 16).ok().filter(|address| *address != 0)?;
+    let address = u64::from_str_radix(words.next()?, 16)
+        .ok()
+        .filter(|address| *address != 0)?;
     (words.nth(1) == Some(name)).then_some(address)
 }
 
@@ -122,16 +144,34 @@ ffffffffc0a7c000 t nft_after\t[nf_tables]
     #[test]
     fn an_address_is_named_by_the_function_it_lies_in() {
         let symbols = Symbols::parse(TEXT);
-        assert_eq!(symbols.of(0xffff_ffff_81f2_82d0 + 0x40), Some(Symbol { name: "nf_hook_slow", offset: 0x40 }));
-        assert_eq!(symbols.of(0xffff_ffff_c0a7_b0f1), Some(Symbol { name: "nft_do_chain", offset: 1 }));
+        assert_eq!(
+            symbols.of(0xffff_ffff_81f2_82d0 + 0x40),
+            Some(Symbol {
+                name: "nf_hook_slow",
+                offset: 0x40
+            })
+        );
+        assert_eq!(
+            symbols.of(0xffff_ffff_c0a7_b0f1),
+            Some(Symbol {
+                name: "nft_do_chain",
+                offset: 1
+            })
+        );
         assert_eq!(symbols.of(0x1000), None);
     }
 
     #[test]
     fn a_function_ends_where_the_next_begins() {
         let symbols = Symbols::parse(TEXT);
-        assert_eq!(symbols.range("nf_hook_slow"), Some([0xffff_ffff_81f2_82d0, 0xffff_ffff_81f2_83f0]));
-        assert_eq!(symbols.range("nft_do_chain"), Some([0xffff_ffff_c0a7_b0f0, 0xffff_ffff_c0a7_c000]));
+        assert_eq!(
+            symbols.range("nf_hook_slow"),
+            Some([0xffff_ffff_81f2_82d0, 0xffff_ffff_81f2_83f0])
+        );
+        assert_eq!(
+            symbols.range("nft_do_chain"),
+            Some([0xffff_ffff_c0a7_b0f0, 0xffff_ffff_c0a7_c000])
+        );
         assert_eq!(symbols.range("nf_hook"), None);
     }
 

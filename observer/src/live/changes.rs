@@ -23,7 +23,6 @@ pub struct Changes {
     due: BTreeMap<u64, (Instant, usize)>,
 }
 
-
 impl Changes {
     /// The kernel side spoke of a namespace.
     pub fn hint(&mut self, net: u64) {
@@ -32,7 +31,10 @@ impl Changes {
 
     /// When the next look is due.
     pub fn next(&self) -> Option<Instant> {
-        self.due.values().filter_map(|(since, looks)| Some(*since + *LOOKS.get(*looks)?)).min()
+        self.due
+            .values()
+            .filter_map(|(since, looks)| Some(*since + *LOOKS.get(*looks)?))
+            .min()
     }
 
     /// The namespaces to look at now.

@@ -32,14 +32,18 @@ fn trial(report: &mut CheckReport) -> anyhow::Result<()> {
     let mut types = Types::load()?;
     report.btf = true;
     let arguments = types.tracepoint("kfree_skb");
-    report.tracepoint =
-        arguments.map(|arguments| Tracepoint { name: "skb:kfree_skb".to_owned(), arguments: named(&arguments) });
+    report.tracepoint = arguments.map(|arguments| Tracepoint {
+        name: "skb:kfree_skb".to_owned(),
+        arguments: named(&arguments),
+    });
     let offsets = find_offsets(&mut types)?;
     missing(report, &types, offsets.has_reason != 0);
     privileged()?;
     let symbols = Symbols::load()?;
     if symbols.is_empty() {
-        anyhow::bail!("the kernel hides its symbols: set kernel.kptr_restrict to 1 or 0 with sysctl, or run as root");
+        anyhow::bail!(
+            "the kernel hides its symbols: set kernel.kptr_restrict to 1 or 0 with sysctl, or run as root"
+        );
     }
     let mut programs = Programs::load(offsets, ROOM).map_err(refused)?;
     programs.attach().map_err(refused)
@@ -59,16 +63,28 @@ fn named(types: &[String]) -> Vec<String> {
 
 fn missing(report: &mut CheckReport, types: &Types, has_reason: bool) {
     let mut lacks = |feature: &str, cost: &str| {
-        report.missing.push(Missing { feature: feature.to_owned(), cost: cost.to_owned() });
+        report.missing.push(Missing {
+            feature: feature.to_owned(),
+            cost: cost.to_owned(),
+        });
     };
     if !has_reason {
-        lacks("drop reasons", "drops that are not netfilter's are told by the kernel function alone");
+        lacks(
+            "drop reasons",
+            "drops that are not netfilter's are told by the kernel function alone",
+        );
     }
     if types.tracepoint("percpu_free_percpu").is_none() {
-        lacks("tracepoint percpu_free_percpu", "a ruleset's change is noticed up to 250 ms late");
+        lacks(
+            "tracepoint percpu_free_percpu",
+            "a ruleset's change is noticed up to 250 ms late",
+        );
     }
     if possible_cpus() <= 1 {
-        lacks("a second CPU", "rule counters lie in the rules; a ruleset's change is noticed up to 250 ms late");
+        lacks(
+            "a second CPU",
+            "rule counters lie in the rules; a ruleset's change is noticed up to 250 ms late",
+        );
     }
 }
 
@@ -87,7 +103,11 @@ fn backends() -> Vec<BackendCheck> {
     };
     let legacy = is_present("x_tables", "ipt_do_table");
     let nft = is_present("nf_tables", "nft_do_chain");
-    vec![backend("legacy", legacy), backend("iptables-nft", nft), backend("nft", nft)]
+    vec![
+        backend("legacy", legacy),
+        backend("iptables-nft", nft),
+        backend("nft", nft),
+    ]
 }
 
 /// The word in brackets of `none [integrity] confidentiality`.

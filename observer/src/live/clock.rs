@@ -19,5 +19,7 @@ pub fn monotonic_ns() -> u64 {
 fn now_ns(clock: ClockId) -> u64 {
     let Ok(time) = clock_gettime(clock) else { return 0 };
     let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
-    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec()).unwrap_or(0))
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::try_from(time.tv_nsec()).unwrap_or(0))
 }

@@ -35,7 +35,11 @@ pub fn build(spec: &FilterSpec, symbols: &Symbols, reasons: &Reasons) -> Result<
 /// Where netfilter's functions lie: anew when a module was loaded.
 pub fn set_functions(filter: &mut Filter, symbols: &Symbols) {
     filter.range_count = 0;
-    for range in FREE.iter().filter_map(|name| symbols.range(name)).take(MAX_RANGES) {
+    for range in FREE
+        .iter()
+        .filter_map(|name| symbols.range(name))
+        .take(MAX_RANGES)
+    {
         filter.ranges[filter.range_count as usize] = range;
         filter.range_count += 1;
     }
@@ -48,8 +52,9 @@ pub fn set_functions(filter: &mut Filter, symbols: &Symbols) {
 /// There is none.
 pub fn inode(spec: &NetnsSpec) -> Result<u32> {
     match spec {
-        NetnsSpec::Name(name) => NetnsNames::inode_of(name)
-            .with_context(|| format!("--netns {name:?}: no such network namespace; `ip netns` lists the named ones")),
+        NetnsSpec::Name(name) => NetnsNames::inode_of(name).with_context(|| {
+            format!("--netns {name:?}: no such network namespace; `ip netns` lists the named ones")
+        }),
         NetnsSpec::Pid(pid) => NetnsNames::inode_of_process(*pid)
             .with_context(|| format!("--netns pid:{pid}: no such process, or it may not be looked at")),
         NetnsSpec::Inode(inode) if NetnsNames::path(*inode).is_none() => {
@@ -73,8 +78,14 @@ fn network(network: &IpNet) -> Network {
         IpAddr::V4(address) => (address.to_ipv6_mapped().octets(), network.prefix_len() + 96),
         IpAddr::V6(address) => (address.octets(), network.prefix_len()),
     };
-    let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0).to_be_bytes();
-    Network { addr: halves(bytes), mask: halves(mask) }
+    let mask = u128::MAX
+        .checked_shl(128 - u32::from(prefix))
+        .unwrap_or(0)
+        .to_be_bytes();
+    Network {
+        addr: halves(bytes),
+        mask: halves(mask),
+    }
 }
 
 /// As the kernel side reads sixteen bytes: two words in memory order.
@@ -109,7 +120,10 @@ mod tests {
         assert!(contains("fd00::/64", "fd00::1"));
         assert!(!contains("fd00::/64", "fd00:0:0:1::1"));
         assert!(contains("0.0.0.0/0", "192.0.2.1"));
-        assert!(!contains("0.0.0.0/0", "fd00::1"), "an IPv4 network holds no IPv6 address");
+        assert!(
+            !contains("0.0.0.0/0", "fd00::1"),
+            "an IPv4 network holds no IPv6 address"
+        );
         assert!(contains("::/0", "fd00::1"));
         assert!(contains("192.0.2.1/32", "192.0.2.1"));
         assert!(!contains("192.0.2.1/32", "192.0.2.2"));

@@ -11,7 +11,8 @@ use crate::attribute::{Pending, Verdict, decide, hook_of, name};
 use crate::diagnose::{self, PacketFacts, PktType};
 use crate::kernel::{NetnsNames, Symbols};
 use crate::report::record::{
-    Backend, Confidence, DropInfo, DropLine, Event, Evidence, Hook, Layer, Line, Matched, Netns, Packet, TableFamily,
+    Backend, Confidence, DropInfo, DropLine, Event, Evidence, Hook, Layer, Line, Matched, Netns, Packet,
+    TableFamily,
 };
 use crate::ruleset::text::Saved;
 use crate::ruleset::{Snapshot, Store};
@@ -59,7 +60,10 @@ impl Teller {
         let packet = packet(event);
         let symbol = symbols.of(event.location).map(|symbol| symbol.name);
         let by_netfilter = event.flags & flag::NETFILTER != 0;
-        let mut scene = Scene { hook: None, snapshot: None };
+        let mut scene = Scene {
+            hook: None,
+            snapshot: None,
+        };
         let info = if by_netfilter {
             self.netfilter(event, store, symbols, symbol, &mut scene)
         } else {
@@ -72,7 +76,10 @@ impl Teller {
         let snapshot = scene.snapshot.or_else(|| store.current(event.net).cloned());
         let flow = self.flow(event, &packet, snapshot.as_deref(), info.hook);
         let drop = DropLine {
-            netns: Some(Netns { inode: event.netns_inode, name: self.names.name(event.netns_inode) }),
+            netns: Some(Netns {
+                inode: event.netns_inode,
+                name: self.names.name(event.netns_inode),
+            }),
             packet,
             in_dev,
             out_dev,
@@ -81,7 +88,11 @@ impl Teller {
             drop: info,
             hints: Vec::new(),
         };
-        Some(Line::new(clock::wall(event.time_ns), self.node.clone(), Event::Drop(Box::new(drop))))
+        Some(Line::new(
+            clock::wall(event.time_ns),
+            self.node.clone(),
+            Event::Drop(Box::new(drop)),
+        ))
     }
 
     fn netfilter(
@@ -94,7 +105,10 @@ impl Teller {
     ) -> DropInfo {
         let frames = &event.stack[..(event.stack_count as usize).min(event.stack.len())];
         let hook = hook_of(frames, symbols);
-        let compared = store.at(event.net, event.generation).or_else(|| store.current(event.net)).cloned();
+        let compared = store
+            .at(event.net, event.generation)
+            .or_else(|| store.current(event.net))
+            .cloned();
         let mut info = match &compared {
             Some(snapshot) => {
                 let mut verdict = decide(event, snapshot, hook, symbol.unwrap_or(""), &mut self.pending);
@@ -110,13 +124,21 @@ impl Teller {
         info
     }
 
-    fn named(&mut self, event: &DropEvent, snapshot: &Snapshot, hook: Option<Hook>, verdict: &Verdict) -> DropInfo {
+    fn named(
+        &mut self,
+        event: &DropEvent,
+        snapshot: &Snapshot,
+        hook: Option<Hook>,
+        verdict: &Verdict,
+    ) -> DropInfo {
         if event.flags & flag::BOOKKEEPING != 0 {
             return DropInfo::default();
         }
         let texts: Vec<Option<Rc<Ruletext>>> = (0..snapshot.tables.len()).map(|_| None).collect();
         let texts = self.texts(snapshot, verdict, texts);
-        name(event, snapshot, hook, verdict, |table| texts.get(table)?.as_ref().map(|text| &text.saved))
+        name(event, snapshot, hook, verdict, |table| {
+            texts.get(table)?.as_ref().map(|text| &text.saved)
+        })
     }
 
     /// The tools' output for the tables that a verdict speaks of.
@@ -127,7 +149,9 @@ impl Teller {
         mut texts: Vec<Option<Rc<Ruletext>>>,
     ) -> Vec<Option<Rc<Ruletext>>> {
         for place in verdict.places() {
-            let Some(table) = snapshot.tables.get(place.table) else { continue };
+            let Some(table) = snapshot.tables.get(place.table) else {
+                continue;
+            };
             let text = self.text(snapshot, table.backend, table.family);
             texts[place.table] = Some(text).filter(|text| text.saved.fits(table));
         }
@@ -178,10 +202,18 @@ impl Teller {
         let kube = |table: &&crate::ruleset::Table| {
             table.family == family && table.name == "nat" && table.chain("KUBE-SERVICES").is_some()
         };
-        let backends: Vec<Backend> = snapshot.tables.iter().filter(kube).map(|table| table.backend).collect();
-        backends
-            .into_iter()
-            .find_map(|backend| self.text(snapshot, backend, family).services.of(flow, packet).map(str::to_owned))
+        let backends: Vec<Backend> = snapshot
+            .tables
+            .iter()
+            .filter(kube)
+            .map(|table| table.backend)
+            .collect();
+        backends.into_iter().find_map(|backend| {
+            self.text(snapshot, backend, family)
+                .services
+                .of(flow, packet)
+                .map(str::to_owned)
+        })
     }
 
     /// A drop that is not netfilter's; `None` if nothing was lost.
@@ -199,7 +231,11 @@ impl Teller {
         if !explanation.loss {
             return None;
         }
-        let mut info = DropInfo { reason, symbol: symbol.map(str::to_owned), ..DropInfo::default() };
+        let mut info = DropInfo {
+            reason,
+            symbol: symbol.map(str::to_owned),
+            ..DropInfo::default()
+        };
         explanation.fill(&mut info);
         Some(info)
     }
@@ -217,11 +253,19 @@ fn check_number(verdict: &mut Verdict, event: &DropEvent, compared: &Snapshot, s
     if event.flags & flag::STALE == 0 || !verdict.is_named() {
         return;
     }
-    let Some(place) = verdict.places().first().copied() else { return };
-    if compared.tables.get(place.table).is_none_or(|table| table.backend == Backend::Legacy) {
+    let Some(place) = verdict.places().first().copied() else {
+        return;
+    };
+    if compared
+        .tables
+        .get(place.table)
+        .is_none_or(|table| table.backend == Backend::Legacy)
+    {
         return;
     }
-    let same = store.current(event.net).is_some_and(|now| now.same_place(compared, &place));
+    let same = store
+        .current(event.net)
+        .is_some_and(|now| now.same_place(compared, &place));
     if !same {
         verdict.confidence = Confidence::Inferred;
         verdict.note = Some("the ruleset had just changed");
@@ -242,9 +286,17 @@ fn unread(hook: Option<Hook>) -> DropInfo {
 
 /// Whether conntrack has looked at every packet that comes to this hook.
 fn is_tracked(snapshot: &Snapshot, hook: Option<Hook>, is_v6: bool) -> bool {
-    let name = if is_v6 { "ipv6_conntrack_in" } else { "ipv4_conntrack_in" };
+    let name = if is_v6 {
+        "ipv6_conntrack_in"
+    } else {
+        "ipv4_conntrack_in"
+    };
     matches!(hook, Some(Hook::Forward | Hook::Input))
-        && snapshot.hooks.functions.iter().any(|function| function.name == name)
+        && snapshot
+            .hooks
+            .functions
+            .iter()
+            .any(|function| function.name == name)
 }
 
 /// Names of the devices that the packet came in by and was to leave by.

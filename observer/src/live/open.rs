@@ -1,7 +1,7 @@
 //! Opening the live source: types, symbols, programs, rulesets, filter.
 
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::collections::VecDeque;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::thread;
 
 use anyhow::{Context as _, Result, bail};
@@ -69,7 +69,11 @@ impl Live {
         let reasons = Reasons::load(&mut types);
         let programs = Programs::load(offsets, room()).map_err(refused)?;
         let symbols = joined(symbols)?;
-        let records = programs.events.as_fd().try_clone_to_owned().context("cannot wait for the kernel's records")?;
+        let records = programs
+            .events
+            .as_fd()
+            .try_clone_to_owned()
+            .context("cannot wait for the kernel's records")?;
         let filter = filter::build(&config.filter, &symbols, &reasons)?;
         let mut live = Self {
             // SAFETY: the descriptor is owned, and is never closed before the `AsyncFd` is dropped.
@@ -99,7 +103,8 @@ impl Live {
         let not_loss = self.teller.reasons.without_loss();
         self.programs.set_not_loss(&not_loss)?;
         self.programs.set_filter(&self.filter)?;
-        self.store.refresh_layout(&mut self.types, &self.symbols, &self.programs);
+        self.store
+            .refresh_layout(&mut self.types, &self.symbols, &self.programs);
         // First attached, then read: a ruleset that changes meanwhile is noticed.
         self.programs.attach().map_err(refused)?;
         let namespaces = self.store.read_all(&mut self.programs, &self.symbols);
@@ -138,7 +143,10 @@ pub fn attribution() -> std::collections::BTreeMap<String, String> {
     [
         ("legacy", "exact"),
         ("iptables-nft", "exact"),
-        ("nft", "exact for rules that count; unknown, with the candidates, for rules that do not"),
+        (
+            "nft",
+            "exact for rules that count; unknown, with the candidates, for rules that do not",
+        ),
     ]
     .into_iter()
     .map(|(backend, expected)| (backend.to_owned(), expected.to_owned()))
@@ -148,13 +156,15 @@ pub fn attribution() -> std::collections::BTreeMap<String, String> {
 /// The kernel's release, as `uname -r` prints it.
 pub fn kernel_release() -> String {
     let name = nix::sys::utsname::uname();
-    name.map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default()
+    name.map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 /// This host's name.
 fn node() -> String {
     let name = nix::sys::utsname::uname();
-    name.map(|name| name.nodename().to_string_lossy().into_owned()).unwrap_or_default()
+    name.map(|name| name.nodename().to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 /// The modules that are loaded.
@@ -169,7 +179,9 @@ pub fn modules() -> String {
 pub fn privileged() -> Result<()> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let Some(effective) = line.and_then(|caps| u64::from_str_radix(caps.trim(), 16).ok()) else { return Ok(()) };
+    let Some(effective) = line.and_then(|caps| u64::from_str_radix(caps.trim(), 16).ok()) else {
+        return Ok(());
+    };
     if effective & SYS_ADMIN != 0 || effective & (PERFMON | BPF) == PERFMON | BPF {
         return Ok(());
     }
@@ -179,8 +191,12 @@ pub fn privileged() -> Result<()> {
 /// The error of a program that the kernel refuses, in one line.
 pub fn refused(error: anyhow::Error) -> anyhow::Error {
     log::debug!("{error:?}");
-    let denied = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-    let denied = denied.into_iter().any(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied);
+    let denied = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    let denied = denied
+        .into_iter()
+        .any(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied);
     if denied {
         return anyhow::anyhow!(
             "the kernel refuses eBPF programs that read its memory: lockdown mode confidentiality, or a container without \
@@ -188,7 +204,11 @@ pub fn refused(error: anyhow::Error) -> anyhow::Error {
         );
     }
     // The verifier's log has thousands of lines.
-    let first = error.chain().map(|cause| cause.to_string()).map(|text| first_line(&text)).collect::<Vec<_>>();
+    let first = error
+        .chain()
+        .map(|cause| cause.to_string())
+        .map(|text| first_line(&text))
+        .collect::<Vec<_>>();
     anyhow::anyhow!("{}", first.join(": "))
 }
 
@@ -197,17 +217,23 @@ fn first_line(text: &str) -> String {
 }
 
 fn joined(symbols: thread::JoinHandle<std::io::Result<Symbols>>) -> Result<Symbols> {
-    let symbols = symbols.join().map_err(|_| anyhow::anyhow!("cannot read /proc/kallsyms"))?;
+    let symbols = symbols
+        .join()
+        .map_err(|_| anyhow::anyhow!("cannot read /proc/kallsyms"))?;
     let symbols = symbols.context("cannot read /proc/kallsyms: is /proc mounted?")?;
     if symbols.is_empty() {
-        bail!("the kernel hides its symbols: set kernel.kptr_restrict to 1 or 0 with sysctl, or run observer as root");
+        bail!(
+            "the kernel hides its symbols: set kernel.kptr_restrict to 1 or 0 with sysctl, or run observer as root"
+        );
     }
     Ok(symbols)
 }
 
 fn room() -> u32 {
     let each = BASELINE_BYTES / 16 / u64::from(possible_cpus().max(1));
-    u32::try_from(each).unwrap_or(MOST_ROOM).clamp(LEAST_ROOM, MOST_ROOM)
+    u32::try_from(each)
+        .unwrap_or(MOST_ROOM)
+        .clamp(LEAST_ROOM, MOST_ROOM)
 }
 
 /// Gives back what reading the kernel's types took.

@@ -16,12 +16,21 @@ impl Reasons {
     pub fn load(types: &mut Types) -> Self {
         let members = types.enumeration("skb_drop_reason");
         let name = |name: String| diagnose::plain_reason(&name).to_owned();
-        Self { names: members.into_iter().map(|(member, number)| (number, name(member))).collect() }
+        Self {
+            names: members
+                .into_iter()
+                .map(|(member, number)| (number, name(member)))
+                .collect(),
+        }
     }
 
     /// Name of a reason; a subsystem's own as `subsystem:number`.
     pub fn name(&self, number: u32) -> String {
-        let known = self.names.iter().find(|(known, _)| *known == number).map(|(_, name)| name.clone());
+        let known = self
+            .names
+            .iter()
+            .find(|(known, _)| *known == number)
+            .map(|(_, name)| name.clone());
         known.unwrap_or_else(|| match number {
             0 => "NOT_SPECIFIED".to_owned(),
             _ if number & SUBSYSTEM != 0 => format!("subsystem {}:{}", number >> 16, number & !SUBSYSTEM),
@@ -31,11 +40,16 @@ impl Reasons {
 
     /// Number of a reason.
     pub fn number(&self, name: &str) -> Option<u32> {
-        self.names.iter().find(|(_, known)| known == name).map(|(number, _)| *number)
+        self.names
+            .iter()
+            .find(|(_, known)| known == name)
+            .map(|(number, _)| *number)
     }
 
     /// Numbers of those that are never a loss.
     pub fn without_loss(&self) -> Vec<u32> {
-        diagnose::reasons_without_loss().filter_map(|name| self.number(name)).collect()
+        diagnose::reasons_without_loss()
+            .filter_map(|name| self.number(name))
+            .collect()
     }
 }

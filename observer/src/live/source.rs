@@ -40,7 +40,11 @@ impl Source for Live {
         let missed = self.programs.missed().saturating_sub(self.missed_before);
         let summary = self.totals.summary(&self.programs.counts(), missed, duration_ns);
         let mut lines: Vec<Line> = self.lines.drain(..).collect();
-        lines.push(Line::new(Time::now(), self.teller.node.clone(), Event::Summary(summary)));
+        lines.push(Line::new(
+            Time::now(),
+            self.teller.node.clone(),
+            Event::Summary(summary),
+        ));
         Ok(lines)
     }
 }
@@ -123,7 +127,8 @@ impl Live {
         if let Ok(symbols) = Symbols::load() {
             self.symbols = symbols;
         }
-        self.store.refresh_layout(&mut self.types, &self.symbols, &self.programs);
+        self.store
+            .refresh_layout(&mut self.types, &self.symbols, &self.programs);
         filter::set_functions(&mut self.filter, &self.symbols);
         if let Err(error) = self.programs.set_filter(&self.filter) {
             log::warn!("{error:#}");
@@ -134,8 +139,16 @@ impl Live {
     fn tell_lost(&mut self) {
         let lost = self.programs.counts()[Count::Lost as usize];
         if lost > self.lost_told {
-            let line = Lost { count: lost - self.lost_told, since: Some(self.lost_since), place: "ring-buffer".to_owned() };
-            self.lines.push_back(Line::new(Time::now(), self.teller.node.clone(), Event::Lost(line)));
+            let line = Lost {
+                count: lost - self.lost_told,
+                since: Some(self.lost_since),
+                place: "ring-buffer".to_owned(),
+            };
+            self.lines.push_back(Line::new(
+                Time::now(),
+                self.teller.node.clone(),
+                Event::Lost(line),
+            ));
             self.lost_told = lost;
         }
         self.lost_since = Time::now();

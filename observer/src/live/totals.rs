@@ -29,7 +29,8 @@ impl Totals {
     /// The summary, with the kernel side's counts; `missed`: how often its program could not run.
     pub fn summary(&self, counts: &[u64; COUNTS as usize], missed: u64, duration_ns: u64) -> Summary {
         let count = |which: Count| counts[which as usize];
-        let filtered = count(Count::Filtered) + count(Count::Bookkeeping) + count(Count::NotLoss) + self.not_loss;
+        let filtered =
+            count(Count::Filtered) + count(Count::Bookkeeping) + count(Count::NotLoss) + self.not_loss;
         let untaken = count(Count::Sent).saturating_sub(self.taken);
         let lost = count(Count::Lost) + untaken + missed;
         let told = self.exact + self.inferred + self.unknown;

@@ -47,7 +47,13 @@ impl Hooks {
             *list = memory.u64(net + layout.hooks + 8 * index as u64)?;
         }
         for (index, list) in hooks.lists.into_iter().enumerate() {
-            let walk = Walk { memory, symbols, layout, hook: INET_HOOKS[index % 5], ipv6: index >= 5 };
+            let walk = Walk {
+                memory,
+                symbols,
+                layout,
+                hook: INET_HOOKS[index % 5],
+                ipv6: index >= 5,
+            };
             walk.list(list, false, &mut hooks.functions);
         }
         Some(hooks)
@@ -55,7 +61,13 @@ impl Hooks {
 }
 
 /// `enum nf_inet_hooks`
-pub const INET_HOOKS: [Hook; 5] = [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting];
+pub const INET_HOOKS: [Hook; 5] = [
+    Hook::Prerouting,
+    Hook::Input,
+    Hook::Forward,
+    Hook::Output,
+    Hook::Postrouting,
+];
 
 struct Walk<'a, R> {
     memory: &'a R,
@@ -85,12 +97,25 @@ impl<R: Reader> Walk<'_, R> {
 
     fn function(&self, entries: u64, index: u64, count: u64, in_nat: bool, found: &mut Vec<HookFunction>) {
         let at = entries + 16 * index;
-        let (Some(function), Some(private)) = (self.memory.u64(at), self.memory.u64(at + 8)) else { return };
-        let name = self.symbols.of(function).map(|symbol| symbol.name.to_owned()).unwrap_or_default();
+        let (Some(function), Some(private)) = (self.memory.u64(at), self.memory.u64(at + 8)) else {
+            return;
+        };
+        let name = self
+            .symbols
+            .of(function)
+            .map(|symbol| symbol.name.to_owned())
+            .unwrap_or_default();
         let nat = !in_nat && name.starts_with("nf_nat_");
         let priority = self.priority(entries + 16 * count + 8 * index);
         let (hook, ipv6) = (self.hook, self.ipv6);
-        found.push(HookFunction { hook, ipv6, name, private, priority, in_nat });
+        found.push(HookFunction {
+            hook,
+            ipv6,
+            name,
+            private,
+            priority,
+            in_nat,
+        });
         if nat && let Some(list) = self.memory.u64(private + self.layout.nat_entries) {
             self.list(list, true, found);
         }

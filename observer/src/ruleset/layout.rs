@@ -171,9 +171,14 @@ fn xtables(types: &mut Types) -> Option<XtLayout> {
 }
 
 fn nft(types: &mut Types) -> Option<NftLayout> {
-    let seq = types.offset(None, "net.nft.base_seq").map(|at| SeqLayout::InNet(at.into())).or_else(|| {
-        types.offset(NF_TABLES, "nftables_pernet.base_seq").map(|at| SeqLayout::PerNet(at.into()))
-    });
+    let seq = types
+        .offset(None, "net.nft.base_seq")
+        .map(|at| SeqLayout::InNet(at.into()))
+        .or_else(|| {
+            types
+                .offset(NF_TABLES, "nftables_pernet.base_seq")
+                .map(|at| SeqLayout::PerNet(at.into()))
+        });
     let mut bits = |path: &str| types.bit_offset(NF_TABLES, path).map(u64::from);
     Some(NftLayout {
         blobs: bits("nft_chain.blob_gen_0")? / 8,

@@ -17,7 +17,10 @@ impl Table {
 
     /// Hooks from which a chain is reached.
     pub fn hooks_of(&self, chain: usize) -> Vec<Hook> {
-        self.bases_of(chain).into_iter().filter_map(|base| Some(self.chains[base].base.as_ref()?.hook)).collect()
+        self.bases_of(chain)
+            .into_iter()
+            .filter_map(|base| Some(self.chains[base].base.as_ref()?.hook))
+            .collect()
     }
 
     fn reaches(&self, from: usize, to: usize) -> bool {
@@ -58,7 +61,10 @@ impl Table {
     /// Chains that lead to `chain` and that `base` leads to.
     fn callers(&self, base: usize, chain: usize) -> Vec<usize> {
         let calls = |caller: &usize| self.chains[*caller].next().any(|next| next == chain);
-        (0..self.chains.len()).filter(calls).filter(|caller| self.reaches(base, *caller)).collect()
+        (0..self.chains.len())
+            .filter(calls)
+            .filter(|caller| self.reaches(base, *caller))
+            .collect()
     }
 }
 

@@ -93,13 +93,24 @@ impl Snapshot {
     }
 
     fn read_legacy(&mut self, source: &Source<'_, impl Reader>) {
-        let Some(layout) = &source.layout.xtables else { return };
+        let Some(layout) = &source.layout.xtables else {
+            return;
+        };
         let mut seen = BTreeSet::new();
-        for function in self.hooks.functions.iter().filter(|function| is_legacy(&function.name)) {
+        for function in self
+            .hooks
+            .functions
+            .iter()
+            .filter(|function| is_legacy(&function.name))
+        {
             if !seen.insert(function.private) {
                 continue;
             }
-            let family = if function.ipv6 { TableFamily::Ip6 } else { TableFamily::Ip };
+            let family = if function.ipv6 {
+                TableFamily::Ip6
+            } else {
+                TableFamily::Ip
+            };
             let read = xtables::read(source.memory, layout, function.private, family, source.one_cpu);
             if let Some((mut table, location)) = read {
                 set_priorities(&mut table, &self.hooks, function.private);
@@ -121,15 +132,43 @@ impl Snapshot {
     fn collect(&mut self) {
         for (table_index, table) in self.tables.iter().enumerate() {
             for (chain_index, chain) in table.chains.iter().enumerate() {
-                for (rule_index, rule) in chain.rules.iter().enumerate().filter(|(_, rule)| rule.step.can_drop()) {
-                    let ending = if rule.step == Step::Drop { Ending::Certain } else { Ending::Possible };
-                    let place = Place { table: table_index, chain: chain_index, rule: Some(rule_index), ending };
-                    if rule.counter.is_some() { &mut self.places } else { &mut self.uncounted }.push(place);
+                for (rule_index, rule) in chain
+                    .rules
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, rule)| rule.step.can_drop())
+                {
+                    let ending = if rule.step == Step::Drop {
+                        Ending::Certain
+                    } else {
+                        Ending::Possible
+                    };
+                    let place = Place {
+                        table: table_index,
+                        chain: chain_index,
+                        rule: Some(rule_index),
+                        ending,
+                    };
+                    if rule.counter.is_some() {
+                        &mut self.places
+                    } else {
+                        &mut self.uncounted
+                    }
+                    .push(place);
                 }
                 if let Some(base) = chain.base.as_ref().filter(|base| base.policy == Policy::Drop) {
-                    let place =
-                        Place { table: table_index, chain: chain_index, rule: None, ending: Ending::Certain };
-                    if base.counter.is_some() { &mut self.places } else { &mut self.uncounted }.push(place);
+                    let place = Place {
+                        table: table_index,
+                        chain: chain_index,
+                        rule: None,
+                        ending: Ending::Certain,
+                    };
+                    if base.counter.is_some() {
+                        &mut self.places
+                    } else {
+                        &mut self.uncounted
+                    }
+                    .push(place);
                 }
             }
         }
@@ -138,22 +177,30 @@ impl Snapshot {
     /// Whether the namespace is still as it was read.
     fn is_current(&self, source: &Source<'_, impl Reader>, layout: &NetLayout) -> bool {
         let lists = (0..).zip(self.hooks.lists);
-        let same_hooks =
-            lists.into_iter().all(|(index, list)| source.memory.u64(self.net + layout.hooks + 8 * index) == Some(list));
+        let same_hooks = lists
+            .into_iter()
+            .all(|(index, list)| source.memory.u64(self.net + layout.hooks + 8 * index) == Some(list));
         let mut locations = self.locations.iter().flatten();
-        let same_tables =
-            locations.all(|location| source.memory.u64(location.legacy.private_at) == Some(location.legacy.private));
+        let same_tables = locations
+            .all(|location| source.memory.u64(location.legacy.private_at) == Some(location.legacy.private));
         same_hooks && same_tables && source.nft_seq(self.net) == self.nft_seq
     }
 
     /// Whether it is worth reading again.
     pub fn is_stale(&self, source: &Source<'_, impl Reader>) -> bool {
-        source.layout.net.as_ref().is_some_and(|layout| !self.is_current(source, layout))
+        source
+            .layout
+            .net
+            .as_ref()
+            .is_some_and(|layout| !self.is_current(source, layout))
     }
 
     /// The candidates, for the kernel side.
     pub fn candidates(&self) -> Vec<Candidate> {
-        self.places.iter().filter_map(|place| self.candidate(place)).collect()
+        self.places
+            .iter()
+            .filter_map(|place| self.candidate(place))
+            .collect()
     }
 
     fn candidate(&self, place: &Place) -> Option<Candidate> {
@@ -166,8 +213,16 @@ impl Snapshot {
             flags |= candidate::NOT_PER_CPU;
         }
         let is_legacy = self.tables.get(place.table)?.backend == Backend::Legacy;
-        let table = if is_legacy { u32::try_from(place.table).unwrap_or(NO_TABLE) } else { NO_TABLE };
-        Some(Candidate { counter: counter.address, table, flags })
+        let table = if is_legacy {
+            u32::try_from(place.table).unwrap_or(NO_TABLE)
+        } else {
+            NO_TABLE
+        };
+        Some(Candidate {
+            counter: counter.address,
+            table,
+            flags,
+        })
     }
 
     /// The counter of a rule or policy.
@@ -182,7 +237,10 @@ impl Snapshot {
     /// A hash of every table of one backend and family.
     pub fn hash(&self, backend: Backend, family: TableFamily) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let tables = self.tables.iter().filter(|table| table.backend == backend && table.family == family);
+        let tables = self
+            .tables
+            .iter()
+            .filter(|table| table.backend == backend && table.family == family);
         tables.for_each(|table| hasher.write_u64(table.hash));
         hasher.finish()
     }
@@ -193,15 +251,24 @@ impl Snapshot {
             let table = of.tables.get(place.table)?;
             Some((table.name.clone(), table.chains.get(place.chain)?.name.clone()))
         };
-        older.counter(place).is_some() && self.counter(place) == older.counter(place) && name(self) == name(older)
+        older.counter(place).is_some()
+            && self.counter(place) == older.counter(place)
+            && name(self) == name(older)
     }
 
     /// Per-CPU allocations whose freeing says that this snapshot is no longer in force.
     pub fn blocks(&self) -> BTreeSet<u64> {
         let mut blocks = BTreeSet::new();
         for table in &self.tables {
-            let rules = table.chains.iter().flat_map(|chain| &chain.rules).filter_map(|rule| rule.counter);
-            let policies = table.chains.iter().filter_map(|chain| chain.base.as_ref()?.counter);
+            let rules = table
+                .chains
+                .iter()
+                .flat_map(|chain| &chain.rules)
+                .filter_map(|rule| rule.counter);
+            let policies = table
+                .chains
+                .iter()
+                .filter_map(|chain| chain.base.as_ref()?.counter);
             let counters = rules.chain(policies).filter(|counter| !counter.plain);
             if table.backend == Backend::Legacy {
                 blocks.extend(counters.map(|counter| counter.address & !(XT_BLOCK_BYTES - 1)));
@@ -254,12 +321,20 @@ impl<R: Reader> Source<'_, R> {
 
 /// Functions whose private pointer is an `xt_table`. Mangle has a wrapper of its own.
 fn is_legacy(name: &str) -> bool {
-    matches!(name, "ipt_do_table" | "ip6t_do_table" | "iptable_mangle_hook" | "ip6table_mangle_hook")
+    matches!(
+        name,
+        "ipt_do_table" | "ip6t_do_table" | "iptable_mangle_hook" | "ip6table_mangle_hook"
+    )
 }
 
 fn set_priorities(table: &mut Table, hooks: &Hooks, private: u64) {
     for base in table.chains.iter_mut().filter_map(|chain| chain.base.as_mut()) {
         let is_it = |function: &&HookFunction| function.private == private && function.hook == base.hook;
-        base.priority = hooks.functions.iter().find(is_it).and_then(|function| function.priority).unwrap_or(0);
+        base.priority = hooks
+            .functions
+            .iter()
+            .find(is_it)
+            .and_then(|function| function.priority)
+            .unwrap_or(0);
     }
 }

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use observer_common::MAX_SLOTS;
 
-use super::snapshot::{Snapshot, Source};
 use super::Layout;
+use super::snapshot::{Snapshot, Source};
 use crate::kernel::{Programs, Reader as _, Symbols, Types, online_cpus, possible_cpus};
 
 /// How many old snapshots of a namespace are kept: drops on their way to us still refer to them.
@@ -68,7 +68,12 @@ impl Store {
         for net in &nets {
             self.read(programs, symbols, *net);
         }
-        let gone: Vec<u64> = self.nets.keys().copied().filter(|net| !nets.contains(net)).collect();
+        let gone: Vec<u64> = self
+            .nets
+            .keys()
+            .copied()
+            .filter(|net| !nets.contains(net))
+            .collect();
         gone.into_iter().for_each(|net| self.forget(programs, net));
         nets.len()
     }
@@ -76,7 +81,9 @@ impl Store {
     /// Addresses of every `struct net`: they are a ring through `net.list`, in which the head is no namespace.
     fn list(&self, programs: &Programs) -> Vec<u64> {
         let memory = &programs.memory;
-        let (Some(layout), Some(own)) = (&self.layout.net, memory.current_net()) else { return Vec::new() };
+        let (Some(layout), Some(own)) = (&self.layout.net, memory.current_net()) else {
+            return Vec::new();
+        };
         // A real namespace has the same operations as ours.
         let operations = layout.ops.and_then(|ops| memory.u64(own + ops));
         let mut found = vec![own];
@@ -106,12 +113,18 @@ impl Store {
         {
             return false;
         }
-        let Some(snapshot) = Snapshot::read(&source, net) else { return false };
+        let Some(snapshot) = Snapshot::read(&source, net) else {
+            return false;
+        };
         self.put_in_force(programs, snapshot);
         true
     }
 
-    fn source<'a>(&'a self, programs: &'a Programs, symbols: &'a Symbols) -> Source<'a, crate::kernel::Memory> {
+    fn source<'a>(
+        &'a self,
+        programs: &'a Programs,
+        symbols: &'a Symbols,
+    ) -> Source<'a, crate::kernel::Memory> {
         Source {
             memory: &programs.memory,
             symbols,
@@ -123,7 +136,11 @@ impl Store {
 
     fn put_in_force(&mut self, programs: &mut Programs, mut snapshot: Snapshot) {
         let net = snapshot.net;
-        if self.nets.get(&net).is_some_and(|known| known.current.inode != snapshot.inode) {
+        if self
+            .nets
+            .get(&net)
+            .is_some_and(|known| known.current.inode != snapshot.inode)
+        {
             // Another namespace at the same address.
             self.forget(programs, net);
         }
@@ -131,13 +148,21 @@ impl Store {
             Some(known) => known.slot,
             None => match self.free_slots.pop() {
                 Some(slot) => slot,
-                None => return log::warn!("more than {MAX_SLOTS} network namespaces: {} is not watched", snapshot.inode),
+                None => {
+                    return log::warn!(
+                        "more than {MAX_SLOTS} network namespaces: {} is not watched",
+                        snapshot.inode
+                    );
+                }
             },
         };
         let candidates = snapshot.candidates();
         let count = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
         let Some(first) = self.allocate(count) else {
-            log::warn!("no room for {count} rule counters of namespace {}: its drops are named less surely", snapshot.inode);
+            log::warn!(
+                "no room for {count} rule counters of namespace {}: its drops are named less surely",
+                snapshot.inode
+            );
             return;
         };
         self.generation = self.generation.wrapping_add(1).max(1);
@@ -154,14 +179,21 @@ impl Store {
         let net = snapshot.net;
         let blocks = snapshot.blocks();
         if let Some(known) = self.nets.get(&net) {
-            known.current.blocks().difference(&blocks).for_each(|block| programs.forget_block(*block));
+            known
+                .current
+                .blocks()
+                .difference(&blocks)
+                .for_each(|block| programs.forget_block(*block));
         }
         blocks.iter().for_each(|block| programs.watch_block(*block, net));
         if let Err(error) = programs.set_net(net, &snapshot.state(slot)) {
             return log::warn!("{error:#}");
         }
         for cpu in programs.take_baseline(net, &self.cpus) {
-            log::warn!("no baseline of namespace {} on CPU {cpu}: drops there are named less surely", snapshot.inode);
+            log::warn!(
+                "no baseline of namespace {} on CPU {cpu}: drops there are named less surely",
+                snapshot.inode
+            );
         }
         let known = self.nets.remove(&net);
         let mut old = known.as_ref().map(|known| known.old.clone()).unwrap_or_default();
@@ -170,13 +202,26 @@ impl Store {
             old.push_front(known.current);
             old.truncate(KEPT);
         }
-        self.nets.insert(net, Known { slot, current: snapshot, old });
+        self.nets.insert(
+            net,
+            Known {
+                slot,
+                current: snapshot,
+                old,
+            },
+        );
     }
 
     fn forget(&mut self, programs: &mut Programs, net: u64) {
-        let Some(known) = self.nets.remove(&net) else { return };
+        let Some(known) = self.nets.remove(&net) else {
+            return;
+        };
         programs.forget_net(net);
-        known.current.blocks().iter().for_each(|block| programs.forget_block(*block));
+        known
+            .current
+            .blocks()
+            .iter()
+            .for_each(|block| programs.forget_block(*block));
         self.release(known.current.first, known.current.places.len());
         self.free_slots.push(known.slot);
     }
@@ -189,7 +234,9 @@ impl Store {
     /// The snapshot that a drop was compared with.
     pub fn at(&self, net: u64, generation: u32) -> Option<&Rc<Snapshot>> {
         let known = self.nets.get(&net)?;
-        std::iter::once(&known.current).chain(&known.old).find(|snapshot| snapshot.generation == generation)
+        std::iter::once(&known.current)
+            .chain(&known.old)
+            .find(|snapshot| snapshot.generation == generation)
     }
 
     /// Every namespace's snapshot in force.
@@ -202,7 +249,11 @@ impl Store {
         if count == 0 {
             return Some(0);
         }
-        let (start, len) = self.free.iter().find(|(_, len)| **len >= count).map(|(start, len)| (*start, *len))?;
+        let (start, len) = self
+            .free
+            .iter()
+            .find(|(_, len)| **len >= count)
+            .map(|(start, len)| (*start, *len))?;
         self.free.remove(&start);
         if len > count {
             self.free.insert(start + count, len - count);
@@ -211,8 +262,14 @@ impl Store {
     }
 
     fn release(&mut self, mut start: u32, count: usize) {
-        let Some(mut count) = u32::try_from(count).ok().filter(|count| *count > 0) else { return };
-        if let Some((before, len)) = self.free.range(..start).next_back().map(|(start, len)| (*start, *len))
+        let Some(mut count) = u32::try_from(count).ok().filter(|count| *count > 0) else {
+            return;
+        };
+        if let Some((before, len)) = self
+            .free
+            .range(..start)
+            .next_back()
+            .map(|(start, len)| (*start, *len))
             && before + len == start
         {
             self.free.remove(&before);
@@ -232,7 +289,10 @@ mod tests {
     #[test]
     fn ranges_are_given_out_and_grow_together_again() {
         let mut store = Store::new(100);
-        let ranges: Vec<u32> = [30, 40, 30].iter().filter_map(|count| store.allocate(*count)).collect();
+        let ranges: Vec<u32> = [30, 40, 30]
+            .iter()
+            .filter_map(|count| store.allocate(*count))
+            .collect();
         assert_eq!(ranges, [0, 30, 70]);
         assert_eq!(store.allocate(1), None);
         store.release(0, 30);

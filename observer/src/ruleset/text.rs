@@ -15,7 +15,14 @@ use crate::kernel::{NetnsNames, enter};
 use crate::report::record::{Backend, TableFamily};
 
 /// Where the tools are: not where `PATH` says, since this runs as root.
-const DIRECTORIES: [&str; 6] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
+const DIRECTORIES: [&str; 6] = [
+    "/usr/sbin",
+    "/sbin",
+    "/usr/bin",
+    "/bin",
+    "/usr/local/sbin",
+    "/usr/local/bin",
+];
 /// A tool that takes longer is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// More than any real ruleset prints.
@@ -74,15 +81,22 @@ impl Saved {
     }
 
     /// Whether this is the table that was read from the kernel: the same chains with as many rules, and the same
-    /// targets.
+    /// targets. iptables-nft shows all the built-in chains of a table, also those that are not there.
     pub fn fits(&self, table: &Table) -> bool {
-        let Some(chains) = self.tables.get(&table.name) else { return false };
+        let Some(chains) = self.tables.get(&table.name) else {
+            return false;
+        };
         let mut read = table.chains.iter();
-        chains.len() == table.chains.len()
+        chains
+            .iter()
+            .all(|(name, texts)| texts.is_empty() || table.chain(name).is_some())
             && read.all(|chain| {
                 chains.get(&chain.name).is_some_and(|texts| {
                     texts.len() == chain.rules.len()
-                        && texts.iter().zip(&chain.rules).all(|(text, rule)| same_target(text, rule.target.as_deref()))
+                        && texts
+                            .iter()
+                            .zip(&chain.rules)
+                            .all(|(text, rule)| same_target(text, rule.target.as_deref()))
                 })
             })
     }
@@ -92,7 +106,10 @@ impl Saved {
 fn same_target(text: &str, target: Option<&str>) -> bool {
     let Some(target) = target else { return true };
     let words = words(text);
-    let named = words.iter().position(|word| word == "-j").and_then(|at| words.get(at + 1));
+    let named = words
+        .iter()
+        .position(|word| word == "-j")
+        .and_then(|at| words.get(at + 1));
     named.is_none_or(|named| named.eq_ignore_ascii_case(target))
 }
 
@@ -131,14 +148,22 @@ fn tool(backend: Backend, family: TableFamily) -> Option<PathBuf> {
 }
 
 fn find(name: &str) -> Option<PathBuf> {
-    DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.is_file())
+    DIRECTORIES
+        .iter()
+        .map(|directory| Path::new(directory).join(name))
+        .find(|path| path.is_file())
 }
 
 /// Runs a tool in a namespace and returns what it printed.
 fn run_in(netns: &Path, tool: &Path) -> Option<String> {
     let netns = netns.to_owned();
     let mut command = Command::new(tool);
-    command.env_clear().env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .env_clear()
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     // SAFETY: between fork and exec only `open` and `setns` are called; nothing is shared with another thread.
     unsafe { command.pre_exec(move || enter(&netns)) };
     let mut child = command.spawn().ok()?;
@@ -159,7 +184,9 @@ fn run_in(netns: &Path, tool: &Path) -> Option<String> {
     // It ends once the child has closed its side.
     let _ = reader.join();
     let text = output.ok()?.ok()?;
-    status.success().then(|| String::from_utf8_lossy(&text).into_owned())
+    status
+        .success()
+        .then(|| String::from_utf8_lossy(&text).into_owned())
 }
 
 #[cfg(test)]
@@ -184,7 +211,10 @@ COMMIT
     #[test]
     fn rules_are_found_by_table_chain_and_place() {
         let saved = Saved::parse(SAVED);
-        assert_eq!(saved.rule("filter", "FORWARD", 1), Some("-A FORWARD -d 10.244.0.0/16 -j ACCEPT"));
+        assert_eq!(
+            saved.rule("filter", "FORWARD", 1),
+            Some("-A FORWARD -d 10.244.0.0/16 -j ACCEPT")
+        );
         assert_eq!(saved.rule("filter", "FORWARD", 2), None);
         assert_eq!(saved.rule("nat", "PREROUTING", 0), Some("-A PREROUTING -j X"));
         assert_eq!(saved.rules("filter").count(), 2);
@@ -192,7 +222,10 @@ COMMIT
 
     #[test]
     fn quotes_and_backslashes_are_undone() {
-        assert_eq!(words("-m comment --comment \"a \\\"b\\\" \\\\c\" -j X"), ["-m", "comment", "--comment", "a \"b\" \\c", "-j", "X"]);
+        assert_eq!(
+            words("-m comment --comment \"a \\\"b\\\" \\\\c\" -j X"),
+            ["-m", "comment", "--comment", "a \"b\" \\c", "-j", "X"]
+        );
         assert_eq!(words("--comment \"\" -j X"), ["--comment", "", "-j", "X"]);
         assert_eq!(words("\"open"), ["open"]);
     }

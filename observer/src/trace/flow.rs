@@ -27,7 +27,11 @@ impl Flows {
     /// `tracked`: whether conntrack has seen it for sure, so that no connection means an invalid packet.
     pub fn flow(&mut self, event: &DropEvent, packet: &Packet, tracked: bool) -> Option<Flow> {
         let is_conn = event.flags & flag::CONN != 0;
-        let original = if is_conn { tuple(&event.conn.original) } else { tuple_of(packet)? };
+        let original = if is_conn {
+            tuple(&event.conn.original)
+        } else {
+            tuple_of(packet)?
+        };
         let key = key(event.netns_inode, packet, &original);
         if self.packets.len() >= MOST_FLOWS && !self.packets.contains_key(&key) {
             self.packets.clear();
@@ -48,7 +52,13 @@ impl Flows {
 
 /// The packet's own addresses and ports.
 pub fn tuple_of(packet: &Packet) -> Option<Tuple> {
-    Some(Tuple { src: packet.src?, sport: packet.sport, dst: packet.dst?, dport: packet.dport, icmp_id: None })
+    Some(Tuple {
+        src: packet.src?,
+        sport: packet.sport,
+        dst: packet.dst?,
+        dport: packet.dport,
+        icmp_id: None,
+    })
 }
 
 fn key(inode: u32, packet: &Packet, original: &Tuple) -> u64 {
@@ -59,7 +69,11 @@ fn key(inode: u32, packet: &Packet, original: &Tuple) -> u64 {
 
 fn nat(conn: &Conn) -> Vec<Nat> {
     let kinds = [(DST_NAT, Nat::Dnat), (SRC_NAT, Nat::Snat)];
-    kinds.into_iter().filter(|(bit, _)| conn.status & bit != 0).map(|(_, nat)| nat).collect()
+    kinds
+        .into_iter()
+        .filter(|(bit, _)| conn.status & bit != 0)
+        .map(|(_, nat)| nat)
+        .collect()
 }
 
 /// `enum ip_conntrack_info`, include/uapi/linux/netfilter/nf_conntrack_common.h

@@ -22,7 +22,11 @@ const MOST_EXTENSIONS: usize = 8;
 /// Decodes the packet of a record.
 pub fn packet(event: &DropEvent) -> Packet {
     let header = &event.header[..(event.header_bytes as usize).min(HEADER_BYTES)];
-    let mut packet = Packet { len: event.len_bytes, mark: Mark(event.mark), ..Packet::default() };
+    let mut packet = Packet {
+        len: event.len_bytes,
+        mark: Mark(event.mark),
+        ..Packet::default()
+    };
     match header.first().map(|first| first >> 4) {
         Some(4) => v4(&mut packet, header),
         Some(6) => v6(&mut packet, header),
@@ -58,7 +62,11 @@ fn v4(packet: &mut Packet, header: &[u8]) {
         packet.frag_offset = Some(offset);
         return;
     }
-    transport(packet, proto, header.get(ihl.max(Ipv4Hdr::LEN)..).unwrap_or_default());
+    transport(
+        packet,
+        proto,
+        header.get(ihl.max(Ipv4Hdr::LEN)..).unwrap_or_default(),
+    );
 }
 
 fn v6(packet: &mut Packet, header: &[u8]) {
@@ -74,7 +82,9 @@ fn v6(packet: &mut Packet, header: &[u8]) {
     packet.dst = Some(IpAddr::V6(Ipv6Addr::from_bits(fields.get_u128())));
     let mut rest = fields;
     for _ in 0..MOST_EXTENSIONS {
-        let Some(extension) = extension(next, rest) else { break };
+        let Some(extension) = extension(next, rest) else {
+            break;
+        };
         next = extension.next;
         if let Some(offset) = extension.fragment_offset.filter(|offset| *offset > 0) {
             packet.proto = Some(Proto(next));
@@ -98,11 +108,18 @@ fn extension(kind: u8, rest: &[u8]) -> Option<Extension> {
     let (next, len) = (*rest.first()?, usize::from(*rest.get(1)?));
     let (len_bytes, fragment_offset) = match kind {
         0 | 43 | 60 => ((len + 1) * 8, None),
-        44 => (8, Some(u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]) & 0xfff8)),
+        44 => (
+            8,
+            Some(u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]) & 0xfff8),
+        ),
         51 => ((len + 2) * 4, None),
         _ => return None,
     };
-    Some(Extension { next, len_bytes, fragment_offset })
+    Some(Extension {
+        next,
+        len_bytes,
+        fragment_offset,
+    })
 }
 
 fn transport(packet: &mut Packet, proto: u8, mut rest: &[u8]) {
@@ -130,7 +147,9 @@ mod tests {
     fn event(header: &[u8]) -> DropEvent {
         let mut bytes = vec![0; DropEvent::LEN_OTHER];
         bytes[0] = 1;
-        let Some(Captured::Drop(mut event)) = decode(&bytes) else { panic!("not decoded") };
+        let Some(Captured::Drop(mut event)) = decode(&bytes) else {
+            panic!("not decoded")
+        };
         event.header[..header.len()].copy_from_slice(header);
         event.header_bytes = header.len() as u32;
         *event
@@ -166,7 +185,10 @@ mod tests {
         header.extend([17, 0, 0, 0, 0, 0, 0, 0]);
         header.extend([0, 53, 0x15, 0xb3, 0, 8, 0, 0]);
         let packet = packet(&event(&header));
-        assert_eq!((packet.proto, packet.sport, packet.dport), (Some(Proto(17)), Some(53), Some(5555)));
+        assert_eq!(
+            (packet.proto, packet.sport, packet.dport),
+            (Some(Proto(17)), Some(53), Some(5555))
+        );
     }
 
     #[test]

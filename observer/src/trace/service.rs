@@ -39,8 +39,14 @@ impl Services {
         if let Some(name) = self.by_address.get(&original) {
             return Some(name);
         }
-        let reply = flow.reply.as_ref().and_then(|reply| Some((reply.src, proto, reply.sport?)));
-        let endpoint = [Some(original), reply].into_iter().flatten().find_map(|key| self.by_endpoint.get(&key));
+        let reply = flow
+            .reply
+            .as_ref()
+            .and_then(|reply| Some((reply.src, proto, reply.sport?)));
+        let endpoint = [Some(original), reply]
+            .into_iter()
+            .flatten()
+            .find_map(|key| self.by_endpoint.get(&key));
         endpoint?.as_deref()
     }
 
@@ -59,7 +65,10 @@ impl Services {
         let name = option(&words, "--comment").and_then(service_name);
         let to = option(&words, "--to-destination").and_then(|to| to.parse::<std::net::SocketAddr>().ok());
         if let (Some(name), Some(to), Some(proto)) = (name, to, proto(&words)) {
-            let known = self.by_endpoint.entry((to.ip(), proto, to.port())).or_insert_with(|| Some(name.clone()));
+            let known = self
+                .by_endpoint
+                .entry((to.ip(), proto, to.port()))
+                .or_insert_with(|| Some(name.clone()));
             if known.as_deref() != Some(name.as_str()) {
                 *known = None;
             }
@@ -137,16 +146,28 @@ mod tests {
 
     #[test]
     fn a_service_is_known_by_its_cluster_ip_and_by_its_endpoint() {
-        let packet = Packet { proto: Some(Proto(6)), ..Packet::default() };
+        let packet = Packet {
+            proto: Some(Proto(6)),
+            ..Packet::default()
+        };
         let services = services();
-        assert_eq!(services.of(&flow("10.108.94.160", 80), &packet), Some("nginx-test/nginx-service"));
-        assert_eq!(services.of(&flow("10.224.2.16", 80), &packet), Some("nginx-test/nginx-service"));
+        assert_eq!(
+            services.of(&flow("10.108.94.160", 80), &packet),
+            Some("nginx-test/nginx-service")
+        );
+        assert_eq!(
+            services.of(&flow("10.224.2.16", 80), &packet),
+            Some("nginx-test/nginx-service")
+        );
         assert_eq!(services.of(&flow("10.224.2.16", 81), &packet), None);
     }
 
     #[test]
     fn an_endpoint_of_two_services_names_neither() {
-        let packet = Packet { proto: Some(Proto(6)), ..Packet::default() };
+        let packet = Packet {
+            proto: Some(Proto(6)),
+            ..Packet::default()
+        };
         assert_eq!(services().of(&flow("10.224.2.17", 80), &packet), None);
     }
 }

@@ -37,12 +37,20 @@ const NEVER_BREAKS: [&str; 6] = ["immediate", "target", "reject", "log", "queue"
 impl<'a, R: Reader> Decoder<'a, R> {
     /// A decoder with nothing known yet.
     pub fn new(memory: &'a R, nft: &'a NftLayout, xtables: Option<&'a XtLayout>) -> Self {
-        Self { memory, nft, xtables, kinds: HashMap::new() }
+        Self {
+            memory,
+            nft,
+            xtables,
+            kinds: HashMap::new(),
+        }
     }
 
     /// Decodes a rule. `chains` gives the index of a chain by its address. `None` if it does not hold together.
     pub fn rule(&mut self, handle: u64, bytes: &[u8], chains: &HashMap<u64, usize>) -> Option<Rule> {
-        let mut rule = Rule { handle, ..Rule::default() };
+        let mut rule = Rule {
+            handle,
+            ..Rule::default()
+        };
         let mut at = 0;
         while at + 8 <= bytes.len() {
             let ops = u64_at(bytes, at)?;
@@ -64,11 +72,20 @@ impl<'a, R: Reader> Decoder<'a, R> {
     }
 
     fn look(&self, ops: u64) -> Option<Kind> {
-        let size = self.memory.u32(ops + self.nft.ops_size).filter(|size| (8..=MOST_BYTES).contains(size))?;
+        let size = self
+            .memory
+            .u32(ops + self.nft.ops_size)
+            .filter(|size| (8..=MOST_BYTES).contains(size))?;
         let of_type = self.memory.u64(ops + self.nft.ops_type)?;
-        let name = self.memory.string(self.memory.u64(of_type + self.nft.type_name)?, NAME_BYTES)?;
+        let name = self
+            .memory
+            .string(self.memory.u64(of_type + self.nft.type_name)?, NAME_BYTES)?;
         let extension = self.extension(ops, &name);
-        Some(Kind { name, size, extension })
+        Some(Kind {
+            name,
+            size,
+            extension,
+        })
     }
 
     /// `ops->data` is the `xt_match` or `xt_target`, net/netfilter/nft_compat.c.
@@ -79,21 +96,28 @@ impl<'a, R: Reader> Decoder<'a, R> {
             "target" => xtables.target_name,
             _ => return None,
         };
-        self.memory.string(self.memory.u64(ops + self.nft.ops_data)? + at, NAME_BYTES)
+        self.memory
+            .string(self.memory.u64(ops + self.nft.ops_data)? + at, NAME_BYTES)
     }
 }
 
 fn apply(rule: &mut Rule, kind: &Kind, expr: &[u8], chains: &HashMap<u64, usize>, dreg_set: Option<u64>) {
     match kind.name.as_str() {
         "counter" => {
-            rule.counter = u64_at(expr, 8).map(|address| Counter { address, plain: false, bytes_first: true });
+            rule.counter = u64_at(expr, 8).map(|address| Counter {
+                address,
+                plain: false,
+                bytes_first: true,
+            });
         }
         "immediate" => immediate(rule, expr, chains),
         "target" => target(rule, kind.extension.as_deref().unwrap_or("?")),
         "reject" => (rule.step, rule.target) = (Step::Drop, Some("reject".to_owned())),
         "queue" => (rule.step, rule.target) = (Step::MayDrop, Some("queue".to_owned())),
         "synproxy" => (rule.step, rule.target) = (Step::MayDrop, Some("synproxy".to_owned())),
-        "lookup" if is_verdict_map(expr, dreg_set) => (rule.step, rule.target) = (Step::Map, Some("vmap".to_owned())),
+        "lookup" if is_verdict_map(expr, dreg_set) => {
+            (rule.step, rule.target) = (Step::Map, Some("vmap".to_owned()))
+        }
         "match" if kind.extension.as_deref() == Some("comment") => {
             rule.comment = expr.get(8..).map(string);
         }
@@ -114,7 +138,10 @@ fn immediate(rule: &mut Rule, expr: &[u8], chains: &HashMap<u64, usize>) {
     if expr.get(24) != Some(&0) {
         return;
     }
-    let code = expr.get(8..12).and_then(|code| code.try_into().ok()).map(i32::from_ne_bytes);
+    let code = expr
+        .get(8..12)
+        .and_then(|code| code.try_into().ok())
+        .map(i32::from_ne_bytes);
     let to = u64_at(expr, 16).and_then(|chain| chains.get(&chain)).copied();
     (rule.step, rule.target) = match (code, to) {
         (Some(0), _) => (Step::Drop, Some("drop".to_owned())),
@@ -131,7 +158,9 @@ fn target(rule: &mut Rule, name: &str) {
     rule.target = Some(name.to_owned());
     rule.step = match name {
         "REJECT" => Step::Drop,
-        "NFQUEUE" | "SYNPROXY" | "TPROXY" | "DNAT" | "SNAT" | "MASQUERADE" | "REDIRECT" | "NETMAP" => Step::MayDrop,
+        "NFQUEUE" | "SYNPROXY" | "TPROXY" | "DNAT" | "SNAT" | "MASQUERADE" | "REDIRECT" | "NETMAP" => {
+            Step::MayDrop
+        }
         _ => Step::Continue,
     };
 }

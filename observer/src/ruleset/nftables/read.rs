@@ -38,7 +38,12 @@ pub fn read(
     functions: &[HookFunction],
 ) -> Reading {
     let cursor = u64::from(memory.u8(net + nft.gencursor).unwrap_or(0) & 1);
-    let mut walk = Walk { memory, nft, cursor, decoder: Decoder::new(memory, nft, xtables) };
+    let mut walk = Walk {
+        memory,
+        nft,
+        cursor,
+        decoder: Decoder::new(memory, nft, xtables),
+    };
     // By address, so that a table is read once however many base chains it has.
     let mut tables = BTreeMap::new();
     for function in functions.iter().filter(|function| is_nft(&function.name)) {
@@ -46,7 +51,9 @@ pub fn read(
             tables.entry(table).or_insert_with(|| walk.table(table));
         }
     }
-    Reading { tables: tables.into_values().flatten().collect() }
+    Reading {
+        tables: tables.into_values().flatten().collect(),
+    }
 }
 
 /// Functions whose private pointer is a base chain.
@@ -63,13 +70,24 @@ struct Walk<'a, R> {
 
 impl<R: Reader> Walk<'_, R> {
     fn table(&mut self, at: u64) -> Option<Table> {
-        let name = self.memory.string(self.memory.u64(at + self.nft.table_name)?, NAME_BYTES)?;
+        let name = self
+            .memory
+            .string(self.memory.u64(at + self.nft.table_name)?, NAME_BYTES)?;
         let family = family(self.bits(at, self.nft.table_family_bit, 6)?)?;
         let addresses = self.chain_addresses(at + self.nft.table_chains)?;
         let index: HashMap<u64, usize> = addresses.iter().copied().zip(0..).collect();
         let mut hasher = DefaultHasher::new();
-        let chains = addresses.iter().map(|chain| self.chain(*chain, &index, &mut hasher)).collect::<Option<_>>()?;
-        Some(Table { backend: Backend::Nft, family, name, chains, hash: hasher.finish() })
+        let chains = addresses
+            .iter()
+            .map(|chain| self.chain(*chain, &index, &mut hasher))
+            .collect::<Option<_>>()?;
+        Some(Table {
+            backend: Backend::Nft,
+            family,
+            name,
+            chains,
+            hash: hasher.finish(),
+        })
     }
 
     /// The chains that are active in this generation, in the order of the table's list.
@@ -87,9 +105,15 @@ impl<R: Reader> Walk<'_, R> {
     }
 
     fn chain(&mut self, at: u64, index: &HashMap<u64, usize>, hasher: &mut DefaultHasher) -> Option<Chain> {
-        let name = self.memory.string(self.memory.u64(at + self.nft.chain_name)?, NAME_BYTES)?;
+        let name = self
+            .memory
+            .string(self.memory.u64(at + self.nft.chain_name)?, NAME_BYTES)?;
         let flags = self.bits(at, self.nft.chain_flags_bit, 5)?;
-        let base = if flags & CHAIN_IS_BASE == 0 { None } else { Some(self.base(at - self.nft.base_chain)?) };
+        let base = if flags & CHAIN_IS_BASE == 0 {
+            None
+        } else {
+            Some(self.base(at - self.nft.base_chain)?)
+        };
         let rules = self.rules(at, index, hasher)?;
         hasher.write(name.as_bytes());
         hasher.write_u8(base.as_ref().map_or(2, |base| base.policy as u8));
@@ -99,22 +123,37 @@ impl<R: Reader> Walk<'_, R> {
     fn base(&self, at: u64) -> Option<Base> {
         let hook = self.memory.u32(at + self.nft.base_hooknum)?;
         let stats = self.memory.u64(at + self.nft.base_stats)?;
-        let counter = (stats != 0).then_some(Counter { address: stats, plain: false, bytes_first: true });
+        let counter = (stats != 0).then_some(Counter {
+            address: stats,
+            plain: false,
+            bytes_first: true,
+        });
         Some(Base {
             hook: *INET_HOOKS.get(hook as usize)?,
             priority: self.memory.u32(at + self.nft.base_priority)?.cast_signed(),
-            policy: if self.memory.u8(at + self.nft.base_policy)? == 0 { Policy::Drop } else { Policy::Accept },
+            policy: if self.memory.u8(at + self.nft.base_policy)? == 0 {
+                Policy::Drop
+            } else {
+                Policy::Accept
+            },
             counter,
         })
     }
 
-    fn rules(&mut self, chain: u64, index: &HashMap<u64, usize>, hasher: &mut DefaultHasher) -> Option<Vec<Rule>> {
+    fn rules(
+        &mut self,
+        chain: u64,
+        index: &HashMap<u64, usize>,
+        hasher: &mut DefaultHasher,
+    ) -> Option<Vec<Rule>> {
         let blob = self.memory.u64(chain + self.nft.blobs + 8 * self.cursor)?;
         if blob == 0 {
             return Some(Vec::new());
         }
         let size = self.memory.u64(blob).filter(|size| *size <= MOST_BLOB_BYTES)?;
-        let bytes = self.memory.bytes(blob + self.nft.blob_data, usize::try_from(size).ok()?)?;
+        let bytes = self
+            .memory
+            .bytes(blob + self.nft.blob_data, usize::try_from(size).ok()?)?;
         hasher.write(&bytes);
         let mut rules = Vec::new();
         let mut at = 0;
@@ -126,7 +165,10 @@ impl<R: Reader> Walk<'_, R> {
             }
             let len = (header >> 1 & 0xfff) as usize;
             let handle = header >> 13 & ((1 << 42) - 1);
-            rules.push(self.decoder.rule(handle, bytes.get(at + 8..at + 8 + len)?, index)?);
+            rules.push(
+                self.decoder
+                    .rule(handle, bytes.get(at + 8..at + 8 + len)?, index)?,
+            );
             at += 8 + len;
         }
         Some(rules)

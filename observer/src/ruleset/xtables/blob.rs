@@ -19,8 +19,18 @@ const ERROR: &str = "ERROR";
 /// Targets that end every packet.
 const DROPS: [&str; 1] = ["REJECT"];
 /// Targets that can end a packet.
-const MAY_DROP: [&str; 10] =
-    ["NFQUEUE", "QUEUE", "SYNPROXY", "TPROXY", "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP", "TEE"];
+const MAY_DROP: [&str; 10] = [
+    "NFQUEUE",
+    "QUEUE",
+    "SYNPROXY",
+    "TPROXY",
+    "DNAT",
+    "SNAT",
+    "MASQUERADE",
+    "REDIRECT",
+    "NETMAP",
+    "TEE",
+];
 
 /// A table's entries and where they came from.
 pub struct Blob {
@@ -62,8 +72,22 @@ struct Shape {
     elems: usize,
 }
 
-const IPT: Shape = Shape { flags: 82, goto: 0x02, target_offset: 88, next_offset: 90, counters: 96, elems: 112 };
-const IP6T: Shape = Shape { flags: 131, goto: 0x04, target_offset: 140, next_offset: 142, counters: 152, elems: 168 };
+const IPT: Shape = Shape {
+    flags: 82,
+    goto: 0x02,
+    target_offset: 88,
+    next_offset: 90,
+    counters: 96,
+    elems: 112,
+};
+const IP6T: Shape = Shape {
+    flags: 131,
+    goto: 0x04,
+    target_offset: 140,
+    next_offset: 142,
+    counters: 152,
+    elems: 168,
+};
 
 /// One entry, before jumps are resolved.
 struct Entry {
@@ -97,12 +121,19 @@ pub fn decode(name: &str, blob: &Blob, names: &mut impl Names) -> Option<Decoded
 }
 
 fn entries(blob: &Blob, names: &mut impl Names) -> Option<Vec<Entry>> {
-    let shape = if blob.family == TableFamily::Ip6 { &IP6T } else { &IPT };
+    let shape = if blob.family == TableFamily::Ip6 {
+        &IP6T
+    } else {
+        &IPT
+    };
     let mut found = Vec::new();
     let mut at = 0;
     while at < blob.bytes.len() {
         let next = usize::from(u16_at(&blob.bytes, at + shape.next_offset)?);
-        let entry = blob.bytes.get(at..at + next).filter(|entry| entry.len() >= shape.elems + DATA)?;
+        let entry = blob
+            .bytes
+            .get(at..at + next)
+            .filter(|entry| entry.len() >= shape.elems + DATA)?;
         found.push(one(entry, at, shape, blob, names)?);
         at += next;
     }
@@ -126,7 +157,11 @@ fn one(entry: &[u8], at: usize, shape: &Shape, blob: &Blob, names: &mut impl Nam
     Some(Entry {
         offset: u32::try_from(at).ok()?,
         target,
-        counter: Counter { address, plain: blob.one_cpu, bytes_first: false },
+        counter: Counter {
+            address,
+            plain: blob.one_cpu,
+            bytes_first: false,
+        },
         comment: comment(entry.get(shape.elems..target_offset)?, names),
         goto: entry.get(shape.flags)? & shape.goto != 0,
     })
@@ -159,16 +194,35 @@ fn chains(blob: &Blob, entries: &[Entry]) -> Option<Vec<Chain>> {
         let start = index_of(entries, first)?;
         let end = index_of(entries, policy)?;
         let at_end = entries.get(end)?;
-        let Target::Standard(verdict) = at_end.target else { return None };
-        let policy = if verdict == STANDARD_DROP { Policy::Drop } else { Policy::Accept };
-        let base = Base { hook, priority: 0, policy, counter: Some(at_end.counter) };
+        let Target::Standard(verdict) = at_end.target else {
+            return None;
+        };
+        let policy = if verdict == STANDARD_DROP {
+            Policy::Drop
+        } else {
+            Policy::Accept
+        };
+        let base = Base {
+            hook,
+            priority: 0,
+            policy,
+            counter: Some(at_end.counter),
+        };
         starts.insert(first, chains.len());
         ranges.push(start..end);
-        chains.push(Chain { name: hook.name().to_owned(), base: Some(base), rules: Vec::new() });
+        chains.push(Chain {
+            name: hook.name().to_owned(),
+            base: Some(base),
+            rules: Vec::new(),
+        });
     }
     user_chains(entries, &mut chains, &mut ranges, &mut starts);
     for (chain, range) in chains.iter_mut().zip(ranges) {
-        chain.rules = entries.get(range)?.iter().map(|entry| rule(entry, &starts)).collect::<Option<_>>()?;
+        chain.rules = entries
+            .get(range)?
+            .iter()
+            .map(|entry| rule(entry, &starts))
+            .collect::<Option<_>>()?;
     }
     Some(chains)
 }
@@ -180,15 +234,22 @@ fn user_chains(
     ranges: &mut Vec<std::ops::Range<usize>>,
     starts: &mut HashMap<u32, usize>,
 ) {
-    let heads: Vec<usize> =
-        (0..entries.len()).filter(|index| matches!(entries[*index].target, Target::Error(_))).collect();
+    let heads: Vec<usize> = (0..entries.len())
+        .filter(|index| matches!(entries[*index].target, Target::Error(_)))
+        .collect();
     // The last one ends the table.
     for pair in heads.windows(2) {
         let (head, next) = (pair[0], pair[1]);
-        let Target::Error(name) = &entries[head].target else { continue };
+        let Target::Error(name) = &entries[head].target else {
+            continue;
+        };
         starts.insert(entries[head + 1].offset, chains.len());
         ranges.push(head + 1..(next - 1).max(head + 1));
-        chains.push(Chain { name: name.clone(), base: None, rules: Vec::new() });
+        chains.push(Chain {
+            name: name.clone(),
+            base: None,
+            rules: Vec::new(),
+        });
     }
 }
 
@@ -233,7 +294,11 @@ fn index_of(entries: &[Entry], offset: u32) -> Option<usize> {
 
 /// Of everything but the counters.
 fn hash(blob: &Blob, entries: &[Entry]) -> u64 {
-    let counters = if blob.family == TableFamily::Ip6 { IP6T.counters } else { IPT.counters };
+    let counters = if blob.family == TableFamily::Ip6 {
+        IP6T.counters
+    } else {
+        IPT.counters
+    };
     let mut hasher = DefaultHasher::new();
     let mut from = 0;
     for entry in entries {

@@ -50,7 +50,9 @@ pub fn read(
     }
     let private_at = table + layout.private;
     let private = memory.u64(private_at)?;
-    let size = memory.u32(private + layout.size).filter(|size| *size <= MOST_BYTES)?;
+    let size = memory
+        .u32(private + layout.size)
+        .filter(|size| *size <= MOST_BYTES)?;
     let entries = private + layout.entries;
     let blob = Blob {
         bytes: memory.bytes(entries, size as usize)?,
@@ -61,15 +63,34 @@ pub fn read(
         one_cpu,
     };
     let mut cache = Cache::default();
-    let decoded = decode(&name, &blob, &mut Resolver { memory, layout, cache: &mut cache })?;
+    let decoded = decode(
+        &name,
+        &blob,
+        &mut Resolver {
+            memory,
+            layout,
+            cache: &mut cache,
+        },
+    )?;
     let jumpstack = memory.u64(private + layout.jumpstack)?;
     let has_stack = memory.u32(private + layout.stacksize)? > 0;
     // Replaced while it was read: what was read may be of two tables.
     if memory.u64(private_at)? != private {
         return None;
     }
-    let legacy = LegacyTable { private_at, private, jumpstack: if has_stack { jumpstack } else { 0 } };
-    Some((decoded.table, Location { legacy, entries, len_bytes: u64::from(size) }))
+    let legacy = LegacyTable {
+        private_at,
+        private,
+        jumpstack: if has_stack { jumpstack } else { 0 },
+    };
+    Some((
+        decoded.table,
+        Location {
+            legacy,
+            entries,
+            len_bytes: u64::from(size),
+        },
+    ))
 }
 
 fn five(memory: &impl Reader, at: u64) -> Option<[u32; 5]> {

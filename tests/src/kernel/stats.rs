@@ -1,0 +1,138 @@
+//! Counters of the kernel that are not rule counters.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+
+use crate::exec;
+use crate::netns::Netns;
+
+/// A counter by its name.
+///
+/// - `Ip.OutNoRoutes`, `TcpExt.ListenOverflows`: from `/proc/net/snmp` and `/proc/net/netstat`;
+/// - `Ip6InHdrErrors`: from `/proc/net/snmp6`;
+/// - `dev:eth0:rx_drop`, `dev:eth0:tx_drop`, `dev:eth0:rx_packets`, `dev:eth0:tx_packets`: from `/proc/net/dev`;
+/// - `qdisc:eth0`: dropped packets of all queueing disciplines and filters of a device, from `tc -s`;
+/// - `stat:rt_cache:in_martian_src`: a column of a file in `/proc/net/stat`, all CPUs.
+pub fn read(netns: &Netns, name: &str) -> Result<u64> {
+    let found = match name.split(':').collect::<Vec<_>>().as_slice() {
+        ["qdisc", device] => {
+            return exec::run(Some(netns), "tc", &["-s", "qdisc", "show", "dev", device], "")
+                .map(|text| dropped(&text));
+        }
+        ["dev", device, column] => {
+            netns.run(|| Ok(of_device(&file("/proc/thread-self/net/dev")?, device, column)))?
+        }
+        ["stat", name, column] => netns.run(|| {
+            Ok(of_cpus(
+                &file(&format!("/proc/thread-self/net/stat/{name}"))?,
+                column,
+            ))
+        })?,
+        [name] => match name.split_once('.') {
+            Some((protocol, field)) => netns.run(|| {
+                let both = file("/proc/thread-self/net/snmp")? + &file("/proc/thread-self/net/netstat")?;
+                Ok(of_protocol(&both, protocol, field))
+            })?,
+            None => netns.run(|| Ok(of_snmp6(&file("/proc/thread-self/net/snmp6")?, name)))?,
+        },
+        _ => None,
+    };
+    match found {
+        Some(value) => Ok(value),
+        None => bail!("this kernel has no counter {name}"),
+    }
+}
+
+fn file(path: &str) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {path}"))
+}
+
+/// `Ip: Forwarding DefaultTTL …` above `Ip: 1 64 …`.
+fn of_protocol(text: &str, protocol: &str, field: &str) -> Option<u64> {
+    let mut lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix(protocol)?.strip_prefix(": "));
+    while let (Some(names), Some(values)) = (lines.next(), lines.next()) {
+        if let Some(column) = names.split(' ').position(|name| name == field) {
+            return values.split(' ').nth(column)?.parse().ok();
+        }
+    }
+    None
+}
+
+/// `Ip6InHdrErrors   0`, a line each.
+fn of_snmp6(text: &str, name: &str) -> Option<u64> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+fn of_device(text: &str, device: &str, column: &str) -> Option<u64> {
+    let column = match column {
+        "rx_packets" => 1,
+        "rx_drop" => 3,
+        "tx_packets" => 9,
+        "tx_drop" => 11,
+        _ => return None,
+    };
+    let values = text
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix(device)?.strip_prefix(':'))?;
+    values.split_whitespace().nth(column)?.parse().ok()
+}
+
+/// A line of names, then a line of hexadecimal numbers per CPU.
+fn of_cpus(text: &str, column: &str) -> Option<u64> {
+    let mut lines = text.lines();
+    let column = lines.next()?.split_whitespace().position(|name| name == column)?;
+    lines
+        .map(|line| u64::from_str_radix(line.split_whitespace().nth(column)?, 16).ok())
+        .sum()
+}
+
+/// ` Sent 0 bytes 0 pkt (dropped 3, overlimits 0 requeues 0)`, once per queueing discipline.
+fn dropped(text: &str) -> u64 {
+    text.split("(dropped ")
+        .skip(1)
+        .filter_map(|after| after.split(',').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocol_counters_are_found_by_name() {
+        let text = "Ip: Forwarding OutNoRoutes\nIp: 1 42\nTcp: A B\nTcp: 1 2\nTcp: C\nTcp: 9\n";
+        assert_eq!(of_protocol(text, "Ip", "OutNoRoutes"), Some(42));
+        assert_eq!(of_protocol(text, "Tcp", "C"), Some(9));
+        assert_eq!(of_protocol(text, "Ip", "OutNoRoute"), None);
+    }
+
+    #[test]
+    fn device_counters_are_found_by_name() {
+        let text = "  lo: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\neth0: 9 8 7 6 5 4 3 2 1 0 1 77 3 4 5 6\n";
+        assert_eq!(of_device(text, "eth0", "tx_drop"), Some(77));
+        assert_eq!(of_device(text, "eth0", "rx_drop"), Some(6));
+        assert_eq!(of_device(text, "eth", "rx_drop"), None);
+    }
+
+    #[test]
+    fn columns_of_all_cpus_are_summed() {
+        assert_eq!(
+            of_cpus(
+                "entries in_martian_src\n00000001 0000000a\n1 1\n",
+                "in_martian_src"
+            ),
+            Some(11)
+        );
+        assert_eq!(of_snmp6("Ip6InHdrErrors   \t7\n", "Ip6InHdrErrors"), Some(7));
+    }
+
+    #[test]
+    fn drops_of_all_queueing_disciplines_are_summed() {
+        let text = " Sent 0 bytes 0 pkt (dropped 3, overlimits 0 requeues 0)\n Sent 0 (dropped 4, over)";
+        assert_eq!(dropped(text), 7);
+    }
+}

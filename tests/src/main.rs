@@ -1,0 +1,177 @@
+//! The lab's command line.
+
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand, ValueEnum};
+use observer_tests::cluster::{Backend, Cluster, Data, Family, Setup};
+use observer_tests::results::Results;
+use observer_tests::run_dir::RunDir;
+use observer_tests::scenario::run::Lab;
+use observer_tests::schema::Schema;
+use observer_tests::{demo, exec, scenario};
+
+/// Clusters of network namespaces, and scenarios that drop packets in them.
+#[derive(Parser)]
+#[command(name = "observer-lab")]
+struct Cli {
+    /// The directory that holds clusters, scenarios and rules.
+    #[arg(long, default_value = env!("CARGO_MANIFEST_DIR"), hide_default_value = true)]
+    data: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the scenarios whose name contains FILTER in this kernel.
+    Run {
+        /// The observer to test.
+        #[arg(long, required_unless_present = "kernel_only")]
+        observer: Option<PathBuf>,
+        /// Run no observer: check only that the kernel does what the scenarios say.
+        #[arg(long, conflicts_with = "observer")]
+        kernel_only: bool,
+        /// Append a JSON line per scenario.
+        #[arg(long)]
+        results: Option<PathBuf>,
+        /// Keep what observer wrote, in this directory.
+        #[arg(long)]
+        keep: Option<PathBuf>,
+        /// Seconds to wait for something that must happen.
+        #[arg(long, default_value = "10")]
+        patience: u64,
+        /// Only scenarios with this in their name.
+        #[arg(default_value = "")]
+        filter: String,
+    },
+    /// Show the case observer was made for.
+    Demo {
+        /// Which iptables writes the rules.
+        #[arg(default_value = "legacy")]
+        backend: Which,
+        /// The observer to show.
+        #[arg(long)]
+        observer: PathBuf,
+    },
+    /// Set a cluster up, run a shell command, take it down.
+    Cluster {
+        /// Its name in `clusters`.
+        name: String,
+        /// Which iptables writes the rules.
+        #[arg(long, default_value = "legacy")]
+        backend: Which,
+        /// Use IPv6 addresses where the files leave it open.
+        #[arg(long)]
+        ip6: bool,
+        /// The command; node namespaces have their own names.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// List the scenarios.
+    List {
+        /// Only scenarios with this in their name.
+        #[arg(default_value = "")]
+        filter: String,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Which {
+    Legacy,
+    Nft,
+}
+
+impl From<Which> for Backend {
+    fn from(which: Which) -> Self {
+        match which {
+            Which::Legacy => Self::Legacy,
+            Which::Nft => Self::Nft,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("observer-lab: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<bool> {
+    let data = Data::new(&cli.data);
+    match cli.verb {
+        Verb::Run {
+            observer,
+            kernel_only: _,
+            results,
+            keep,
+            patience,
+            filter,
+        } => {
+            let variants = scenario::list(&data, &filter)?;
+            if variants.is_empty() {
+                bail!("no scenario has `{filter}` in its name; see `observer-lab list`");
+            }
+            let built = |path: PathBuf| {
+                path.canonicalize()
+                    .with_context(|| format!("there is no {}: build it first", path.display()))
+            };
+            let observer = observer.map(built).transpose()?;
+            let run = RunDir::start()?;
+            let schema = Schema::read(&data.docs())?;
+            if schema.is_none() {
+                eprintln!("observer-lab: docs/trace-v1.schema.json is not there; lines are not validated");
+            }
+            let mut results = Results::open(results.as_deref())?;
+            let lab = Lab {
+                data,
+                observer,
+                run,
+                schema,
+                patience: Duration::from_secs(patience),
+                keep,
+            };
+            lab.run_all(&variants, &mut results)
+        }
+        Verb::Demo { backend, observer } => {
+            let run = RunDir::start()?;
+            demo::run(&data, &observer, backend.into(), &run)?;
+            Ok(true)
+        }
+        Verb::Cluster {
+            name,
+            backend,
+            ip6,
+            command,
+        } => {
+            let run = RunDir::start()?;
+            let family = if ip6 { Family::Ip6 } else { Family::Ip };
+            let setup = Setup {
+                backend: backend.into(),
+                family,
+                prefix: String::new(),
+            };
+            let _cluster = Cluster::up(&data, &name, &setup, &run)?;
+            let mut shell = Command::new("sh");
+            shell.arg("-c").arg(command.join(" ")).process_group(0);
+            exec::confine(&mut shell, None);
+            let mut child = shell.spawn().context("cannot run sh")?;
+            run.has_group(child.id())?;
+            Ok(child.wait()?.success())
+        }
+        Verb::List { filter } => {
+            for variant in scenario::list(&data, &filter)? {
+                println!("{}", variant.name);
+            }
+            Ok(true)
+        }
+    }
+}

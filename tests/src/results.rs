@@ -1,0 +1,119 @@
+//! What came of each scenario: a line on the terminal, a line of JSON in a file.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// What came of a scenario.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything held.
+    Passed,
+    /// Something did not; the lines say what.
+    Failed(Vec<String>),
+    /// This kernel cannot run it; why.
+    Skipped(String),
+}
+
+/// Where outcomes go.
+pub struct Results {
+    file: Option<File>,
+    kernel: String,
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    scenario: &'a str,
+    kernel: &'a str,
+    outcome: &'a str,
+    seconds: f64,
+    why: &'a str,
+}
+
+impl Results {
+    /// Appends to `path`, if given.
+    pub fn open(path: Option<&Path>) -> Result<Self> {
+        let append = |path: &Path| {
+            let file = OpenOptions::new().create(true).append(true).open(path);
+            file.with_context(|| format!("cannot write {}", path.display()))
+        };
+        Ok(Self {
+            file: path.map(append).transpose()?,
+            kernel: kernel(),
+            passed: 0,
+            failed: 0,
+            skipped: 0,
+        })
+    }
+
+    /// Notes what came of a scenario.
+    pub fn add(&mut self, scenario: &str, outcome: &Outcome, took: Duration) -> Result<()> {
+        let seconds = (took.as_secs_f64() * 10.0).round() / 10.0;
+        let (word, why) = match outcome {
+            Outcome::Passed => {
+                self.passed += 1;
+                ("passed", String::new())
+            }
+            Outcome::Failed(lines) => {
+                self.failed += 1;
+                ("failed", lines.first().cloned().unwrap_or_default())
+            }
+            Outcome::Skipped(why) => {
+                self.skipped += 1;
+                ("skipped", why.clone())
+            }
+        };
+        let why = why.lines().next().unwrap_or_default();
+        let dash = if why.is_empty() { "" } else { " - " };
+        say(&format!("{word:7} {seconds:6.1}s {scenario}{dash}{why}"));
+        if let Outcome::Failed(lines) = outcome {
+            for line in lines.iter().flat_map(|line| line.lines()) {
+                say(&format!("            {line}"));
+            }
+        }
+        if let Some(file) = &mut self.file {
+            let row = Row {
+                scenario,
+                kernel: &self.kernel,
+                outcome: word,
+                seconds,
+                why,
+            };
+            writeln!(file, "{}", serde_json::to_string(&row)?).context("cannot write the results")?;
+        }
+        Ok(())
+    }
+
+    /// Prints the totals; `true` if nothing failed and something ran.
+    pub fn end(&self) -> bool {
+        let Self {
+            passed,
+            failed,
+            skipped,
+            kernel,
+            ..
+        } = self;
+        say(&format!(
+            "{kernel}: {passed} passed, {failed} failed, {skipped} skipped"
+        ));
+        *failed == 0 && passed + skipped > 0
+    }
+}
+
+/// Prints a line at once. A reader that is gone is no reason to stop: the results also go to a file.
+fn say(line: &str) {
+    let mut stdout = std::io::stdout();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+fn kernel() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    release.trim().to_owned()
+}

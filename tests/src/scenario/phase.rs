@@ -1,0 +1,120 @@
+//! A phase: counters before, steps, counters after.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::culprit::{Scene, whereabouts};
+use super::spec::Phase;
+use super::step::Stage;
+use crate::cluster::Cluster;
+use crate::cluster::rules::{Counters, counters};
+use crate::kernel::stats;
+use crate::matching::matches;
+use crate::observer::read_lines;
+
+/// How long the lab waits, after all that is expected has come, for what must not come.
+const SETTLE: Duration = Duration::from_millis(150);
+
+/// The kernel's counters at one moment.
+pub(super) struct Snapshot {
+    pub(super) rules: BTreeMap<String, Counters>,
+    pub(super) truths: Vec<u64>,
+}
+
+/// What happened in a phase.
+pub(super) struct Record {
+    pub(super) phase: Phase,
+    pub(super) before: Snapshot,
+    pub(super) after: Snapshot,
+    /// The line count when the phase began, its set-up included.
+    pub(super) begin: usize,
+    /// The line count when its counters were read.
+    pub(super) first_line: usize,
+}
+
+/// Goes through a phase.
+pub(super) fn go(stage: &mut Stage, phase: &Phase) -> Result<Record> {
+    let begin = read_lines(stage.trace)?.len();
+    for step in &phase.setup {
+        step.perform(stage)?;
+    }
+    let first_line = read_lines(stage.trace)?.len();
+    let before = snapshot(&stage.cluster, phase)?;
+    for step in &phase.step {
+        step.perform(stage)?;
+    }
+    let begun = Instant::now();
+    while stage.observed && !all_there(stage, phase, first_line)? && begun.elapsed() < stage.patience {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(SETTLE);
+    let mut after = snapshot(&stage.cluster, phase)?;
+    while !truths_hold(phase, &before, &after) && begun.elapsed() < stage.patience {
+        std::thread::sleep(Duration::from_millis(100));
+        after = snapshot(&stage.cluster, phase)?;
+    }
+    Ok(Record {
+        phase: phase.clone(),
+        before,
+        after,
+        begin,
+        first_line,
+    })
+}
+
+fn snapshot(cluster: &Cluster, phase: &Phase) -> Result<Snapshot> {
+    let setup = cluster.setup();
+    let mut rules = BTreeMap::new();
+    for node in phase
+        .culprit
+        .iter()
+        .map(|culprit| &culprit.node)
+        .collect::<BTreeSet<_>>()
+    {
+        rules.insert(
+            node.clone(),
+            counters(cluster.node(node)?, setup.backend, setup.family)?,
+        );
+    }
+    let read = |node: &str, counter: &str| stats::read(cluster.node(node)?, counter);
+    let truths = phase
+        .truth
+        .iter()
+        .map(|truth| read(&truth.node, &truth.counter))
+        .collect::<Result<_>>()?;
+    Ok(Snapshot { rules, truths })
+}
+
+fn truths_hold(phase: &Phase, before: &Snapshot, after: &Snapshot) -> bool {
+    let deltas = after
+        .truths
+        .iter()
+        .zip(&before.truths)
+        .map(|(after, before)| after.saturating_sub(*before));
+    phase
+        .truth
+        .iter()
+        .zip(deltas)
+        .all(|(truth, delta)| truth.packets.allows(delta))
+}
+
+fn all_there(stage: &Stage, phase: &Phase, first_line: usize) -> Result<bool> {
+    let lines = read_lines(stage.trace)?;
+    let lines = lines.get(first_line..).unwrap_or_default();
+    let scene = Scene::of(&stage.cluster)?;
+    let enough = |pattern: &Value, least: u64| {
+        lines.iter().filter(|line| matches(pattern, line)).count() as u64 >= least
+    };
+    for culprit in phase.culprit.iter().filter(|culprit| culprit.reported) {
+        if !enough(&whereabouts(&scene, culprit)?, culprit.packets.least()) {
+            return Ok(false);
+        }
+    }
+    Ok(phase
+        .expect
+        .iter()
+        .all(|expect| enough(&expect.line, expect.count.least())))
+}

@@ -1,0 +1,213 @@
+//! Running scenarios in this kernel.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+
+use super::check::{self, End};
+use super::culprit::Scene;
+use super::judge::{judge, judge_kernels};
+use super::phase::{self, Record};
+use super::spec::{Header, Scenario};
+use super::step::Stage;
+use super::{Variant, features};
+use crate::cluster::{Cluster, Data, Setup};
+use crate::observer::{self, Invocation, Observer, read_lines};
+use crate::results::{Outcome, Results};
+use crate::run_dir::RunDir;
+use crate::schema::Schema;
+
+/// What a run of scenarios works with.
+pub struct Lab {
+    /// The lab's files.
+    pub data: Data,
+    /// The program under test; without one only the kernel's side of each scenario is checked.
+    pub observer: Option<PathBuf>,
+    /// This run.
+    pub run: RunDir,
+    /// The schema of the trace, if it is there.
+    pub schema: Option<Schema>,
+    /// How long to wait for something that must happen.
+    pub patience: Duration,
+    /// Whether to keep observer's output and where.
+    pub keep: Option<PathBuf>,
+}
+
+impl Lab {
+    /// Runs variants one after the other; `true` if none failed.
+    pub fn run_all(&self, variants: &[Variant], results: &mut Results) -> Result<bool> {
+        for (number, variant) in variants.iter().enumerate() {
+            let alone = self.run.alone()?;
+            let begun = Instant::now();
+            let outcome = self.run_one(variant, number).unwrap_or_else(|error| {
+                let why = error
+                    .chain()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(": ");
+                Outcome::Failed(vec![why])
+            });
+            drop(alone);
+            results.add(&variant.name, &outcome, begun.elapsed())?;
+        }
+        Ok(results.end())
+    }
+
+    fn run_one(&self, variant: &Variant, number: usize) -> Result<Outcome> {
+        let work = self.run.path().join(number.to_string());
+        std::fs::create_dir_all(&work)?;
+        let place = Place {
+            variant,
+            work: &work,
+            prefix: format!("lab-{}-{number}-", std::process::id()),
+        };
+        let outcome = match variant.case {
+            Some(case) => case(self, &place),
+            None => self.run_file(&place),
+        };
+        if let Some(keep) = &self.keep {
+            let to = keep.join(variant.name.replace(':', "-"));
+            std::fs::create_dir_all(&to)?;
+            for entry in std::fs::read_dir(&work)?
+                .flatten()
+                .filter(|entry| entry.path().is_file())
+            {
+                std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+            }
+        }
+        outcome
+    }
+
+    fn run_file(&self, place: &Place) -> Result<Outcome> {
+        let variant = place.variant;
+        let file = format!("scenarios/{}.toml", variant.scenario);
+        let text = self.data.read(&file)?;
+        let blank = Header::parse(&text).with_context(|| file.clone())?;
+        let (cluster, _) = self.data.cluster(&blank.cluster)?;
+        let needs: Vec<String> = blank.needs.iter().chain(&cluster.needs).cloned().collect();
+        if let Some(why) = features::lacking(&needs, &self.run)? {
+            return Ok(Outcome::Skipped(why));
+        }
+        let cluster = Cluster::up(&self.data, &blank.cluster, &place.setup(), &self.run)?;
+        let mut names = cluster.names().clone();
+        names.set("work", &place.work.to_string_lossy());
+        let scenario = Scenario::parse(&names.fill(&text)?).context(file)?;
+        self.play(place, cluster, &scenario)
+    }
+
+    fn play(&self, place: &Place, cluster: Cluster, scenario: &Scenario) -> Result<Outcome> {
+        let trace = place.work.join(if scenario.observer.text {
+            "trace.json"
+        } else {
+            "stdout"
+        });
+        let mut stage = Stage {
+            cluster,
+            data: &self.data,
+            run: &self.run,
+            trace: &trace,
+            observed: self.observer.is_some(),
+            patience: self.patience,
+        };
+        for step in &scenario.setup {
+            step.perform(&mut stage)?;
+        }
+        let Some(program) = &self.observer else {
+            return kernel_only(&mut stage, scenario);
+        };
+        let args = arguments(scenario, &trace);
+        let how = Invocation {
+            program,
+            args: &args,
+            user: scenario.observer.user,
+            directory: place.work,
+        };
+        let mut observer = Observer::start(&how)?;
+        let mut failures = Vec::new();
+        let mut records: Vec<Record> = Vec::new();
+        if !scenario.observer.fails {
+            observer.wait_for_start(&trace, self.patience * 3)?;
+            for phase in scenario.phases() {
+                records.push(phase::go(&mut stage, &phase)?);
+            }
+            if !scenario.observer.ends {
+                observer.signal(ending(scenario)?)?;
+            }
+        }
+        let status = observer.wait(self.patience * 2)?;
+        let end = End {
+            code: observer::code(status),
+            stdout: observer.stdout(),
+            stderr: observer.stderr(),
+        };
+        failures.extend(check::exit(&scenario.exit, &end));
+        if !scenario.observer.fails {
+            let lines = read_lines(&trace)?;
+            failures.extend(judge(&Scene::of(&stage.cluster)?, &records, &lines)?);
+            failures.extend(check::trace(scenario, &lines, self.schema.as_ref())?);
+        }
+        Ok(if failures.is_empty() {
+            Outcome::Passed
+        } else {
+            Outcome::Failed(failures)
+        })
+    }
+}
+
+/// Goes through a scenario without an observer: do the requests and counters show what the file says?
+fn kernel_only(stage: &mut Stage, scenario: &Scenario) -> Result<Outcome> {
+    if scenario.observer.fails {
+        return Ok(Outcome::Skipped("it is about observer alone".into()));
+    }
+    let mut records = Vec::new();
+    for phase in scenario.phases() {
+        records.push(phase::go(stage, &phase)?);
+    }
+    let failures = judge_kernels(&records);
+    Ok(if failures.is_empty() {
+        Outcome::Passed
+    } else {
+        Outcome::Failed(failures)
+    })
+}
+
+fn ending(scenario: &Scenario) -> Result<Signal> {
+    let name = scenario.observer.signal.as_deref().unwrap_or("SIGINT");
+    name.parse().with_context(|| format!("`{name}` is no signal"))
+}
+
+fn arguments(scenario: &Scenario, trace: &Path) -> Vec<String> {
+    let spec = &scenario.observer;
+    let verb = spec.verb.clone().unwrap_or_else(|| "watch".into());
+    let mut args = vec![verb];
+    if spec.text {
+        args.extend(["--write".into(), trace.to_string_lossy().into_owned()]);
+    } else if spec.verb.is_none() {
+        args.extend(["-o".into(), "json".into()]);
+    }
+    args.extend(spec.args.iter().cloned());
+    args
+}
+
+/// Where a variant runs.
+pub struct Place<'a> {
+    /// The variant.
+    pub variant: &'a Variant,
+    /// A directory for its files.
+    pub work: &'a Path,
+    /// What goes before the names of its namespaces.
+    pub prefix: String,
+}
+
+impl Place<'_> {
+    /// How its cluster is set up.
+    pub fn setup(&self) -> Setup {
+        Setup {
+            backend: self.variant.backend,
+            family: self.variant.family,
+            prefix: self.prefix.clone(),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! What a scenario does, step by step.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::mount::{MsFlags, mount};
+use serde::Deserialize;
+
+use crate::cluster::{Cluster, Data};
+use crate::exec;
+use crate::kernel::{link, tun, xdp};
+use crate::observer::read_lines;
+use crate::run_dir::RunDir;
+use crate::traffic::{self, Http, Ping, Raw, Request, Tcp, Udp};
+
+/// One step. In a file: `[[step]]`, `do = "udp"`, then the fields.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "do", rename_all = "lowercase")]
+pub enum Step {
+    /// UDP datagrams.
+    Udp(Udp),
+    /// TCP connections.
+    Tcp(Tcp),
+    /// An HTTP GET.
+    Http(Http),
+    /// ICMP echo requests.
+    Ping(Ping),
+    /// Hand-made packets.
+    Raw(Raw),
+    /// Restores rules.
+    Rules(Rules),
+    /// Runs `ip -batch` in a node.
+    Ip(InNode),
+    /// Runs a shell script in a node.
+    Shell(InNode),
+    /// Gives a device an XDP program that drops everything.
+    Xdp(Device),
+    /// Makes a tun device that nobody reads from.
+    Tun(Device),
+    /// Waits until a device has a carrier.
+    Running(Device),
+    /// Adds the nodes of another cluster file.
+    Cluster(Add),
+    /// Mounts a small tmpfs.
+    Tmpfs(Tmpfs),
+    /// Waits until observer has reported so many drops since it started.
+    Reported(Reported),
+}
+
+/// Rules for a node.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rules {
+    /// The node.
+    pub node: String,
+    /// Text in the format of iptables-save.
+    pub text: String,
+    /// Whether the tables named in the text are emptied first.
+    #[serde(default = "yes")]
+    pub flush: bool,
+}
+
+/// Lines for a tool, in a node.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InNode {
+    /// The node.
+    pub node: String,
+    /// The lines.
+    pub text: String,
+}
+
+/// A device of a node.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Device {
+    /// The node.
+    pub node: String,
+    /// The device.
+    pub device: String,
+}
+
+/// Another cluster file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Add {
+    /// Its name.
+    pub name: String,
+}
+
+/// A small file system.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tmpfs {
+    /// Where.
+    pub at: String,
+    /// Its size, `16k`.
+    pub size: String,
+}
+
+/// A number of drops.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reported {
+    /// How many.
+    pub drops: usize,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What steps work on.
+pub struct Stage<'a> {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The lab's files.
+    pub data: &'a Data,
+    /// This run.
+    pub run: &'a RunDir,
+    /// The trace that observer writes.
+    pub trace: &'a Path,
+    /// Whether an observer runs.
+    pub observed: bool,
+    /// How long to wait for something that must happen.
+    pub patience: Duration,
+}
+
+impl Step {
+    /// Does it.
+    pub fn perform(&self, stage: &mut Stage) -> Result<()> {
+        match self {
+            Self::Udp(udp) => send(stage, &udp.from, udp, Some(udp.to)),
+            Self::Tcp(tcp) => send(stage, &tcp.from, tcp, Some(tcp.to)),
+            Self::Http(http) => send(stage, &http.from, http, Some(http.to)),
+            Self::Ping(ping) => send(stage, &ping.from, ping, Some(ping.to)),
+            Self::Raw(raw) => send(stage, &raw.from, raw, Some(raw.to)),
+            Self::Rules(rules) => stage.cluster.restore(&rules.node, &rules.text, rules.flush),
+            Self::Ip(lines) => stage.cluster.ip(&lines.node, &lines.text),
+            Self::Shell(lines) => exec::shell(Some(stage.cluster.node(&lines.node)?), &lines.text).map(drop),
+            Self::Xdp(at) => {
+                let program = stage
+                    .cluster
+                    .node(&at.node)?
+                    .run(|| xdp::drop_everything(&at.device))?;
+                stage.cluster.hold(program);
+                Ok(())
+            }
+            Self::Tun(at) => {
+                let device = stage.cluster.node(&at.node)?.run(|| tun::open(&at.device))?;
+                stage.cluster.hold(device);
+                Ok(())
+            }
+            Self::Running(at) => stage
+                .cluster
+                .node(&at.node)?
+                .run(|| link::wait_until_running(&at.device)),
+            Self::Cluster(add) => stage.cluster.add(stage.data, &add.name, stage.run),
+            Self::Tmpfs(tmpfs) => mount_tmpfs(stage.run, tmpfs),
+            Self::Reported(reported) if stage.observed => wait_for_drops(stage, reported.drops),
+            Self::Reported(_) => Ok(()),
+        }
+    }
+
+    /// Whether packets come of it.
+    pub fn sends(&self) -> bool {
+        matches!(
+            self,
+            Self::Udp(_) | Self::Tcp(_) | Self::Http(_) | Self::Ping(_) | Self::Raw(_) | Self::Shell(_)
+        )
+    }
+
+    /// Whether it fails when something expected does not happen.
+    pub fn checks(&self) -> bool {
+        match self {
+            Self::Udp(udp) => !udp.wanted().is_empty(),
+            Self::Tcp(tcp) => !tcp.wanted().is_empty(),
+            Self::Http(http) => !http.wanted().is_empty(),
+            Self::Ping(ping) => !ping.wanted().is_empty(),
+            Self::Reported(_) => true,
+            _ => false,
+        }
+    }
+}
+
+fn send(stage: &Stage, from: &str, request: &dyn Request, to: Option<IpAddr>) -> Result<()> {
+    let to = to.map(|to| to.to_string()).unwrap_or_default();
+    traffic::send(stage.cluster.node(from)?, request).with_context(|| format!("from {from} to {to}"))
+}
+
+fn mount_tmpfs(run: &RunDir, tmpfs: &Tmpfs) -> Result<()> {
+    let at = Path::new(&tmpfs.at);
+    std::fs::create_dir_all(at)?;
+    run.will_mount(at)?;
+    let options = format!("size={}", tmpfs.size);
+    mount(
+        Some("tmpfs"),
+        at,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some(options.as_str()),
+    )
+    .with_context(|| format!("cannot mount a tmpfs at {}", at.display()))
+}
+
+fn wait_for_drops(stage: &Stage, drops: usize) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let seen = read_lines(stage.trace)?
+            .iter()
+            .filter(|line| line["kind"] == "drop")
+            .count();
+        if seen >= drops {
+            return Ok(());
+        }
+        if begun.elapsed() > stage.patience {
+            bail!("observer reported {seen} drops, expected {drops}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

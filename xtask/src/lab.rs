@@ -1,0 +1,191 @@
+//! Starting the lab: on this machine, or on another kernel in a virtual machine.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::kernels::{Kernel, Series};
+use crate::relay::Sink;
+use crate::results::Column;
+use crate::vm::{Guest, quoted};
+use crate::{build, process, setup, workspace};
+
+/// All scenarios of one kernel take minutes; one that takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(20 * 60);
+
+/// What the lab writes its lines to, in the directory of the place it runs in.
+const RESULTS: &str = "results.jsonl";
+
+/// Where scenarios can run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On this machine's own kernel; needs root.
+    Host,
+    /// In a virtual machine.
+    Vm(Series),
+}
+
+/// The programs of the lab, built.
+pub struct Lab {
+    lab: PathBuf,
+    observer: PathBuf,
+}
+
+impl Lab {
+    /// Builds what the lab needs, as it is shipped: optimised, with the eBPF object in it.
+    pub fn build() -> Result<Self> {
+        build::object()?;
+        build::program("observer", "observer", true)?;
+        build::program("observer-tests", "observer-lab", true)?;
+        Ok(Self {
+            lab: workspace::binary("observer-lab", true),
+            observer: workspace::binary("observer", true),
+        })
+    }
+
+    /// Runs the scenarios that match `filter` and gathers what came out. What goes wrong is part of that.
+    pub fn run(&self, place: Place, filter: Option<&str>) -> Column {
+        match place {
+            Place::Host => self.run_here(filter),
+            Place::Vm(series) => self.run_in_vm(series, filter),
+        }
+    }
+
+    fn run_here(&self, filter: Option<&str>) -> Column {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let heading = format!("{} (host)", release.trim());
+        column(heading, "host", |dir| {
+            let mut command = Command::new(&self.lab);
+            command.args(self.arguments(dir, filter));
+            process::forget(&mut command, process::describes_this_package);
+            let code = said_with_name(&mut command, "host")?;
+            if code != Some(0) {
+                bail!(
+                    "the lab ended with {}",
+                    code.map_or("a signal".to_owned(), |code| format!("code {code}"))
+                );
+            }
+            Ok(())
+        })
+    }
+
+    fn run_in_vm(&self, series: Series, filter: Option<&str>) -> Column {
+        let kernel = match setup::vm(series) {
+            Ok(kernel) => kernel,
+            Err(error) => return Column::new(series.to_string(), "", Some(format!("{error:#}"))),
+        };
+        column(kernel.release.clone(), &series.to_string(), |dir| {
+            let mut words = vec![self.lab.display().to_string()];
+            words.extend(self.arguments(dir, filter));
+            // Emulated, and two machines at a time: what takes a second elsewhere may take many.
+            words.extend(["--patience", "30"].map(str::to_owned));
+            let line = line(&words);
+            match in_vm(&kernel, &line, dir, &Sink::Named(format!("{series:>5}")))? {
+                0 => Ok(()),
+                code => bail!("the lab ended with code {code}"),
+            }
+        })
+    }
+
+    fn arguments(&self, dir: &Path, filter: Option<&str>) -> Vec<String> {
+        let files = [
+            ("--observer", self.observer.clone()),
+            ("--results", dir.join(RESULTS)),
+            ("--keep", dir.join("kept")),
+        ];
+        let options = files
+            .into_iter()
+            .flat_map(|(name, file)| [name.to_owned(), file.display().to_string()]);
+        ["run".to_owned()]
+            .into_iter()
+            .chain(options)
+            .chain(filter.map(str::to_owned))
+            .collect()
+    }
+
+    /// Shows the demo on this machine, or in a virtual machine if this kernel cannot; returns its exit code.
+    pub fn demo(&self, place: Place, backend: Option<&str>) -> Result<i32> {
+        let mut words = vec![self.lab.display().to_string(), "demo".to_owned()];
+        words.extend(["--observer".to_owned(), self.observer.display().to_string()]);
+        words.extend(backend.map(str::to_owned));
+        match place {
+            Place::Host => {
+                let mut command = Command::new(&self.lab);
+                command.args(&words[1..]).current_dir(workspace::root());
+                process::forget(&mut command, process::describes_this_package);
+                let status = command.status().context("cannot start the lab")?;
+                Ok(status.code().unwrap_or(2))
+            }
+            Place::Vm(series) => {
+                let kernel = setup::vm(series)?;
+                in_vm(
+                    &kernel,
+                    &line(&words),
+                    &workspace::target().join("demo"),
+                    &Sink::Plain,
+                )
+            }
+        }
+    }
+}
+
+/// A command line for sh.
+fn line(words: &[String]) -> String {
+    words
+        .iter()
+        .map(|word| quoted(word))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn in_vm(kernel: &Kernel, command: &str, results: &Path, sink: &Sink) -> Result<i32> {
+    let here = workspace::root();
+    Guest {
+        kernel,
+        command,
+        here: &here,
+        results,
+        limit: LIMIT,
+    }
+    .run(sink)
+}
+
+/// Runs with a fresh directory, which stays for whoever wants to know more, then reads the results from it.
+fn column(heading: String, name: &str, run: impl FnOnce(&Path) -> Result<()>) -> Column {
+    let dir = workspace::target().join("test").join(name);
+    let outcome = fresh(&dir).and_then(|()| run(&dir));
+    // Nothing when nothing was written: the outcome says why.
+    let lines = fs::read_to_string(dir.join(RESULTS)).unwrap_or_default();
+    Column::new(heading, &lines, outcome.err().map(|error| format!("{error:#}")))
+}
+
+fn fresh(dir: &Path) -> Result<()> {
+    if dir.exists() {
+        fs::remove_dir_all(dir).with_context(|| format!("cannot clear {}", dir.display()))?;
+    }
+    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))
+}
+
+/// Runs `command` and passes its lines on, each after a name, as those from virtual machines are.
+fn said_with_name(command: &mut Command, name: &str) -> Result<Option<i32>> {
+    let sink = Sink::Named(format!("{name:>5}"));
+    // One pipe for both, so that what it says and what it complains of stay in order.
+    let (ours, theirs) = std::io::pipe().context("cannot make a pipe")?;
+    command
+        .stdin(Stdio::null())
+        .stdout(theirs.try_clone()?)
+        .stderr(theirs)
+        .current_dir(workspace::root());
+    let mut child = command.spawn().context("cannot start the lab")?;
+    // The pipe ends when its last writer does; our copies must not count.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    for line in BufReader::new(ours).split(b'\n') {
+        sink.stdout(&line.context("cannot read from the lab")?)
+            .context("cannot pass the output on")?;
+    }
+    Ok(child.wait().context("cannot wait for the lab")?.code())
+}

@@ -1,0 +1,126 @@
+//! `cargo xtask setup`, and the parts of it that each other command needs.
+
+use anyhow::{Context, Result, bail};
+
+use crate::apt::{self, Package};
+use crate::kernels::{self, Kernel, MATRIX, Series};
+use crate::toolchain::{Route, Toolchain};
+use crate::{linker, virtme};
+
+/// Everything: for building, for the scenarios, for the virtual machines.
+pub fn main() -> Result<()> {
+    // All packages at once: one list for whoever must install them by hand.
+    let mut packages = compiler_packages();
+    if let Some(toolchain) = Toolchain::find() {
+        packages.extend(linker_packages(&toolchain));
+    }
+    packages.extend(lab_packages());
+    for series in MATRIX {
+        packages.extend(vm_packages(series)?);
+    }
+    apt::ensure(&packages)?;
+    build()?;
+    virtme::ensure()?;
+    eprintln!("setup: everything is there");
+    Ok(())
+}
+
+/// What building needs: a compiler with its library source, and the linker for its LLVM.
+pub fn build() -> Result<Toolchain> {
+    apt::ensure(&compiler_packages()).context(NO_COMPILER)?;
+    let toolchain = Toolchain::find().context(NO_COMPILER)?;
+    let llvm = toolchain.version().llvm_major;
+    if !linker::program(llvm).works() {
+        apt::ensure(&linker_packages(&toolchain))?;
+        linker::install(llvm)?;
+    }
+    Ok(toolchain)
+}
+
+const NO_COMPILER: &str = "building for eBPF needs a compiler with its library source: these packages, or \
+    `rustup toolchain install nightly --component rust-src`";
+
+/// What linting the kernel programs needs besides: the clippy of exactly their compiler.
+pub fn lint() -> Result<Toolchain> {
+    let toolchain = build()?;
+    if toolchain.clippy().is_none() {
+        match toolchain.route() {
+            Route::Distribution => apt::ensure(&[Package::missing("rust-web-clippy")])?,
+            Route::Nightly => {
+                bail!("clippy is missing: run `rustup component add clippy --toolchain nightly`")
+            }
+        }
+    }
+    Ok(toolchain)
+}
+
+/// What the scenarios call, on this machine and, since they see its files, in the virtual machines.
+pub fn lab() -> Result<()> {
+    apt::ensure(&lab_packages())
+}
+
+/// What a virtual machine of that series needs.
+pub fn vm(series: Series) -> Result<Kernel> {
+    apt::ensure(&vm_packages(series)?)?;
+    virtme::ensure()?;
+    Kernel::installed(series).with_context(|| format!("no {series} kernel in /boot after installing one"))
+}
+
+fn compiler_packages() -> Vec<Package> {
+    let mut packages = vec![
+        Package::with_program("gcc", "cc"),
+        Package::with_file("libc6-dev", "/usr/include/stdio.h"),
+    ];
+    if Toolchain::find().is_none() {
+        packages.extend(["rustc-web", "cargo-web", "rust-web-src"].map(Package::missing));
+    }
+    packages
+}
+
+fn linker_packages(toolchain: &Toolchain) -> Vec<Package> {
+    let llvm = toolchain.version().llvm_major;
+    if linker::program(llvm).works() {
+        return Vec::new();
+    }
+    let in_llvm = |file: &str| linker::llvm_prefix(llvm).join(file).display().to_string();
+    vec![
+        Package::with_file(format!("llvm-{llvm}-dev"), in_llvm("bin/llvm-config")),
+        Package::with_file(format!("libpolly-{llvm}-dev"), in_llvm("lib/libPolly.a")),
+        Package::with_file("libzstd-dev", "/usr/include/zstd.h"),
+        Package::with_file("zlib1g-dev", "/usr/include/zlib.h"),
+        Package::with_file("libxml2-dev", "/usr/include/libxml2/libxml/parser.h"),
+    ]
+}
+
+fn lab_packages() -> Vec<Package> {
+    [
+        ("iptables", "iptables-legacy"),
+        ("nftables", "nft"),
+        ("conntrack", "conntrack"),
+        ("ipset", "ipset"),
+        ("bpftool", "bpftool"),
+        ("iproute2", "ip"),
+        ("iputils-ping", "ping"),
+        ("tcpdump", "tcpdump"),
+        ("procps", "sysctl"),
+        ("curl", "curl"),
+        ("ethtool", "ethtool"),
+        ("kmod", "modprobe"),
+    ]
+    .into_iter()
+    .map(|(package, program)| Package::with_program(package, program))
+    .collect()
+}
+
+fn vm_packages(series: Series) -> Result<Vec<Package>> {
+    let mut packages = vec![
+        Package::with_program("qemu-system-x86", "qemu-system-x86_64"),
+        // A busybox that is not static is of no use in the initramfs, and the program does not tell.
+        Package::with_file("busybox-static", "/var/lib/dpkg/info/busybox-static.list"),
+        Package::with_program("kmod", "modprobe"),
+        Package::with_program("iproute2", "ip"),
+    ];
+    packages.extend(virtme::packages()?);
+    packages.extend(kernels::package(series)?);
+    Ok(packages)
+}

@@ -1,0 +1,180 @@
+//! `cargo xtask test`: unit tests, then every scenario on every kernel, and one table of it all.
+
+use std::io::{BufRead, BufReader};
+use std::process::{ExitCode, Stdio};
+use std::str::FromStr;
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+
+use crate::kernels::{MATRIX, Series};
+use crate::lab::{Lab, Place};
+use crate::results::{self, Column, Totals};
+use crate::{build, process, setup};
+
+/// The options of `cargo xtask test`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Only the tests whose name contains this
+    filter: Option<String>,
+    /// Only the scenarios, and only on these kernels: host, a series such as 6.12, or all (which adds the unit tests)
+    #[arg(long = "kernel", value_name = "KERNEL")]
+    kernels: Vec<Choice>,
+}
+
+/// What `--kernel` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// The whole matrix.
+    All,
+    /// One place.
+    One(Place),
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => Ok(Self::All),
+            "host" => Ok(Self::One(Place::Host)),
+            series => series
+                .parse::<Series>()
+                .map(|series| Self::One(Place::Vm(series))),
+        }
+    }
+}
+
+/// Runs what was asked for. The last line is always the total; the code is 1 when anything failed.
+pub fn main(arguments: &Arguments) -> Result<ExitCode> {
+    let everything = arguments.kernels.is_empty() || arguments.kernels.contains(&Choice::All);
+    let places = places(&arguments.kernels);
+    if places.contains(&Place::Host) && !nix::unistd::geteuid().is_root() {
+        bail!(
+            "scenarios on this machine need root: sudo env PATH=\"$PATH\" HOME=\"$HOME\" cargo xtask test \
+             (cargo test runs the unit tests, --kernel 6.12 the scenarios in a VM, both without)"
+        );
+    }
+    setup::lab()?;
+    for place in &places {
+        if let Place::Vm(series) = place {
+            setup::vm(*series)?;
+        }
+    }
+    let filter = arguments.filter.as_deref();
+    let mut totals = Totals::default();
+    if everything {
+        totals.add(unit_tests(filter)?);
+    }
+    let columns = scenarios(&Lab::build()?, &places, filter);
+    columns.iter().for_each(|column| totals.add(Totals::of(column)));
+    println!("\n{}\n{}", results::table(&columns), totals.line());
+    Ok(if totals.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
+}
+
+/// The places to run in, each once, in the order of the table.
+fn places(choices: &[Choice]) -> Vec<Place> {
+    let all = || [Place::Host].into_iter().chain(MATRIX.map(Place::Vm));
+    if choices.is_empty() {
+        return all().collect();
+    }
+    let mut places = Vec::new();
+    for choice in choices {
+        let more: Vec<Place> = match choice {
+            Choice::All => all().collect(),
+            Choice::One(place) => vec![*place],
+        };
+        for place in more {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+    }
+    places
+}
+
+/// This machine first, then the virtual machines side by side: each of them waits more than it computes.
+fn scenarios(lab: &Lab, places: &[Place], filter: Option<&str>) -> Vec<Column> {
+    let (here, there): (Vec<Place>, Vec<Place>) = places.iter().partition(|place| **place == Place::Host);
+    let mut columns: Vec<Column> = here.into_iter().map(|place| lab.run(place, filter)).collect();
+    thread::scope(|scope| {
+        let running: Vec<_> = there
+            .into_iter()
+            .map(|place| (place, scope.spawn(move || lab.run(place, filter))))
+            .collect();
+        for (place, thread) in running {
+            let column = thread.join().unwrap_or_else(|_| {
+                Column::new(
+                    format!("{place:?}"),
+                    "",
+                    Some("xtask itself failed: see above".to_owned()),
+                )
+            });
+            columns.push(column);
+        }
+    });
+    columns
+}
+
+/// The workspace's unit tests; the kernel programs have none, they build for another target.
+fn unit_tests(filter: Option<&str>) -> Result<Totals> {
+    build::object()?;
+    let mut cargo = process::cargo();
+    cargo
+        .args([
+            "test",
+            "--workspace",
+            "--exclude",
+            "observer-ebpf",
+            "--no-fail-fast",
+        ])
+        .args(filter);
+    build::embed(&mut cargo);
+    let mut child = cargo
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo test")?;
+    let mut totals = Totals::default();
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).lines() {
+            let line = line.context("cannot read what cargo test prints")?;
+            println!("{line}");
+            totals.add(Totals::of_cargo(&line).unwrap_or_default());
+        }
+    }
+    let status = child.wait().context("cannot wait for cargo test")?;
+    if !status.success() && totals.failed == 0 {
+        bail!("cargo test failed before any test did: see above");
+    }
+    Ok(totals)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choices(texts: &[&str]) -> Vec<Choice> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn without_a_choice_the_whole_matrix_is_run() {
+        assert_eq!(places(&[]), places(&choices(&["all"])));
+        assert_eq!(places(&[]).len(), 1 + MATRIX.len());
+    }
+
+    #[test]
+    fn a_place_named_twice_is_run_once() {
+        assert_eq!(places(&choices(&["6.12", "host", "6.12"])).len(), 2);
+        assert_eq!(places(&choices(&["6.12", "all"])).len(), 1 + MATRIX.len());
+    }
+
+    #[test]
+    fn a_kernel_that_is_none_is_refused() {
+        assert!("newest".parse::<Choice>().is_err());
+    }
+}

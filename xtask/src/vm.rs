@@ -1,0 +1,270 @@
+//! `cargo xtask vm`: a shell command inside a virtual machine that sees this machine's files and runs another kernel.
+
+use std::env;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitCode, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::interrupt::Group;
+use crate::kernels::{Kernel, Series};
+use crate::relay::{Relay, Sink};
+use crate::{process, setup, virtme, workspace};
+
+/// The options of `cargo xtask vm`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The series of the kernel to boot
+    #[arg(long, value_name = "SERIES", default_value_t = crate::kernels::DEFAULT)]
+    kernel: Series,
+    /// Stop the machine when the command has not ended after that many minutes
+    #[arg(long, value_name = "MINUTES", default_value_t = 20)]
+    limit: u64,
+    /// A command line for sh; $RESULTS names a directory that it can write to and that stays
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+/// How long a kernel may take to start its first program. Emulated, it needs 20 s, and minutes on a busy machine.
+const BOOT_LIMIT: Duration = Duration::from_secs(480);
+
+/// How often the host looks at what the guest has written.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What the guest loads before the command, as any node of a cluster would have by the time it is looked at.
+const MODULES: &str = "ip_tables ip6_tables iptable_raw iptable_mangle iptable_nat iptable_filter ip6table_raw \
+    ip6table_mangle ip6table_nat ip6table_filter nf_tables nft_compat nft_ct nft_nat nft_masq nft_chain_nat nft_reject \
+    nft_reject_inet nft_limit nft_log nft_fib_inet nf_conntrack nf_conntrack_netlink nf_nat xt_conntrack xt_addrtype \
+    xt_comment xt_mark xt_multiport xt_MASQUERADE xt_nat xt_REDIRECT xt_set xt_statistic xt_tcpudp ipt_REJECT \
+    ip6t_REJECT ip_set ip_set_hash_ip ip_set_hash_net veth dummy bridge br_netfilter vxlan";
+
+/// Runs the command and ends with its exit code.
+pub fn main(arguments: &Arguments) -> Result<ExitCode> {
+    let kernel = setup::vm(arguments.kernel)?;
+    let results = workspace::target().join("vm").join(arguments.kernel.to_string());
+    let guest = Guest {
+        kernel: &kernel,
+        command: &arguments.command.join(" "),
+        here: &env::current_dir().context("cannot tell the current directory")?,
+        results: &results,
+        limit: Duration::from_secs(arguments.limit.saturating_mul(60)),
+    };
+    let code = guest.run(&Sink::Plain)?;
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+/// One boot of one kernel, for one command.
+pub struct Guest<'a> {
+    /// The kernel to boot.
+    pub kernel: &'a Kernel,
+    /// A command line for sh.
+    pub command: &'a str,
+    /// Where the command starts.
+    pub here: &'a Path,
+    /// A directory that the guest can write to, as `$RESULTS`.
+    pub results: &'a Path,
+    /// How long the command may take.
+    pub limit: Duration,
+}
+
+impl Guest<'_> {
+    /// Boots, runs the command while passing on what it prints, and returns its exit code.
+    pub fn run(&self, sink: &Sink) -> Result<i32> {
+        let desk = Desk::lay_out(self.results)?;
+        fs::write(desk.file("script"), self.script(&desk))?;
+        let mut machine = Machine::start(self.kernel, self.results, &desk)?;
+        let mut stdout = Relay::new(desk.file("stdout"), sink);
+        let mut stderr = Relay::new(desk.file("stderr"), sink);
+        let begun = Instant::now();
+        let mut running_since = None;
+        loop {
+            // Before reading what was written: so that whatever the command wrote is read after it has ended.
+            let ended = machine.ended()? || desk.file("code").exists();
+            if running_since.is_none() && desk.file("started").exists() {
+                running_since = Some(Instant::now());
+            }
+            stdout.pass_on(|bytes| sink.stdout(bytes))?;
+            stderr.pass_on(|bytes| sink.stderr(bytes))?;
+            if ended {
+                break;
+            }
+            self.check_time(begun, running_since, &desk)?;
+            thread::sleep(LOOK);
+        }
+        stdout.finish(|bytes| sink.stdout(bytes))?;
+        stderr.finish(|bytes| sink.stderr(bytes))?;
+        let code = self.exit_code(&desk)?;
+        drop(machine);
+        // Kept when something went wrong, since the error points into it; of no use otherwise.
+        fs::remove_dir_all(&desk.dir).with_context(|| format!("cannot remove {}", desk.dir.display()))?;
+        Ok(code)
+    }
+
+    fn check_time(&self, begun: Instant, running_since: Option<Instant>, desk: &Desk) -> Result<()> {
+        let release = &self.kernel.release;
+        let console = desk.file("console");
+        match running_since {
+            None if begun.elapsed() > BOOT_LIMIT => bail!(
+                "the VM of {release} did not boot in {} s: see {}",
+                BOOT_LIMIT.as_secs(),
+                console.display()
+            ),
+            Some(since) if since.elapsed() > self.limit => bail!(
+                "the command in the VM of {release} did not end in {} s and was stopped: see {}",
+                self.limit.as_secs(),
+                console.display()
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn exit_code(&self, desk: &Desk) -> Result<i32> {
+        let code = fs::read_to_string(desk.file("code")).unwrap_or_default();
+        match code.trim().parse() {
+            Ok(code) => Ok(code),
+            Err(_) => bail!(
+                "the VM of {} ended before its command did: see {}",
+                self.kernel.release,
+                desk.file("console").display()
+            ),
+        }
+    }
+
+    /// What the guest runs. Its console repeats and overwrites lines, so everything goes through files.
+    fn script(&self, desk: &Desk) -> String {
+        let path = env::var("PATH").unwrap_or_default();
+        format!(
+            "mkdir -p /run/home\n\
+             export HOME=/run/home RESULTS={results} PATH={path}:/usr/local/sbin:/usr/sbin:/sbin\n\
+             ip link set lo up\n\
+             modprobe --all --quiet {MODULES}\n\
+             cd {here}\n\
+             : >{started}\n\
+             sh -c {command} </dev/null >{stdout} 2>{stderr}\n\
+             echo $? >{code}.part\n\
+             mv {code}.part {code}\n",
+            results = quoted(&self.results.display().to_string()),
+            path = quoted(&path),
+            here = quoted(&self.here.display().to_string()),
+            command = quoted(self.command),
+            started = desk.quoted("started"),
+            stdout = desk.quoted("stdout"),
+            stderr = desk.quoted("stderr"),
+            code = desk.quoted("code"),
+        )
+    }
+}
+
+/// The files through which host and guest talk, in a corner of the results directory.
+struct Desk {
+    dir: PathBuf,
+}
+
+impl Desk {
+    fn lay_out(results: &Path) -> Result<Self> {
+        // Two machines may share a results directory, and one long gone may have had our process id.
+        let dir = results.join(format!(".vm-{}", std::process::id()));
+        if dir.exists() {
+            fs::remove_dir_all(&dir).with_context(|| format!("cannot clear {}", dir.display()))?;
+        }
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let desk = Self { dir };
+        // Made by the host, so that it can read on from where it was whatever the guest does.
+        fs::write(desk.file("stdout"), [])?;
+        fs::write(desk.file("stderr"), [])?;
+        Ok(desk)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    fn quoted(&self, name: &str) -> String {
+        quoted(&self.file(name).display().to_string())
+    }
+}
+
+/// The emulator and whatever it started, ended with us.
+struct Machine {
+    // The whole group: the emulator is not virtme-ng's only child, and would live on without it.
+    group: Option<Group>,
+    child: Child,
+}
+
+impl Machine {
+    fn start(kernel: &Kernel, results: &Path, desk: &Desk) -> Result<Self> {
+        let console = fs::File::create(desk.file("console"))?;
+        let mut command = virtme::command()?;
+        command
+            .arg("--run")
+            .arg(kernel.image())
+            // A nested machine often has a /dev/kvm that boots no guest, so software emulation it is.
+            .args(["--disable-kvm", "--cpus", "2", "--memory", "2G"])
+            .arg(format!("--rwdir={}", results.display()))
+            .arg("--exec")
+            .arg(format!("sh {}", desk.file("script").display()))
+            .stdin(Stdio::null())
+            .stdout(console.try_clone()?)
+            .stderr(console)
+            .process_group(0);
+        process::forget(&mut command, process::describes_this_package);
+        let child = command
+            .spawn()
+            .context("cannot start virtme-ng: run `cargo xtask setup`")?;
+        Ok(Self {
+            group: Some(Group::of(child.id())?),
+            child,
+        })
+    }
+
+    fn ended(&mut self) -> Result<bool> {
+        Ok(self
+            .child
+            .try_wait()
+            .context("cannot wait for virtme-ng")?
+            .is_some())
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.group = None;
+        // Killed just now, or ended before: nothing to wait long for.
+        let _reaped = self.child.wait();
+    }
+}
+
+/// One word for sh, whatever is in it.
+pub fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_quoted_word_is_one_word_to_sh_whatever_is_in_it() {
+        for text in [
+            "plain",
+            "two words",
+            "it's",
+            "$HOME `id` \"x\" \\ * ;",
+            "",
+            "line\nline",
+        ] {
+            let echoed = process::stdout_of(
+                Command::new("sh")
+                    .arg("-c")
+                    .arg(format!("printf %s {}", quoted(text))),
+            );
+            assert_eq!(echoed.as_deref(), Some(text));
+        }
+    }
+}

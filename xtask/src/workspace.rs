@@ -1,0 +1,53 @@
+//! Where things are: the tree, its build output and what is kept between builds.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// The root of this source tree.
+pub fn root() -> PathBuf {
+    // cargo says at run time where this package is; a binary run by hand knows where it was built.
+    let package = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package
+        .parent()
+        .map_or_else(|| package.clone(), Path::to_path_buf)
+}
+
+/// cargo's build output, as cargo itself would choose it.
+pub fn target() -> PathBuf {
+    match env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => std::path::absolute(&dir).unwrap_or_else(|_| PathBuf::from(dir)),
+        None => root().join("target"),
+    }
+}
+
+/// The eBPF crate's own build output: another compiler, so another directory.
+pub fn ebpf_target() -> PathBuf {
+    target().join("ebpf")
+}
+
+/// The object that the binary embeds.
+pub fn ebpf_object() -> PathBuf {
+    ebpf_target().join("bpfel-unknown-none/release/observer-ebpf")
+}
+
+/// A program of this workspace, built in the release or the debug profile.
+pub fn binary(name: &str, release: bool) -> PathBuf {
+    target()
+        .join(if release { "release" } else { "debug" })
+        .join(name)
+}
+
+/// What is built or downloaded once and serves every checkout.
+pub fn cache() -> Result<PathBuf> {
+    let base = match env::var_os("XDG_CACHE_HOME").filter(|dir| Path::new(dir).is_absolute()) {
+        Some(dir) => PathBuf::from(dir),
+        None => {
+            let home = env::var_os("HOME").context("neither HOME nor XDG_CACHE_HOME is set: set one")?;
+            PathBuf::from(home).join(".cache")
+        }
+    };
+    Ok(base.join("observer"))
+}
