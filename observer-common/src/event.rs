@@ -6,8 +6,10 @@ pub const HEADER_BYTES: usize = 128;
 pub const MAX_MOVED: usize = 8;
 /// How many slots of a legacy table's jump stack travel with a drop.
 pub const MAX_JUMPS: usize = 16;
-/// How many return addresses travel with a drop.
-pub const MAX_STACK: usize = 32;
+/// How many return addresses are looked at.
+pub const MAX_STACK: usize = 96;
+/// How many of them travel with a drop.
+pub const SENT_STACK: usize = 32;
 
 /// First field of every record.
 #[repr(u32)]
@@ -155,7 +157,7 @@ pub struct DropEvent {
     pub moved_count: u32,
     /// How many `nf_hook_slow` frames are on the stack.
     pub nesting: u32,
-    /// Used length of `stack`.
+    /// Used length of `stack` as it travels.
     pub stack_count: u32,
     /// Used length of `header`, bytes.
     pub header_bytes: u32,

@@ -1,13 +1,20 @@
 //! Does the packet match the filter: by its headers, or by either tuple of its connection?
 
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_loop;
 use network_types::ip::IpProto;
 use observer_common::{ConnTuple, DropEvent, Filter, MAX_FILTER, Matched, Network, flag};
 
-use crate::conntrack::mapped;
+use crate::{
+    conntrack::mapped,
+    maps::{FILTER, Scratch},
+};
 
 /// One way to see the packet: who talks to whom.
 #[repr(C)]
-struct View {
+#[derive(Clone, Copy)]
+pub struct View {
     src: [u64; 2],
     dst: [u64; 2],
     /// Network byte order.
@@ -15,49 +22,89 @@ struct View {
     /// Network byte order.
     dst_port: u16,
     proto: u8,
+    /// The [`Matched`] that a match of this view means.
+    means: u8,
 }
 
-/// Which view matched; `None` if none did.
+/// Its headers, and both tuples of its connection in both directions.
+pub const VIEWS: usize = 5;
+
+/// What the callback of `bpf_loop` shares with its caller.
+#[repr(C)]
+struct Search {
+    scratch: *mut Scratch,
+    found: u32,
+}
+
+/// Which view matched, as a [`Matched`]; `None` if none did.
 #[inline(always)]
-pub fn matches(filter: &Filter, event: &DropEvent) -> Option<Matched> {
+pub fn matches(filter: &Filter, scratch: *mut Scratch) -> Option<u8> {
+    // SAFETY: this CPU's element.
+    let (event, views) = unsafe { (&(*scratch).event, &mut (*scratch).views) };
     if filter.active == 0 {
-        return Some(Matched::Any);
+        return Some(Matched::Any as u8);
     }
     if !netns_matches(filter, event) || !iface_matches(filter, event) {
         return None;
     }
-    let headers = from_headers(event);
-    if view_matches(filter, &headers) {
-        return Some(Matched::Headers);
+    views[0] = from_headers(event);
+    let mut count = 1;
+    if event.flags & flag::CONN != 0 {
+        let (original, reply) = (&event.conn.original, &event.conn.reply);
+        views[1] = from_tuple(original, Matched::Original);
+        views[2] = inverted(&views[1]);
+        views[3] = from_tuple(reply, Matched::Reply);
+        views[4] = inverted(&views[3]);
+        count = VIEWS as u32;
     }
-    if event.flags & flag::CONN == 0 {
-        return None;
+    let mut search = Search { scratch, found: 0 };
+    // A loop that the verifier walks once, not five times.
+    // SAFETY: the callback has the signature that the helper wants, and `search` outlives the call.
+    unsafe { bpf_loop(count, test_view as *mut c_void, (&raw mut search).cast(), 0) };
+    (search.found != 0).then_some(search.found as u8)
+}
+
+/// The index is a full register, so that the verifier knows its bound after the test.
+unsafe extern "C" fn test_view(index: u64, search: *mut c_void) -> i64 {
+    // SAFETY: what `matches` passed.
+    let search = unsafe { &mut *search.cast::<Search>() };
+    let Some(filter) = FILTER.get(0) else { return 1 };
+    if index >= VIEWS as u64 {
+        return 1;
     }
-    if either_direction(filter, &event.conn.original) {
-        return Some(Matched::Original);
+    // SAFETY: this CPU's element, index below the array's length.
+    let view = unsafe { &(*search.scratch).views[index as usize] };
+    if view_matches(filter, view) {
+        search.found = u32::from(view.means);
+        return 1;
     }
-    either_direction(filter, &event.conn.reply).then_some(Matched::Reply)
+    0
 }
 
 #[inline(always)]
-fn either_direction(filter: &Filter, tuple: &ConnTuple) -> bool {
-    let mut view = View {
+fn from_tuple(tuple: &ConnTuple, means: Matched) -> View {
+    View {
         src: words(&tuple.src),
         dst: words(&tuple.dst),
         src_port: tuple.src_port,
         dst_port: tuple.dst_port,
         proto: tuple.proto,
-    };
-    if view_matches(filter, &view) {
-        return true;
+        means: means as u8,
     }
-    core::mem::swap(&mut view.src, &mut view.dst);
-    core::mem::swap(&mut view.src_port, &mut view.dst_port);
-    view_matches(filter, &view)
 }
 
-/// Kept out of line: it is verified once, not five times.
-#[inline(never)]
+#[inline(always)]
+fn inverted(view: &View) -> View {
+    View {
+        src: view.dst,
+        dst: view.src,
+        src_port: view.dst_port,
+        dst_port: view.src_port,
+        ..*view
+    }
+}
+
+#[inline(always)]
 fn view_matches(filter: &Filter, view: &View) -> bool {
     if filter.dst_count != 0 && !in_networks(&filter.dst, filter.dst_count, &view.dst) {
         return false;
@@ -123,7 +170,7 @@ fn has_ports(proto: u8) -> bool {
         || proto == IpProto::UdpLite as u8
 }
 
-#[inline(never)]
+#[inline(always)]
 fn netns_matches(filter: &Filter, event: &DropEvent) -> bool {
     if filter.netns_count == 0 {
         return true;
@@ -139,7 +186,7 @@ fn netns_matches(filter: &Filter, event: &DropEvent) -> bool {
     false
 }
 
-#[inline(never)]
+#[inline(always)]
 fn iface_matches(filter: &Filter, event: &DropEvent) -> bool {
     if filter.iface_count == 0 {
         return true;
@@ -168,6 +215,7 @@ fn from_headers(event: &DropEvent) -> View {
         src_port: 0,
         dst_port: 0,
         proto: 0,
+        means: Matched::Headers as u8,
     };
     if header[0] >> 4 == 4 {
         view.src = words(&mapped([header[12], header[13], header[14], header[15]]));

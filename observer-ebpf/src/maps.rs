@@ -1,5 +1,6 @@
 //! Every map of the programs, in one place.
 
+use crate::filter::{VIEWS, View};
 use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
@@ -64,8 +65,8 @@ pub struct Scratch {
     pub sequence: u64,
     /// When this CPU last said that a ruleset changes.
     pub said_ns: u64,
-    /// Return addresses.
-    pub stack: [u64; crate::stack::DEPTH],
+    /// Ways to see the packet that the filter tests.
+    pub views: [View; VIEWS],
     /// The record in the making.
     pub event: DropEvent,
 }

@@ -11,7 +11,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use observer_common::{
-    Count, DropEvent, EventKind, Filter, HEADER_BYTES, MAX_RANGES, MAX_STACK, Matched, flag,
+    Count, DropEvent, EventKind, Filter, HEADER_BYTES, MAX_RANGES, Matched, SENT_STACK, flag,
 };
 
 use crate::{
@@ -98,12 +98,12 @@ fn choose(ctx: &BtfTracePointContext, scratch: *mut Scratch, filter: &Filter, sk
     event.matched = Matched::Any as u8;
     conntrack::fill(skb, event);
     let matched = if is_ip {
-        filter::matches(filter, event)
+        filter::matches(filter, scratch)
     } else {
         None
     };
     match matched {
-        Some(matched) => event.matched = matched as u8,
+        Some(matched) => event.matched = matched,
         // Two counters moved, or none: the next record on this CPU can only be read right with this one.
         None if is_ip && event.flags & flag::COMPARED != 0 && event.moved_count != 1 => {
             event.flags |= flag::BOOKKEEPING;
@@ -124,7 +124,7 @@ fn send(ctx: &BtfTracePointContext, scratch: *mut Scratch, filter: &Filter) -> O
     event.time_ns = unsafe { bpf_ktime_get_ns() };
     let len = if event.flags & flag::NETFILTER != 0 {
         stack::fill(ctx, scratch, filter);
-        DropEvent::LEN_NETFILTER + 8 * bounded(&event.stack_count, MAX_STACK as u32) as usize
+        DropEvent::LEN_NETFILTER + 8 * bounded(&event.stack_count, SENT_STACK as u32) as usize
     } else {
         DropEvent::LEN_OTHER + bounded(&event.header_bytes, HEADER_BYTES as u32) as usize
     };

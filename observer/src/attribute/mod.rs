@@ -5,6 +5,9 @@ mod hook;
 mod named;
 mod pending;
 
+#[cfg(test)]
+mod tests;
+
 pub use culprit::{Culprit, Verdict, decide};
 pub use hook::hook_of;
 pub use named::name;

@@ -3,7 +3,7 @@
 use bytes::Buf as _;
 use observer_common::{
     Conn, ConnTuple, DropEvent, EventKind, HEADER_BYTES, MAX_JUMPS, MAX_MOVED, MAX_STACK, Moved,
-    RulesetEvent, flag,
+    RulesetEvent, SENT_STACK, flag,
 };
 
 /// A record.
@@ -112,7 +112,7 @@ fn array<const N: usize>(from: &mut &[u8]) -> [u8; N] {
 }
 
 fn netfilter_part(event: &mut DropEvent, mut from: &[u8]) -> Option<()> {
-    let frames = (event.stack_count as usize).min(MAX_STACK);
+    let frames = (event.stack_count as usize).min(SENT_STACK);
     if from.len() < DropEvent::LEN_NETFILTER - DropEvent::LEN_OTHER - HEADER_BYTES + 8 * frames {
         return None;
     }
@@ -131,8 +131,16 @@ fn netfilter_part(event: &mut DropEvent, mut from: &[u8]) -> Option<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A record of nothing, to be filled by a test.
+    pub(crate) fn blank() -> DropEvent {
+        let Some(Captured::Drop(event)) = decode(&record(0, 0, 0, DropEvent::LEN_OTHER)) else {
+            panic!("not decoded")
+        };
+        *event
+    }
 
     /// A record as the kernel side writes it: the structure's bytes, cut.
     fn record(flags: u32, header_bytes: u32, stack_count: u32, len: usize) -> Vec<u8> {

@@ -2,4 +2,6 @@
 
 mod decode;
 
+#[cfg(test)]
+pub(crate) use decode::tests::blank;
 pub use decode::{Captured, decode};

@@ -196,7 +196,7 @@ pub fn refused(error: anyhow::Error) -> anyhow::Error {
         .filter_map(|cause| cause.downcast_ref::<std::io::Error>());
     let denied = denied
         .into_iter()
-        .any(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied);
+        .any(|cause| cause.raw_os_error() == Some(libc::EPERM));
     if denied {
         return anyhow::anyhow!(
             "the kernel refuses eBPF programs that read its memory: lockdown mode confidentiality, or a container without \

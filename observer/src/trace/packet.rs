@@ -142,17 +142,13 @@ fn transport(packet: &mut Packet, proto: u8, mut rest: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::{Captured, decode};
+    use crate::capture::blank;
 
     fn event(header: &[u8]) -> DropEvent {
-        let mut bytes = vec![0; DropEvent::LEN_OTHER];
-        bytes[0] = 1;
-        let Some(Captured::Drop(mut event)) = decode(&bytes) else {
-            panic!("not decoded")
-        };
+        let mut event = blank();
         event.header[..header.len()].copy_from_slice(header);
         event.header_bytes = header.len() as u32;
-        *event
+        event
     }
 
     const SYN: [u8; 40] = [

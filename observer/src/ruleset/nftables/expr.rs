@@ -11,6 +11,10 @@ use crate::ruleset::{Counter, Rule, Step};
 
 /// Longer than any expression.
 const MOST_BYTES: u32 = 4096;
+/// Length of an expression whose private data is one pointer.
+const POINTER_ONLY: usize = 16;
+/// `XT_MAX_COMMENT_LEN`
+const COMMENT_BYTES: usize = 256;
 /// `XT_EXTENSION_MAXNAMELEN`
 const NAME_BYTES: usize = 30;
 
@@ -57,9 +61,20 @@ impl<'a, R: Reader> Decoder<'a, R> {
             let kind = self.kind(ops)?;
             let expr = bytes.get(at..at + kind.size as usize)?;
             apply(&mut rule, &kind, expr, chains, self.nft.lookup_dreg_set);
+            if is_comment(&kind) {
+                rule.comment = self.comment(expr);
+            }
             at += kind.size as usize;
         }
         Some(rule)
+    }
+
+    /// The text of a `comment` match. Large matches keep their data apart (`struct nft_xt_match_priv`).
+    fn comment(&self, expr: &[u8]) -> Option<String> {
+        match expr.len() {
+            POINTER_ONLY => self.memory.string(u64_at(expr, 8)?, COMMENT_BYTES),
+            _ => expr.get(8..).map(string),
+        }
     }
 
     fn kind(&mut self, ops: u64) -> Option<Kind> {
@@ -117,9 +132,6 @@ fn apply(rule: &mut Rule, kind: &Kind, expr: &[u8], chains: &HashMap<u64, usize>
         "synproxy" => (rule.step, rule.target) = (Step::MayDrop, Some("synproxy".to_owned())),
         "lookup" if is_verdict_map(expr, dreg_set) => {
             (rule.step, rule.target) = (Step::Map, Some("vmap".to_owned()))
-        }
-        "match" if kind.extension.as_deref() == Some("comment") => {
-            rule.comment = expr.get(8..).map(string);
         }
         _ => {}
     }
