@@ -51,10 +51,11 @@ pub fn matches(filter: &Filter, scratch: *mut Scratch) -> Option<u8> {
     let mut count = 1;
     if event.flags & flag::CONN != 0 {
         let (original, reply) = (&event.conn.original, &event.conn.reply);
+        // As they are first: `matched` names the plainest view that fits.
         views[1] = from_tuple(original, Matched::Original);
-        views[2] = inverted(&views[1]);
-        views[3] = from_tuple(reply, Matched::Reply);
-        views[4] = inverted(&views[3]);
+        views[2] = from_tuple(reply, Matched::Reply);
+        views[3] = inverted(&views[2]);
+        views[4] = inverted(&views[1]);
         count = VIEWS as u32;
     }
     let mut search = Search { scratch, found: 0 };

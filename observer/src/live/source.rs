@@ -87,7 +87,6 @@ impl Live {
         if bookkeeping {
             return;
         }
-        self.totals.taken += 1;
         match line {
             Some(line) => {
                 if let Some(drop) = line.as_drop() {

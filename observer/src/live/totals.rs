@@ -7,8 +7,6 @@ use crate::report::record::{Confidence, Summary};
 /// What became of the records that reached this program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Records taken, bookkeeping apart.
-    pub taken: u64,
     exact: u64,
     inferred: u64,
     unknown: u64,
@@ -27,24 +25,41 @@ impl Totals {
     }
 
     /// The summary, with the kernel side's counts; `missed`: how often its program could not run.
+    ///
+    /// What the kernel side saw and nobody told or set aside is lost: in a full ring buffer, on the way, or unseen.
     pub fn summary(&self, counts: &[u64; COUNTS as usize], missed: u64, duration_ns: u64) -> Summary {
         let count = |which: Count| counts[which as usize];
-        let filtered =
-            count(Count::Filtered) + count(Count::Bookkeeping) + count(Count::NotLoss) + self.not_loss;
-        let untaken = count(Count::Sent).saturating_sub(self.taken);
-        let lost = count(Count::Lost) + untaken + missed;
-        let told = self.exact + self.inferred + self.unknown;
+        let no_loss = self.not_loss + count(Count::NotLoss);
+        let filtered = count(Count::Filtered) + count(Count::Bookkeeping) + no_loss;
+        let accounted = self.exact + self.inferred + self.unknown + filtered;
+        let kernel_drops = (count(Count::Seen) + missed).max(accounted);
         Summary {
-            // What the kernel side saw, and what it could not look at.
-            kernel_drops: (count(Count::Seen) + missed).max(told + filtered + lost),
+            kernel_drops,
             exact: self.exact,
             inferred: self.inferred,
             unknown: self.unknown,
             filtered,
-            lost,
-            not_loss: self.not_loss + count(Count::NotLoss),
+            lost: kernel_drops - accounted,
+            not_loss: no_loss,
             duration_ns,
             by_cause: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_saw_is_told_set_aside_or_lost() {
+        let mut totals = Totals { not_loss: 2, ..Totals::default() };
+        totals.told(Confidence::Exact);
+        totals.told(Confidence::Unknown);
+        // Seen, no loss, filtered, sent, lost, bookkeeping: 3 of the 5 sent never arrived or were no loss.
+        let summary = totals.summary(&[20, 4, 7, 5, 3, 1], 2, 9);
+        assert!(summary.reconciles());
+        assert_eq!((summary.kernel_drops, summary.filtered, summary.not_loss), (22, 14, 6));
+        assert_eq!(summary.lost, 6, "three in the ring buffer, two that were missed, one that was sent and never taken");
     }
 }

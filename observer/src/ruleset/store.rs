@@ -66,7 +66,9 @@ impl Store {
     pub fn read_all(&mut self, programs: &mut Programs, symbols: &Symbols) -> usize {
         let nets = self.list(programs);
         for net in &nets {
-            self.read(programs, symbols, *net);
+            if !self.is_current(programs, symbols, *net) {
+                self.read_listed(programs, symbols, *net);
+            }
         }
         let gone: Vec<u64> = self
             .nets
@@ -101,23 +103,33 @@ impl Store {
         found
     }
 
-    /// Reads a namespace if it changed since it was last read, and puts what it read in force.
+    /// Reads a namespace if it changed since it was last read, and puts what it read in force; forgets it if it is gone.
     /// True if there was something new.
     pub fn read(&mut self, programs: &mut Programs, symbols: &Symbols, net: u64) -> bool {
-        let known = self.nets.get(&net);
-        let needs_baseline = known.is_some_and(|known| !programs.is_known(net, known.current.generation));
-        let source = self.source(programs, symbols);
-        if let Some(known) = known
-            && !needs_baseline
-            && !known.current.is_stale(&source)
-        {
+        if self.is_current(programs, symbols, net) {
             return false;
         }
-        let Some(snapshot) = Snapshot::read(&source, net) else {
-            return false;
-        };
-        self.put_in_force(programs, snapshot);
-        true
+        if self.list(programs).contains(&net) {
+            return self.read_listed(programs, symbols, net);
+        }
+        self.forget(programs, net);
+        false
+    }
+
+    fn is_current(&self, programs: &Programs, symbols: &Symbols, net: u64) -> bool {
+        self.nets.get(&net).is_some_and(|known| {
+            programs.is_known(net, known.current.generation)
+                && !known.current.is_stale(&self.source(programs, symbols))
+        })
+    }
+
+    fn read_listed(&mut self, programs: &mut Programs, symbols: &Symbols, net: u64) -> bool {
+        let read = Snapshot::read(&self.source(programs, symbols), net);
+        let found = read.is_some();
+        if let Some(snapshot) = read {
+            self.put_in_force(programs, snapshot);
+        }
+        found
     }
 
     fn source<'a>(
