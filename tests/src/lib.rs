@@ -12,4 +12,5 @@ pub mod results;
 pub mod run_dir;
 pub mod scenario;
 pub mod schema;
+pub mod stopwatch;
 pub mod traffic;

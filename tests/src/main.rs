@@ -41,6 +41,9 @@ enum Verb {
         /// Keep what observer wrote, in this directory.
         #[arg(long)]
         keep: Option<PathBuf>,
+        /// Print where the time of each scenario went.
+        #[arg(long)]
+        times: bool,
         /// Seconds to wait for something that must happen.
         #[arg(long, default_value = "10")]
         patience: u64,
@@ -113,6 +116,7 @@ fn run(cli: Cli) -> Result<bool> {
             kernel_only: _,
             results,
             keep,
+            times,
             patience,
             filter,
         } => {
@@ -138,6 +142,7 @@ fn run(cli: Cli) -> Result<bool> {
                 schema,
                 patience: Duration::from_secs(patience),
                 keep,
+                times,
             };
             lab.run_all(&variants, &mut results)
         }

@@ -58,13 +58,26 @@ const CALLERS: [(&str, Hook); 45] = [
     ("vrf_ip_local_out", Hook::Output),
 ];
 
-/// The hook of the innermost `nf_hook_slow` on a stack; `None` if there is none or its caller is not known.
-pub fn hook_of(stack: &[u64], symbols: &Symbols) -> Option<Hook> {
+/// Where in the kernel a hook was run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// The hook.
+    pub hook: Hook,
+    /// Whether br_netfilter ran it for a frame on a bridge: the packet's device is then a port.
+    pub bridged: bool,
+}
+
+/// The innermost `nf_hook_slow` on a stack; `None` if there is none or its caller is not known.
+pub fn site_of(stack: &[u64], symbols: &Symbols) -> Option<Site> {
     let mut names = stack
         .iter()
         .map(|address| symbols.of(*address).map_or("", |symbol| symbol.name));
     names.find(|name| *name == "nf_hook_slow")?;
     let callers = names.filter(|name| !BETWEEN.contains(name)).take(FRAMES);
-    let mut hooks = callers.filter_map(|name| CALLERS.iter().find(|(caller, _)| *caller == name));
-    hooks.next().map(|(_, hook)| *hook)
+    let mut known = callers.filter_map(|name| CALLERS.iter().find(|(caller, _)| *caller == name));
+    let (caller, hook) = known.next()?;
+    Some(Site {
+        hook: *hook,
+        bridged: caller.starts_with("br_nf_"),
+    })
 }

@@ -9,6 +9,6 @@ mod pending;
 mod tests;
 
 pub use culprit::{Culprit, Verdict, decide};
-pub use hook::hook_of;
+pub use hook::{Site, site_of};
 pub use named::name;
 pub use pending::Pending;

@@ -1,7 +1,7 @@
 //! Devices, their queues and drivers; bridges, VLANs and tunnels. Read in net/core/dev.c, net/bridge/, net/8021q/,
 //! drivers/net/{tun,veth,tap,macvlan,loopback}.c and drivers/net/vxlan/vxlan_core.c, v6.1 and v6.12.
 
-use super::{Loss, Meaning, ReasonRow, SymbolRow, row};
+use super::{Loss, Meaning, ReasonRow, RefinedRow, SymbolRow, row};
 use crate::report::record::Layer;
 
 const fn device(says: &'static str, check: &'static str) -> Meaning {
@@ -32,6 +32,10 @@ const VXLAN_OUT: Meaning = device(
     "The VXLAN device could not send it on: no forwarding entry for that MAC, no route to the other node, or a loop",
     "bridge fdb show dev {out}; ip -s -d link show {out}",
 );
+const NO_TARGET: Meaning = device(
+    "{out} has nowhere to send it: a VXLAN device without a forwarding entry, or a bridge without a port",
+    "bridge fdb show; ip -s -d link show {out}",
+);
 const VXLAN_IN: Meaning = device(
     "A VXLAN packet that this host cannot use: unknown VNI, bad flags, or its own MAC as the sender",
     "ip -s -d link show type vxlan",
@@ -50,7 +54,7 @@ const BRIDGE_FORWARD: Meaning = device(
 );
 const BRIDGE_FLOOD: Meaning = row(
     Layer::Device,
-    "The bridge knows no port for that MAC and has no other port to try",
+    "The bridge has no port to send it to: none is attached and up but the one it came by, and none is known for its MAC",
     "bridge fdb show; ip neigh show {dst}",
     Loss::IfIpForUs,
 );
@@ -156,7 +160,7 @@ pub(super) const REASONS: &[ReasonRow] = &[
         "LOCAL_MAC",
         noise("The source MAC address is the device's own: its packet came back"),
     ),
-    ("NO_TX_TARGET", VXLAN_OUT),
+    ("NO_TX_TARGET", NO_TARGET),
     ("VXLAN_INVALID_HDR", VXLAN_IN),
     ("VXLAN_VNI_NOT_FOUND", VXLAN_IN),
     (
@@ -193,6 +197,16 @@ pub(super) const REASONS: &[ReasonRow] = &[
     (
         "PSP_OUTPUT",
         device("PSP encryption: the packet failed a check on leaving", ""),
+    ),
+];
+
+pub(super) const REFINED: &[RefinedRow] = &[
+    ("NO_TX_TARGET", &["vxlan_xmit", "vxlan_xmit_nhid"], VXLAN_OUT),
+    // A bridge says it of what it cannot flood.
+    (
+        "NO_TX_TARGET",
+        &["br_dev_xmit", "br_flood", "br_multicast_flood"],
+        BRIDGE_FLOOD,
     ),
 ];
 

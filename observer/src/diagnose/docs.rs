@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::handled::HANDLED;
 use super::{Loss, Meaning, all_reasons, all_refined, all_symbols};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reasons.md");
@@ -23,6 +24,7 @@ freed the packet. This is the catalogue that `observer` explains them from, writ
 | to one | a loss, unless it was sent to many (multicast, broadcast) |
 | IP | a loss if it is IPv4 or IPv6 |
 | IP for us | a loss if it is IP to one address, and was sent by or to this host |
+| not upkeep | a loss, unless it is IGMP, MLD, a router solicitation or the check that an IPv6 address is free |
 
 A packet whose protocol number in the kernel is 0 belongs to netlink, a unix socket and the like, and is no loss, unless
 routing or neighbour resolution dropped it. `{dst}`, `{in}` and the like stand for the packet's own values. A reason
@@ -31,7 +33,8 @@ reported by its name, in layer `other`, as `unknown`.
 
 What cannot be seen: a SYN that finds the listener's queue full ends as if it had been used up (`tcp_rcv_state_process`
 consumes it; read in 6.1 and 6.12), so no drop is reported for it, only for the handshake's last ACK.
-`nstat -az TcpExtListenOverflows TcpExtListenDrops` counts both.
+`nstat -az TcpExtListenOverflows TcpExtListenDrops` counts both. An IPv6 echo request that this host does not answer
+(`net.ipv6.icmp.echo_ignore_all`) is freed as the answered ones are on 6.1, so it is not reported on any kernel.
 ";
 
 #[test]
@@ -74,6 +77,15 @@ fn document() -> String {
         "Reasons that the function makes clearer",
         "reason and function",
         refined,
+    );
+    let handled = HANDLED
+        .iter()
+        .map(|(symbols, which, meaning)| (format!("{} in {}", which.words(), list(symbols)), meaning));
+    section(
+        &mut text,
+        "Packets that were handled before they were freed without a reason",
+        "packet and function",
+        handled,
     );
     let symbols = all_symbols().map(|(symbols, meaning)| (list(symbols), meaning));
     section(
@@ -121,5 +133,6 @@ fn mark(loss: Loss) -> &'static str {
         Loss::UnlessToMany => "to one",
         Loss::IfIpForUs => "IP for us",
         Loss::IfIp => "IP",
+        Loss::UnlessUpkeep => "not upkeep",
     }
 }

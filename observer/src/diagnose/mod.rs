@@ -2,6 +2,7 @@
 //! words. The catalogue is data, one file a layer; this file looks things up in it.
 
 mod device;
+mod handled;
 mod neighbour;
 mod other;
 mod routing;
@@ -18,7 +19,7 @@ mod tests;
 
 use std::net::IpAddr;
 
-use crate::report::record::{Confidence, DropInfo, Evidence, Layer, Packet, PacketFamily};
+use crate::report::record::{Confidence, DropInfo, Evidence, Layer, Packet, PacketFamily, Proto};
 
 pub use symbol::plain as plain_symbol;
 
@@ -116,6 +117,8 @@ enum Loss {
     IfIpForUs,
     /// Only for IPv4 and IPv6.
     IfIp,
+    /// Not for what hosts send of their own accord and repeat: IGMP, MLD, router solicitations, address checks.
+    UnlessUpkeep,
 }
 
 /// A reason, without its prefix.
@@ -185,6 +188,7 @@ fn all_refined() -> impl Iterator<Item = &'static RefinedRow> {
         neighbour::REFINED,
         socket::REFINED,
         tcp::REFINED,
+        device::REFINED,
     ]
     .into_iter()
     .flatten()
@@ -239,7 +243,7 @@ fn unspecified(symbol: Option<&str>, packet: &PacketFacts<'_>) -> Explanation {
             "The kernel gave no reason, and which function freed the packet is not known.".into(),
         );
     };
-    match by_symbol(symbol) {
+    match handled::by_symbol(symbol, packet).or_else(|| by_symbol(symbol)) {
         Some(meaning) => explain(&meaning, packet, Confidence::Inferred, Evidence::Symbol),
         None => {
             let known = format!("The kernel gave no reason; the packet was freed in {symbol}().");
@@ -299,6 +303,7 @@ fn is_loss(meaning: &Meaning, facts: &PacketFacts<'_>) -> bool {
         Loss::Yes => on_the_way_out || is_of_a_network(facts),
         Loss::UnlessToMany => !is_to_many(facts) && is_of_a_network(facts),
         Loss::IfIp => is_ip,
+        Loss::UnlessUpkeep => !is_upkeep(facts) && is_of_a_network(facts),
         Loss::IfIpForUs => is_ip && !is_to_many(facts) && facts.pkt_type == Some(PktType::Host),
     }
 }
@@ -306,6 +311,19 @@ fn is_loss(meaning: &Meaning, facts: &PacketFacts<'_>) -> bool {
 /// False for what netlink and unix sockets pass around.
 fn is_of_a_network(facts: &PacketFacts<'_>) -> bool {
     facts.ethertype != Some(0)
+}
+
+/// Messages that nobody asked for and nobody waits for: group membership, and a device's first words on IPv6.
+fn is_upkeep(facts: &PacketFacts<'_>) -> bool {
+    let Some(packet) = facts.packet else { return false };
+    let from_nowhere = packet.src.is_some_and(|src| src.is_unspecified());
+    match (packet.proto, packet.icmp_type) {
+        (Some(Proto::IGMP), _) => true,
+        // MLD (RFC 2710, RFC 3810), router solicitation, and the check that an address is free (RFC 4861, RFC 4862).
+        (Some(Proto::ICMPV6), Some(130..=133 | 143)) => true,
+        (Some(Proto::ICMPV6), Some(135)) => from_nowhere,
+        _ => false,
+    }
 }
 
 fn is_to_many(facts: &PacketFacts<'_>) -> bool {

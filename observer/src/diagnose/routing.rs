@@ -198,9 +198,12 @@ pub(super) const SYMBOLS: &[SymbolRow] = &[
             "ip_list_rcv",
             "ip_sublist_rcv",
         ],
-        routing(
+        // A group that nobody here is a member of is refused in the same way, without a reason.
+        row(
+            Layer::Routing,
             "Routing refused the packet: a martian address (loopback, multicast or zero as source), or IP options",
             "ip route get {dst} from {src} iif {in}; nstat -az IpInAddrErrors IpExtInNoRoutes",
+            Loss::UnlessToMany,
         ),
     ),
     (

@@ -8,9 +8,11 @@ const fn tc(says: &'static str, check: &'static str) -> Meaning {
     row(Layer::Tc, says, check, Loss::Yes)
 }
 
-const QDISC: Meaning = tc(
-    "The queueing discipline of {out} dropped it: a full queue, a rate limit, or netem",
-    "tc -s qdisc show dev {out}",
+const QDISC: Meaning = row(
+    Layer::Tc,
+    "The queueing discipline of {out} dropped it: a full queue, a rate limit, netem, or a device without a carrier",
+    "tc -s qdisc show dev {out}; ip -br link show {out}",
+    Loss::UnlessUpkeep,
 );
 const OVERLIMIT: Meaning = tc("The queue of {out} is full", "tc -s qdisc show dev {out}");
 const CONGESTED: Meaning = tc(

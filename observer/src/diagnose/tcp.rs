@@ -166,13 +166,17 @@ pub(super) const REFINED: &[RefinedRow] = &[
 ];
 
 pub(super) const SYMBOLS: &[SymbolRow] = &[
+    // What it refuses has a reason. What it has used and need not queue, such as the ACK of a FIN, is freed without.
+    (
+        &["tcp_rcv_state_process"],
+        no_loss("A TCP segment without data that was used to open or close the connection"),
+    ),
     (
         &[
             "tcp_v4_rcv",
             "tcp_v6_rcv",
             "tcp_v4_do_rcv",
             "tcp_v6_do_rcv",
-            "tcp_rcv_state_process",
             "tcp_conn_request",
             "tcp_child_process",
             "tcp_check_req",

@@ -1,6 +1,6 @@
 use super::*;
 use crate::report::record::samples::{addr, policy_drop};
-use crate::report::record::{Packet, Proto};
+use crate::report::record::{self, Packet, Proto};
 
 const KERNEL_REASONS: &str = include_str!("kernel-reasons.txt");
 
@@ -207,6 +207,7 @@ fn what_nobody_misses_is_no_loss() {
         ("QUEUE_PURGE", "skb_queue_purge_reason"),
         ("NOT_SPECIFIED", "netlink_broadcast_filtered"),
         ("NOT_SPECIFIED", "ip6_mc_input"),
+        ("NOT_SPECIFIED", "tcp_rcv_state_process"),
     ];
     for (name, symbol) in cases {
         assert!(!explained(name, Some(symbol)).loss, "{name} {symbol}");
@@ -230,6 +231,74 @@ fn what_the_bridge_could_not_flood_is_a_loss_only_if_this_host_sent_it() {
     assert!(with(Some(PktType::Host)));
     assert!(!with(Some(PktType::OtherHost)));
     assert!(!with(None));
+}
+
+#[test]
+fn a_bridge_without_a_port_is_no_vxlan_device() {
+    let explanation = explained("NO_TX_TARGET", Some("br_dev_xmit"));
+    assert!(
+        explanation.text.starts_with("The bridge has no port") && explanation.loss,
+        "{explanation:?}"
+    );
+    let explanation = explained("NO_TX_TARGET", Some("vxlan_xmit"));
+    assert!(
+        explanation.text.starts_with("The VXLAN device"),
+        "{explanation:?}"
+    );
+    let group = packet(PacketFamily::Ip6, Proto::ICMPV6, "ff02::16");
+    assert!(!reason("NO_TX_TARGET", Some("br_dev_xmit"), &facts(&group)).loss);
+}
+
+#[test]
+fn an_icmpv6_message_that_6_1_has_handled_is_no_loss() {
+    let message = |icmp_type| Packet {
+        icmp_type: Some(icmp_type),
+        ..packet(PacketFamily::Ip6, Proto::ICMPV6, "fd00::2")
+    };
+    for icmp_type in [1, 4, 128, 129, 133, 135, 136, 137, 143] {
+        let message = message(icmp_type);
+        assert!(!reason("NOT_SPECIFIED", Some("icmpv6_rcv"), &facts(&message)).loss);
+        assert!(
+            reason("ICMP_CSUM", Some("icmpv6_rcv"), &facts(&message)).loss,
+            "{icmp_type}"
+        );
+    }
+    for icmp_type in [100, 200] {
+        assert!(reason("NOT_SPECIFIED", Some("icmpv6_rcv"), &facts(&message(icmp_type))).loss);
+    }
+    assert!(explained("NOT_SPECIFIED", Some("icmp_rcv")).loss);
+}
+
+#[test]
+fn the_end_of_a_connection_that_is_closed_already_is_no_loss() {
+    let loses = |flags| {
+        let segment = Packet {
+            tcp_flags: Some(record::TcpFlags(flags)),
+            ..packet(PacketFamily::Ip, Proto::TCP, "10.224.2.16")
+        };
+        reason("NOT_SPECIFIED", Some("tcp_v4_rcv"), &facts(&segment)).loss
+    };
+    assert!(!loses(0x11) && !loses(0x14), "FIN, RST");
+    assert!(
+        loses(0x19) && loses(0x18) && loses(0x10),
+        "data, the last ACK of a handshake"
+    );
+}
+
+#[test]
+fn groups_that_nobody_here_has_joined_and_what_hosts_send_by_themselves_are_no_loss() {
+    let group = packet(PacketFamily::Ip, Proto::UDP, "224.0.0.251");
+    assert!(!reason("NOT_SPECIFIED", Some("ip_rcv_finish_core"), &facts(&group)).loss);
+    let queue = |packet: &Packet| reason("QDISC_DROP", Some("__dev_queue_xmit"), &facts(packet)).loss;
+    assert!(queue(&group));
+    assert!(!queue(&packet(PacketFamily::Ip, Proto::IGMP, "224.0.0.22")));
+    let solicitation = |src: &str| Packet {
+        icmp_type: Some(135),
+        src: Some(addr(src)),
+        ..packet(PacketFamily::Ip6, Proto::ICMPV6, "ff02::1:ff00:2")
+    };
+    assert!(!queue(&solicitation("::")));
+    assert!(queue(&solicitation("fd00::1")));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod btf;
 mod btf_section;
 mod cpus;
+mod devices;
 mod memory;
 mod namespaces;
 mod offsets;
@@ -11,6 +12,7 @@ mod symbols;
 
 pub use btf::Types;
 pub use cpus::{online_cpus, possible_cpus};
+pub use devices::DeviceLayout;
 pub use memory::{Memory, Reader};
 pub use namespaces::{NetnsNames, enter};
 pub use offsets::{NoField, find as find_offsets};

@@ -3,10 +3,12 @@
 mod changes;
 mod check;
 mod clock;
+mod devices;
 mod filter;
 mod line;
 mod open;
 mod reasons;
+mod ruletext;
 mod source;
 mod totals;
 

@@ -17,7 +17,7 @@ use super::line::Teller;
 use super::reasons::Reasons;
 use super::totals::Totals;
 use crate::cli::watch::WatchConfig;
-use crate::kernel::{Programs, Symbols, Types, find_offsets, possible_cpus};
+use crate::kernel::{DeviceLayout, Programs, Symbols, Types, find_offsets, possible_cpus};
 use crate::report::record::{Event, FilterInfo, Line, Start, Time};
 use crate::ruleset::Store;
 
@@ -80,7 +80,7 @@ impl Live {
             ready: unsafe { AsyncFd::register_with_interest(records, Interest::READABLE) }
                 .map_err(|_| anyhow::anyhow!("cannot wait for the kernel's records"))?,
             store: Store::new(programs.room()),
-            teller: Teller::new(node(), reasons),
+            teller: Teller::new(node(), reasons, DeviceLayout::find(&mut types)),
             filter,
             changes: Changes::default(),
             totals: Totals::default(),

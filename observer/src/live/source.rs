@@ -6,6 +6,7 @@ use anyhow::Result;
 use observer_common::{Count, flag};
 use tokio::time::{Instant, sleep_until};
 
+use super::line::Known;
 use super::open::{Live, modules};
 use super::{clock, filter};
 use crate::capture::{Captured, decode};
@@ -83,7 +84,12 @@ impl Live {
         if event.flags & (flag::STALE | flag::UNREAD | flag::NO_BASELINE) != 0 {
             self.look_at(event.net);
         }
-        let line = self.teller.line(event, &self.store, &self.symbols);
+        let known = Known {
+            store: &self.store,
+            symbols: &self.symbols,
+            memory: &self.programs.memory,
+        };
+        let line = self.teller.line(event, &known);
         if bookkeeping {
             return;
         }

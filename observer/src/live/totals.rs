@@ -53,13 +53,22 @@ mod tests {
 
     #[test]
     fn what_the_kernel_saw_is_told_set_aside_or_lost() {
-        let mut totals = Totals { not_loss: 2, ..Totals::default() };
+        let mut totals = Totals {
+            not_loss: 2,
+            ..Totals::default()
+        };
         totals.told(Confidence::Exact);
         totals.told(Confidence::Unknown);
         // Seen, no loss, filtered, sent, lost, bookkeeping: 3 of the 5 sent never arrived or were no loss.
         let summary = totals.summary(&[20, 4, 7, 5, 3, 1], 2, 9);
         assert!(summary.reconciles());
-        assert_eq!((summary.kernel_drops, summary.filtered, summary.not_loss), (22, 14, 6));
-        assert_eq!(summary.lost, 6, "three in the ring buffer, two that were missed, one that was sent and never taken");
+        assert_eq!(
+            (summary.kernel_drops, summary.filtered, summary.not_loss),
+            (22, 14, 6)
+        );
+        assert_eq!(
+            summary.lost, 6,
+            "three in the ring buffer, two that were missed, one that was sent and never taken"
+        );
     }
 }

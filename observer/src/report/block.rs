@@ -2,30 +2,38 @@
 
 use super::clock::{second_of_day, span, time_of_day};
 use super::fold::Repeats;
-use super::layout::{Row, Tone};
+use super::layout::{INDENT, Row, Tone};
 use super::record::{
-    Candidate, Confidence, DropLine, Hint, HintKind, Layer, Line, Lost, Start, Summary, Time,
+    Candidate, Confidence, DropLine, Hint, HintKind, Layer, Line, Lost, Rule, Start, Summary, Time,
 };
 use super::terminal::Look;
 use super::words;
 
 /// From this width on, where it died stands beside what died.
 const WIDE: usize = 120;
+/// Shorter than any span that is told.
+const NANOS_PER_MILLI: u64 = 1_000_000;
+/// Between what died, where and by whom on one line.
+const GAP: &str = "   ";
 /// So many candidates are named.
 const MAX_CANDIDATES: usize = 5;
 
 pub(super) fn drop(line: &Line, drop: &DropLine, look: Look) -> String {
     let (what, place) = (words::packet(&drop.packet), words::whereabouts(drop, &line.node));
-    let mut rows = Vec::new();
-    if look.width >= WIDE {
-        rows.push(Row::new("DROP", format!("{what}   {place}")));
+    let by = by(drop);
+    let all = format!("{what}{GAP}{place}{GAP}{}", by.words);
+    let mut rows = if all.chars().count() + by.end_columns() <= look.width.saturating_sub(INDENT) {
+        vec![Row {
+            end: by.end,
+            ..Row::new("DROP", all)
+        }]
+    } else if look.width >= WIDE {
+        vec![Row::new("DROP", format!("{what}{GAP}{place}")), by]
     } else {
-        rows.push(Row::new("DROP", what));
-        rows.push(Row::new("at", place));
-    }
+        vec![Row::new("DROP", what), Row::new("at", place), by]
+    };
     rows[0].time = time_of_day(line.time);
     rows[0].tone = Tone::Alarm;
-    rows.push(by(drop));
     rows.extend(why(drop));
     rows.extend(words::flow(drop).map(|flow| Row::new("flow", flow)));
     rows.extend(drop.drop.note.as_ref().map(|note| Row::new("note", note.clone())));
@@ -62,12 +70,7 @@ fn why(drop: &DropLine) -> Vec<Row> {
         rows.push(Row::new("path", info.chain_path.join(" → ")));
     }
     if let Some(rule) = &info.rule {
-        let comment = rule
-            .comment
-            .as_ref()
-            .map(|comment| format!("comment \"{comment}\""));
-        let words = rule.text.clone().or(comment).or_else(|| rule.target.clone());
-        rows.extend(words.map(|words| Row::new("rule", words)));
+        rows.push(Row::new("rule", rule_words(rule)));
     }
     if info.layer != Layer::Netfilter || info.cause.is_none() {
         rows.extend(info.text.as_ref().map(|text| Row::new("why", text.clone())));
@@ -85,6 +88,24 @@ fn why(drop: &DropLine) -> Vec<Row> {
         ));
     }
     rows
+}
+
+/// Its text; where the tool gave none, what the kernel's memory says of it.
+fn rule_words(rule: &Rule) -> String {
+    if let Some(text) = &rule.text {
+        return text.clone();
+    }
+    let target = rule.target.as_ref().map(|target| format!("target {target}"));
+    let comment = rule
+        .comment
+        .as_ref()
+        .map(|comment| format!("comment \"{comment}\""));
+    let known: Vec<String> = target.into_iter().chain(comment).collect();
+    if known.is_empty() {
+        "(its text is not known)".to_owned()
+    } else {
+        format!("{} (its text is not known)", known.join(", "))
+    }
 }
 
 fn may_be(candidate: &Candidate) -> String {
@@ -126,12 +147,14 @@ fn hint(hint: &Hint) -> Vec<Row> {
 
 /// `now` is when it is told: rows stand in the order of their times.
 pub(super) fn repeats(repeats: &Repeats, now: Time, look: Look) -> String {
-    let took = span(repeats.last.nanos_since(repeats.first));
-    let words = format!(
-        "in {took} since {}  {}",
-        second_of_day(repeats.first),
-        repeats.what
-    );
+    let took = repeats.last.nanos_since(repeats.first);
+    let when = second_of_day(repeats.first);
+    let took = if took < NANOS_PER_MILLI {
+        format!("within 1 ms at {when}")
+    } else {
+        format!("in {} since {when}", span(took))
+    };
+    let words = format!("{took}  {}", repeats.what);
     let row = Row {
         time: time_of_day(now),
         tone: Tone::Alarm,

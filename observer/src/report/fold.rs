@@ -45,9 +45,9 @@ pub struct Repeats {
     pub what: String,
     /// Drops so far, the first included.
     pub count: u64,
-    /// Of the first drop.
+    /// Of the earliest drop.
     pub first: Time,
-    /// Of the last drop.
+    /// Of the latest drop.
     pub last: Time,
     shown: u64,
     shown_at: Time,
@@ -81,7 +81,9 @@ impl Fold {
             self.by_age.remove(&repeats.seq);
             repeats.seq = seq;
             repeats.count += 1;
-            repeats.last = time;
+            // Records of different CPUs may come in another order than they were made.
+            repeats.first = repeats.first.min(time);
+            repeats.last = repeats.last.max(time);
             // Looked up again: a borrow that is returned on one path would last over the other.
             return self.flows.get(key);
         }

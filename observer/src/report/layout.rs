@@ -68,6 +68,11 @@ impl Row {
         }
     }
 
+    /// Columns that its end takes, with the space before it.
+    pub(super) fn end_columns(&self) -> usize {
+        self.end.as_ref().map_or(0, |(text, _)| 2 + text.chars().count())
+    }
+
     /// The row as lines, each with its line feed.
     pub(super) fn render(&self, look: Look, out: &mut String) {
         let columns = look.width.saturating_sub(INDENT).max(20);

@@ -5,6 +5,7 @@ mod clock;
 mod escape;
 mod file;
 mod fold;
+mod icmp;
 mod json;
 mod layout;
 pub mod record;

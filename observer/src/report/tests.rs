@@ -70,20 +70,56 @@ fix  let Docker's own chain pass it
 fn a_wide_screen_takes_what_and_where_on_one_line() {
     let text = told(&[drop_line(rule_drop())], Look::plain(200));
     let expected = "\
-DROP tcp 10.224.0.0:41234 → 10.224.2.16:80 SYN 60 bytes   FORWARD in node02, flannel.1 → cni0
-by   rule 1 of filter KUBE-FORWARD (iptables-legacy)  exact
+DROP tcp 10.224.0.0:41234 → 10.224.2.16:80 SYN 60 bytes   FORWARD in node02, flannel.1 → cni0   \
+rule 1 of filter KUBE-FORWARD (iptables-legacy)  exact
 path FORWARD → KUBE-FORWARD
 rule -A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP
 flow NEW, service nginx-test/nginx-service, 10.0.0.10:41234 → 10.108.94.160:80 before dnat+snat
 ";
     assert_eq!(without_time(&text), expected);
+    let text = told(&[drop_line(rule_drop())], Look::plain(130));
+    let expected = "\
+DROP tcp 10.224.0.0:41234 → 10.224.2.16:80 SYN 60 bytes   FORWARD in node02, flannel.1 → cni0
+by   rule 1 of filter KUBE-FORWARD (iptables-legacy)  exact
+";
+    assert!(without_time(&text).starts_with(expected), "{text}");
+}
+
+#[test]
+fn a_rule_whose_text_is_not_known_says_so() {
+    let told_of = |rule| {
+        let mut drop = rule_drop();
+        drop.drop.rule = Some(rule);
+        told(&[drop_line(drop)], Look::plain(80))
+    };
+    let rule = record::Rule {
+        number: Some(1),
+        target: Some("DROP".into()),
+        comment: Some("no guests".into()),
+        ..record::Rule::default()
+    };
+    let text = told_of(rule);
+    assert!(
+        text.contains("rule target DROP, comment \"no guests\" (its text is not known)\n"),
+        "{text}"
+    );
+    assert!(told_of(record::Rule::default()).contains("rule (its text is not known)\n"));
+}
+
+#[test]
+fn repeats_of_one_moment_and_out_of_order_have_a_span_that_makes_sense() {
+    let lines = |millis: [u64; 2]| millis.map(|millis| later(policy_drop(), millis)).to_vec();
+    let text = told(&lines([0, 0]), Look::plain(200));
+    assert!(text.contains("×2   within 1 ms at "), "{text}");
+    let text = told(&lines([300, 0]), Look::plain(200));
+    assert!(text.contains("×2   in 300 ms since "), "{text}");
 }
 
 #[test]
 fn a_drop_outside_netfilter_says_why_in_plain_words() {
     let text = told(&[drop_line(route_drop())], Look::plain(80));
     let expected = "\
-DROP icmpv6 fd00::1 → fd00:1::2 type 128 104 bytes mark 0x4000
+DROP icmpv6 fd00::1 → fd00:1::2 echo request 104 bytes mark 0x4000
 at   netns 4026532300 on node02, in by eth0
 by   routing: IP_INNOROUTES in ip6_pkt_drop  exact
 why  There is no route to the destination; check: ip -6 route get

@@ -57,7 +57,7 @@ impl<W: Write> Text<W> {
     fn drop(&mut self, line: &Line, drop: &DropLine) {
         self.turn_second(line.time);
         let key = Key::of(drop);
-        let what = || format!("{}: {}", words::packet(&drop.packet), words::cause(&drop.drop));
+        let what = || format!("{}  {}", words::endpoints(&drop.packet), words::cause(&drop.drop));
         if let Some(repeats) = self.fold.add(&key, line.time, what).cloned() {
             self.repeat(&key, &repeats);
         } else if self.blocks < MAX_BLOCKS_A_SECOND {

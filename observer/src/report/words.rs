@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use super::icmp;
 use super::record::{
     Backend, Cause, Confidence, DropInfo, DropLine, Evidence, Flow, Layer, Matched, Packet, Tuple,
 };
@@ -85,8 +86,8 @@ fn ground(evidence: &Evidence) -> &str {
     }
 }
 
-/// `tcp 10.224.0.0:41234 → 10.224.2.16:80 SYN`.
-pub fn packet(packet: &Packet) -> String {
+/// `tcp 10.224.0.0:41234 → 10.224.2.16:80`.
+pub fn endpoints(packet: &Packet) -> String {
     let mut words = match (packet.proto, &packet.ethertype) {
         (Some(proto), _) => proto.to_string(),
         (None, Some(ethertype)) => format!("ethertype {ethertype}"),
@@ -100,6 +101,12 @@ pub fn packet(packet: &Packet) -> String {
             endpoint(dst, packet.dport)
         );
     }
+    words
+}
+
+/// `tcp 10.224.0.0:41234 → 10.224.2.16:80 SYN 60 bytes`.
+pub fn packet(packet: &Packet) -> String {
+    let mut words = endpoints(packet);
     if let Some(flags) = packet.tcp_flags {
         let names: Vec<&str> = flags.names().collect();
         let _ = write!(
@@ -113,10 +120,7 @@ pub fn packet(packet: &Packet) -> String {
         );
     }
     if let Some(kind) = packet.icmp_type {
-        let _ = write!(words, " type {kind}");
-    }
-    if let Some(code) = packet.icmp_code.filter(|code| *code != 0) {
-        let _ = write!(words, " code {code}");
+        let _ = write!(words, " {}", icmp::message(packet.proto, kind, packet.icmp_code));
     }
     if let Some(offset) = packet.frag_offset {
         let _ = write!(words, " fragment at {offset}");

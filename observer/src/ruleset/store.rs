@@ -7,7 +7,7 @@ use observer_common::MAX_SLOTS;
 
 use super::Layout;
 use super::snapshot::{Snapshot, Source};
-use crate::kernel::{Programs, Reader as _, Symbols, Types, online_cpus, possible_cpus};
+use crate::kernel::{Memory, Programs, Reader as _, Symbols, Types, online_cpus, possible_cpus};
 
 /// How many old snapshots of a namespace are kept: drops on their way to us still refer to them.
 const KEPT: usize = 4;
@@ -119,12 +119,12 @@ impl Store {
     fn is_current(&self, programs: &Programs, symbols: &Symbols, net: u64) -> bool {
         self.nets.get(&net).is_some_and(|known| {
             programs.is_known(net, known.current.generation)
-                && !known.current.is_stale(&self.source(programs, symbols))
+                && !known.current.is_stale(&self.source(&programs.memory, symbols))
         })
     }
 
     fn read_listed(&mut self, programs: &mut Programs, symbols: &Symbols, net: u64) -> bool {
-        let read = Snapshot::read(&self.source(programs, symbols), net);
+        let read = Snapshot::read(&self.source(&programs.memory, symbols), net);
         let found = read.is_some();
         if let Some(snapshot) = read {
             self.put_in_force(programs, snapshot);
@@ -132,13 +132,16 @@ impl Store {
         found
     }
 
-    fn source<'a>(
-        &'a self,
-        programs: &'a Programs,
-        symbols: &'a Symbols,
-    ) -> Source<'a, crate::kernel::Memory> {
+    /// Whether a snapshot is what is in force right now.
+    pub fn is_in_force(&self, memory: &Memory, symbols: &Symbols, snapshot: &Snapshot) -> bool {
+        self.current(snapshot.net)
+            .is_some_and(|current| current.generation == snapshot.generation)
+            && !snapshot.is_stale(&self.source(memory, symbols))
+    }
+
+    fn source<'a>(&'a self, memory: &'a Memory, symbols: &'a Symbols) -> Source<'a, Memory> {
         Source {
-            memory: &programs.memory,
+            memory,
             symbols,
             layout: &self.layout,
             nft_net_id: self.nft_net_id,

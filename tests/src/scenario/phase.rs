@@ -42,20 +42,26 @@ pub(super) fn go(stage: &mut Stage, phase: &Phase) -> Result<Record> {
         step.perform(stage)?;
     }
     let first_line = read_lines(stage.trace)?.len();
+    stage.watch.lap("set-up");
     let before = snapshot(&stage.cluster, phase)?;
+    stage.watch.lap("count");
     for step in &phase.step {
         step.perform(stage)?;
     }
+    stage.watch.lap("steps");
     let begun = Instant::now();
     while stage.observed && !all_there(stage, phase, first_line)? && begun.elapsed() < stage.patience {
         std::thread::sleep(Duration::from_millis(20));
     }
+    stage.watch.lap("lines");
     std::thread::sleep(SETTLE);
+    stage.watch.lap("settle");
     let mut after = snapshot(&stage.cluster, phase)?;
     while !truths_hold(phase, &before, &after) && begun.elapsed() < stage.patience {
         std::thread::sleep(Duration::from_millis(100));
         after = snapshot(&stage.cluster, phase)?;
     }
+    stage.watch.lap("count");
     Ok(Record {
         phase: phase.clone(),
         before,

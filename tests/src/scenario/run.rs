@@ -18,6 +18,7 @@ use crate::observer::{self, Invocation, Observer, read_lines};
 use crate::results::{Outcome, Results};
 use crate::run_dir::RunDir;
 use crate::schema::Schema;
+use crate::stopwatch::Stopwatch;
 
 /// What a run of scenarios works with.
 pub struct Lab {
@@ -33,6 +34,8 @@ pub struct Lab {
     pub patience: Duration,
     /// Whether to keep observer's output and where.
     pub keep: Option<PathBuf>,
+    /// Whether to print where the time of each scenario went.
+    pub times: bool,
 }
 
 impl Lab {
@@ -90,14 +93,27 @@ impl Lab {
         if let Some(why) = features::lacking(&needs, &self.run)? {
             return Ok(Outcome::Skipped(why));
         }
+        let watch = Stopwatch::start();
         let cluster = Cluster::up(&self.data, &blank.cluster, &place.setup(), &self.run)?;
+        watch.lap("cluster");
         let mut names = cluster.names().clone();
         names.set("work", &place.work.to_string_lossy());
         let scenario = Scenario::parse(&names.fill(&text)?).context(file)?;
-        self.play(place, cluster, &scenario)
+        let outcome = self.play(place, cluster, &scenario, &watch);
+        watch.lap("down");
+        if self.times {
+            println!("        {}", watch.laps());
+        }
+        outcome
     }
 
-    fn play(&self, place: &Place, cluster: Cluster, scenario: &Scenario) -> Result<Outcome> {
+    fn play(
+        &self,
+        place: &Place,
+        cluster: Cluster,
+        scenario: &Scenario,
+        watch: &Stopwatch,
+    ) -> Result<Outcome> {
         let trace = place.work.join(if scenario.observer.text {
             "trace.json"
         } else {
@@ -110,10 +126,12 @@ impl Lab {
             trace: &trace,
             observed: self.observer.is_some(),
             patience: self.patience,
+            watch,
         };
         for step in &scenario.setup {
             step.perform(&mut stage)?;
         }
+        watch.lap("set-up");
         let Some(program) = &self.observer else {
             return kernel_only(&mut stage, scenario);
         };
@@ -129,6 +147,7 @@ impl Lab {
         let mut records: Vec<Record> = Vec::new();
         if !scenario.observer.fails {
             observer.wait_for_start(&trace, self.patience * 3)?;
+            watch.lap("start");
             for phase in scenario.phases() {
                 records.push(phase::go(&mut stage, &phase)?);
             }
@@ -137,6 +156,7 @@ impl Lab {
             }
         }
         let status = observer.wait(self.patience * 2)?;
+        watch.lap("end");
         let end = End {
             code: observer::code(status),
             stdout: observer.stdout(),
@@ -148,6 +168,7 @@ impl Lab {
             failures.extend(judge(&Scene::of(&stage.cluster)?, &records, &lines)?);
             failures.extend(check::trace(scenario, &lines, self.schema.as_ref())?);
         }
+        watch.lap("judge");
         Ok(if failures.is_empty() {
             Outcome::Passed
         } else {

@@ -13,6 +13,7 @@ use crate::exec;
 use crate::kernel::{link, tun, xdp};
 use crate::observer::read_lines;
 use crate::run_dir::RunDir;
+use crate::stopwatch::Stopwatch;
 use crate::traffic::{self, Http, Ping, Raw, Request, Tcp, Udp};
 
 /// One step. In a file: `[[step]]`, `do = "udp"`, then the fields.
@@ -126,6 +127,8 @@ pub struct Stage<'a> {
     pub observed: bool,
     /// How long to wait for something that must happen.
     pub patience: Duration,
+    /// Where the time goes.
+    pub watch: &'a Stopwatch,
 }
 
 impl Step {

@@ -115,6 +115,13 @@ impl<'de> Deserialize<'de> for Mark {
 pub struct TcpFlags(pub u8);
 
 impl TcpFlags {
+    /// No more data from the sender.
+    pub const FIN: Self = Self(0x01);
+    /// The connection is no more.
+    pub const RST: Self = Self(0x04);
+    /// Data to be handed to the program.
+    pub const PSH: Self = Self(0x08);
+
     // In the order people write them: what opens and closes first.
     const NAMES: [(u8, &'static str); 8] = [
         (0x02, "SYN"),

@@ -17,6 +17,8 @@ pub struct UnknownProto;
 impl Proto {
     /// ICMP for IPv4.
     pub const ICMP: Self = Self(1);
+    /// IGMP.
+    pub const IGMP: Self = Self(2);
     /// TCP.
     pub const TCP: Self = Self(6);
     /// UDP.

@@ -56,12 +56,6 @@ pub trait Names {
     fn matching(&mut self, address: u64) -> Option<String>;
 }
 
-/// What a blob says.
-pub struct Decoded {
-    /// The table.
-    pub table: Table,
-}
-
 /// Offsets of `ipt_entry` and `ip6t_entry`.
 struct Shape {
     flags: usize,
@@ -107,8 +101,13 @@ enum Target {
 }
 
 /// Decodes; `None` if it does not hold together.
-pub fn decode(name: &str, blob: &Blob, names: &mut impl Names) -> Option<Decoded> {
+pub fn decode(name: &str, blob: &Blob, names: &mut impl Names) -> Option<Table> {
     let entries = entries(blob, names)?;
+    // A table ends with an entry of that name; one that does not was cut.
+    let Target::Error(last) = &entries.last()?.target else { return None };
+    if last != ERROR {
+        return None;
+    }
     let chains = chains(blob, &entries)?;
     let table = Table {
         backend: Backend::Legacy,
@@ -117,7 +116,7 @@ pub fn decode(name: &str, blob: &Blob, names: &mut impl Names) -> Option<Decoded
         chains,
         hash: hash(blob, &entries),
     };
-    Some(Decoded { table })
+    Some(table)
 }
 
 fn entries(blob: &Blob, names: &mut impl Names) -> Option<Vec<Entry>> {

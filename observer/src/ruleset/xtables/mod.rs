@@ -2,6 +2,8 @@
 
 mod blob;
 mod read;
+#[cfg(test)]
+mod tests;
 
-pub use blob::{Blob, Decoded, Names, decode};
+pub use blob::{Blob, Names, decode};
 pub use read::{Location, read};

@@ -63,7 +63,7 @@ pub fn read(
         one_cpu,
     };
     let mut cache = Cache::default();
-    let decoded = decode(
+    let read = decode(
         &name,
         &blob,
         &mut Resolver {
@@ -84,7 +84,7 @@ pub fn read(
         jumpstack: if has_stack { jumpstack } else { 0 },
     };
     Some((
-        decoded.table,
+        read,
         Location {
             legacy,
             entries,

@@ -1,0 +1,102 @@
+//! What the tools print of a namespace's rules, and the Services in it: run once for each ruleset, when a drop first
+//! needs it.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::line::Known;
+use crate::report::record::{Backend, Flow, Packet, TableFamily};
+use crate::ruleset::text::Saved;
+use crate::ruleset::{Place, Snapshot, Table};
+use crate::trace::Services;
+
+/// So many outputs are kept.
+const MOST: usize = 64;
+
+/// A namespace's inode, a backend and family, and the hash of all their tables.
+type Key = (u32, Backend, TableFamily, u64);
+
+/// The outputs.
+#[derive(Default)]
+pub struct Ruletexts {
+    known: HashMap<Key, Rc<Ruletext>>,
+}
+
+/// One output, and the Services in it.
+#[derive(Default)]
+pub struct Ruletext {
+    /// The rules.
+    pub saved: Saved,
+    services: Services,
+}
+
+impl Ruletexts {
+    /// For each table of a snapshot the output that shows it, for those tables that `places` speak of.
+    pub fn of_places(
+        &mut self,
+        known: &Known<'_>,
+        snapshot: &Snapshot,
+        places: &[Place],
+    ) -> Vec<Option<Rc<Ruletext>>> {
+        let mut texts: Vec<Option<Rc<Ruletext>>> = snapshot.tables.iter().map(|_| None).collect();
+        for place in places {
+            let Some(table) = snapshot.tables.get(place.table) else {
+                continue;
+            };
+            if texts[place.table].is_none() {
+                let text = self.of(known, snapshot, table.backend, table.family);
+                texts[place.table] = Some(text).filter(|text| text.saved.fits(table));
+            }
+        }
+        texts
+    }
+
+    /// Name of the Service that a connection is for.
+    pub fn service(
+        &mut self,
+        known: &Known<'_>,
+        snapshot: &Snapshot,
+        flow: &Flow,
+        packet: &Packet,
+        family: TableFamily,
+    ) -> Option<String> {
+        let is_kube = |table: &&Table| {
+            table.family == family && table.name == "nat" && table.chain("KUBE-SERVICES").is_some()
+        };
+        let mut tables = snapshot.tables.iter().filter(is_kube);
+        tables.find_map(|table| {
+            let text = self.of(known, snapshot, table.backend, family);
+            text.services.of(flow, packet).map(str::to_owned)
+        })
+    }
+
+    /// Empty if the tool cannot be run. It prints what is in force now, so it says something of a snapshot only if that
+    /// was in force before it ran and still is.
+    fn of(
+        &mut self,
+        known: &Known<'_>,
+        snapshot: &Snapshot,
+        backend: Backend,
+        family: TableFamily,
+    ) -> Rc<Ruletext> {
+        let key = (snapshot.inode, backend, family, snapshot.hash(backend, family));
+        if let Some(text) = self.known.get(&key) {
+            return Rc::clone(text);
+        }
+        if !known.is_in_force(snapshot) {
+            return Rc::default();
+        }
+        let saved = Saved::run(snapshot.inode, backend, family).unwrap_or_default();
+        if !known.is_in_force(snapshot) {
+            return Rc::default();
+        }
+        let mut services = Services::default();
+        services.add(saved.rules("nat"));
+        let text = Rc::new(Ruletext { saved, services });
+        if self.known.len() >= MOST {
+            self.known.clear();
+        }
+        self.known.insert(key, Rc::clone(&text));
+        text
+    }
+}

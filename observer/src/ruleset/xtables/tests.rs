@@ -1,0 +1,204 @@
+//! A table as the kernel lays it out, put together by hand.
+
+use super::{Blob, Names, decode};
+use crate::report::record::{Hook, TableFamily};
+use crate::ruleset::{Policy, Step, Table};
+
+/// Pointers that stand for the kernel's structures.
+const STANDARD: u64 = 1;
+const ERROR: u64 = 2;
+const REJECT: u64 = 3;
+const COMMENT: u64 = 4;
+const NFQUEUE: u64 = 5;
+const LOG: u64 = 6;
+
+const ACCEPT: i32 = -2;
+const DROP: i32 = -1;
+const RETURN: i32 = -5;
+const NONE: u32 = u32::MAX;
+/// `sizeof(struct ipt_entry)`, `sizeof(struct ip6t_entry)`
+const IPT: usize = 112;
+const IP6T: usize = 168;
+
+struct Kernel;
+
+impl Names for Kernel {
+    fn target(&mut self, address: u64) -> Option<String> {
+        let name = match address {
+            STANDARD => "",
+            ERROR => "ERROR",
+            REJECT => "REJECT",
+            NFQUEUE => "NFQUEUE",
+            LOG => "LOG",
+            _ => return None,
+        };
+        Some(name.to_owned())
+    }
+
+    fn matching(&mut self, address: u64) -> Option<String> {
+        (address == COMMENT).then(|| "comment".to_owned())
+    }
+}
+
+struct Builder {
+    bytes: Vec<u8>,
+    family: TableFamily,
+    rules: u64,
+}
+
+impl Builder {
+    fn new(family: TableFamily) -> Self {
+        Self { bytes: Vec::new(), family, rules: 0 }
+    }
+
+    /// Adds an entry and returns its offset.
+    fn entry(&mut self, target: u64, data: &[u8], comment: Option<&str>, goto: bool) -> u32 {
+        let (head, flags, mask, target_offset) =
+            if self.family == TableFamily::Ip6 { (IP6T, 131, 4, 140) } else { (IPT, 82, 2, 88) };
+        let at = self.bytes.len();
+        let mut entry = vec![0; head];
+        if let Some(text) = comment {
+            let mut matching = vec![0; 32 + 256];
+            matching[..2].copy_from_slice(&288_u16.to_ne_bytes());
+            matching[8..16].copy_from_slice(&COMMENT.to_ne_bytes());
+            matching[32..32 + text.len()].copy_from_slice(text.as_bytes());
+            entry.extend(matching);
+        }
+        let target_at = entry.len();
+        let mut body = vec![0; 32];
+        body[8..16].copy_from_slice(&target.to_ne_bytes());
+        body.extend(data);
+        body.resize(body.len().next_multiple_of(8), 0);
+        entry.extend(body);
+        let len = entry.len() as u16;
+        entry[target_offset..target_offset + 2].copy_from_slice(&(target_at as u16).to_ne_bytes());
+        entry[target_offset + 2..target_offset + 4].copy_from_slice(&len.to_ne_bytes());
+        entry[head - 16..head - 8].copy_from_slice(&(0x1000 + 16 * self.rules).to_ne_bytes());
+        entry[flags] = if goto { mask } else { 0 };
+        self.rules += 1;
+        self.bytes.extend(entry);
+        at as u32
+    }
+
+    fn verdict(&mut self, verdict: i32) -> u32 {
+        self.entry(STANDARD, &verdict.to_ne_bytes(), None, false)
+    }
+
+    fn jump(&mut self, to: u32, goto: bool) -> u32 {
+        self.entry(STANDARD, &to.cast_signed().to_ne_bytes(), None, goto)
+    }
+
+    fn name(&mut self, name: &str) -> u32 {
+        let mut data = [0; 32];
+        data[..name.len()].copy_from_slice(name.as_bytes());
+        self.entry(ERROR, &data, None, false)
+    }
+
+    fn blob(self, hook_entry: [u32; 5], underflow: [u32; 5]) -> Blob {
+        Blob {
+            bytes: self.bytes,
+            hook_entry,
+            underflow,
+            address: 0xffff_8880_0000_0000,
+            family: self.family,
+            one_cpu: false,
+        }
+    }
+}
+
+/// INPUT: policy ACCEPT. FORWARD: DROP "no echo, please", jump USER, goto USER, LOG; policy DROP.
+/// USER: REJECT, NFQUEUE.
+fn blob(family: TableFamily) -> Blob {
+    // Jumps lead to where USER begins, which is known only once it is laid out: lay it out twice.
+    let lay = |user: u32| {
+        let mut builder = Builder::new(family);
+        let input = builder.verdict(ACCEPT);
+        let forward = builder.entry(STANDARD, &DROP.to_ne_bytes(), Some("no echo, please"), false);
+        builder.jump(user, false);
+        builder.jump(user, true);
+        builder.entry(LOG, &[0; 40], None, false);
+        let policy = builder.verdict(DROP);
+        builder.name("USER");
+        let first = builder.entry(REJECT, &[0; 8], None, false);
+        builder.entry(NFQUEUE, &[0; 8], None, false);
+        builder.verdict(RETURN);
+        builder.name("ERROR");
+        let blob = builder.blob([NONE, input, forward, NONE, NONE], [NONE, input, policy, NONE, NONE]);
+        (blob, first)
+    };
+    let (_, user) = lay(0);
+    lay(user).0
+}
+
+fn decoded(blob: &Blob) -> Option<Table> {
+    decode("filter", blob, &mut Kernel)
+}
+
+#[test]
+fn chains_rules_and_policies_are_told_apart() {
+    for family in [TableFamily::Ip, TableFamily::Ip6] {
+        let table = decoded(&blob(family)).expect("decodes");
+        let names: Vec<&str> = table.chains.iter().map(|chain| chain.name.as_str()).collect();
+        assert_eq!(names, ["INPUT", "FORWARD", "USER"]);
+        let base = |chain: usize| table.chains[chain].base.as_ref().map(|base| (base.hook, base.policy));
+        assert_eq!(base(0), Some((Hook::Input, Policy::Accept)));
+        assert_eq!(base(1), Some((Hook::Forward, Policy::Drop)));
+        assert_eq!(base(2), None);
+        let steps = |chain: usize| table.chains[chain].rules.iter().map(|rule| rule.step).collect::<Vec<_>>();
+        assert_eq!(steps(0), []);
+        assert_eq!(steps(1), [Step::Drop, Step::Jump(2), Step::Goto(2), Step::Continue]);
+        assert_eq!(steps(2), [Step::Drop, Step::MayDrop]);
+        assert_eq!(table.chains[1].rules[0].comment.as_deref(), Some("no echo, please"));
+        assert_eq!(table.chains[2].rules[0].target.as_deref(), Some("REJECT"));
+    }
+}
+
+#[test]
+fn every_rule_and_policy_has_its_own_counter() {
+    let table = decoded(&blob(TableFamily::Ip)).expect("decodes");
+    let counter = |chain: usize, rule: usize| table.chains[chain].rules[rule].counter.map(|counter| counter.address);
+    assert_eq!(counter(1, 0), Some(0x1010));
+    assert_eq!(counter(1, 1), Some(0x1020));
+    assert_eq!(counter(2, 0), Some(0x1070), "the entry with the chain's name has a counter, too");
+    let policy = table.chains[1].base.as_ref().and_then(|base| base.counter);
+    assert_eq!(policy.map(|counter| counter.address), Some(0x1050));
+}
+
+#[test]
+fn with_one_cpu_the_counters_lie_in_the_entries() {
+    let mut blob = blob(TableFamily::Ip);
+    blob.one_cpu = true;
+    let table = decoded(&blob).expect("decodes");
+    let counter = table.chains[1].rules[0].counter.expect("counter");
+    assert!(counter.plain);
+    assert_eq!(counter.address, blob.address + u64::from(blob.hook_entry[2]) + 96);
+}
+
+#[test]
+fn the_hash_is_of_the_rules_and_not_of_their_counters() {
+    let before = decoded(&blob(TableFamily::Ip)).expect("decodes").hash;
+    let mut counted = blob(TableFamily::Ip);
+    let at = counted.hook_entry[2] as usize + 96;
+    counted.bytes[at..at + 8].copy_from_slice(&0x9999_u64.to_ne_bytes());
+    assert_eq!(decoded(&counted).expect("decodes").hash, before);
+    let mut changed = blob(TableFamily::Ip);
+    changed.bytes[counted.hook_entry[2] as usize] ^= 1;
+    assert_ne!(decoded(&changed).expect("decodes").hash, before);
+}
+
+#[test]
+fn a_table_that_does_not_hold_together_is_refused_or_harmless() {
+    let whole = blob(TableFamily::Ip);
+    for len in 0..whole.bytes.len() {
+        let mut cut = blob(TableFamily::Ip);
+        cut.bytes.truncate(len);
+        assert!(decoded(&cut).is_none(), "cut at {len}");
+    }
+    for at in 0..whole.bytes.len() {
+        for value in [0, 1, 0x7f, 0xff] {
+            let mut broken = blob(TableFamily::Ip);
+            broken.bytes[at] = value;
+            decoded(&broken);
+        }
+    }
+}
