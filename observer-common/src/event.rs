@@ -195,6 +195,6 @@ pub struct RulesetEvent {
 const _: () = assert!(size_of::<ConnTuple>() == 40);
 const _: () = assert!(size_of::<Conn>() == 96);
 const _: () = assert!(size_of::<Moved>() == 16);
-const _: () = assert!(DropEvent::LEN_OTHER % 8 == 0);
-const _: () = assert!(DropEvent::LEN_NETFILTER % 8 == 0);
+const _: () = assert!(DropEvent::LEN_OTHER.is_multiple_of(8));
+const _: () = assert!(DropEvent::LEN_NETFILTER.is_multiple_of(8));
 const _: () = assert!(size_of::<DropEvent>() == DropEvent::LEN_NETFILTER + 8 * MAX_STACK);

@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::cage::Cage;
 use crate::exec;
 
 /// How often the lab looks whether something has happened.
@@ -23,8 +24,8 @@ pub struct Invocation<'a> {
     pub program: &'a Path,
     /// Its arguments, verb included.
     pub args: &'a [String],
-    /// Another user to run it as.
-    pub user: Option<u32>,
+    /// What it is kept from.
+    pub cage: &'a Cage,
     /// Where its output files go.
     pub directory: &'a Path,
 }
@@ -46,9 +47,7 @@ impl Observer {
         command
             .stdout(File::create(&stdout)?)
             .stderr(File::create(&stderr)?);
-        if let Some(user) = how.user {
-            command.uid(user).gid(user);
-        }
+        how.cage.close(&mut command)?;
         exec::confine(&mut command, None);
         let child = command
             .spawn()

@@ -43,7 +43,7 @@ const TCP_CHECKSUM: Meaning = socket(
 const DUPLICATE: Meaning = no_loss("A TCP segment whose data had arrived already");
 const OLD_ACK: Meaning = no_loss("An acknowledgement older than the last one");
 const TCP_UNCLEAR: Meaning = socket(
-    "TCP refused it: a full accept queue, a bad SYN cookie, or a segment that does not fit the connection's state",
+    "TCP refused it: a full accept queue, a bad SYN cookie, or a segment that does not fit the connection, such as data after it was closed",
     "nstat -az TcpExtListenOverflows TcpExtListenDrops TcpExtSyncookiesFailed; ss -tln 'sport = :{dport}'",
 );
 

@@ -15,6 +15,9 @@ use super::programs::run;
 /// Bytes that one run of `peek` reads; `PEEK_BYTES` of the kernel side.
 const WINDOW_BYTES: usize = 32 * 1024;
 
+/// The smallest page of any machine.
+const PAGE_BYTES: u64 = 4096;
+
 /// Reads kernel memory. Everything that walks the kernel's structures takes one, so that tests can hand it a dump.
 pub trait Reader {
     /// Fills `to` from `address`; false if it cannot be read.
@@ -44,14 +47,21 @@ pub trait Reader {
         self.read_into(address, &mut to).then(|| to[0])
     }
 
-    /// Reads a C string of at most `most` bytes; what is not UTF-8 is replaced.
+    /// Reads a C string of at most `most` bytes; what is not UTF-8 is replaced. It may end just before a page that
+    /// cannot be read.
     fn string(&self, address: u64, most: usize) -> Option<String> {
-        // A string may end just before memory that cannot be read.
-        let bytes = [most, 32, 8, 1]
-            .into_iter()
-            .find_map(|len| self.bytes(address, len.min(most)))?;
-        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-        Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
+        let mut text = Vec::new();
+        while text.len() < most && !text.contains(&0) {
+            let at = address.wrapping_add(text.len() as u64);
+            let to_page_end = (PAGE_BYTES - at % PAGE_BYTES) as usize;
+            match self.bytes(at, to_page_end.min(most - text.len())) {
+                Some(bytes) => text.extend(bytes),
+                None if text.is_empty() => return None,
+                None => break,
+            }
+        }
+        let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+        Some(String::from_utf8_lossy(&text[..end]).into_owned())
     }
 }
 
@@ -142,4 +152,55 @@ fn window(map: &Map) -> Result<NonNull<u8>> {
         return Err(std::io::Error::last_os_error()).context("cannot map PEEK");
     }
     NonNull::new(at.cast()).context("PEEK was mapped at address 0")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Pieces of memory at chosen addresses; all else cannot be read.
+    #[derive(Default)]
+    pub(crate) struct Dump {
+        pieces: Vec<(u64, Vec<u8>)>,
+    }
+
+    impl Dump {
+        pub(crate) fn put(&mut self, address: u64, bytes: &[u8]) {
+            self.pieces.push((address, bytes.to_vec()));
+        }
+
+        pub(crate) fn put_u64(&mut self, address: u64, value: u64) {
+            self.put(address, &value.to_ne_bytes());
+        }
+
+        pub(crate) fn put_u32(&mut self, address: u64, value: u32) {
+            self.put(address, &value.to_ne_bytes());
+        }
+    }
+
+    impl Reader for Dump {
+        fn read_into(&self, address: u64, to: &mut [u8]) -> bool {
+            let len = to.len() as u64;
+            // What was put last lies on top.
+            let holds = |(start, bytes): &&(u64, Vec<u8>)| {
+                *start <= address && address + len <= *start + bytes.len() as u64
+            };
+            let Some((start, bytes)) = self.pieces.iter().rev().find(holds) else {
+                return false;
+            };
+            let at = (address - start) as usize;
+            to.copy_from_slice(&bytes[at..at + to.len()]);
+            true
+        }
+    }
+
+    #[test]
+    fn a_string_may_end_just_before_memory_that_cannot_be_read() {
+        let mut dump = Dump::default();
+        dump.put(0x1ffa, b"filter");
+        dump.put(0x3000, &[&b"x\xff\0"[..], &[7; 61]].concat());
+        assert_eq!(dump.string(0x1ffa, 32).as_deref(), Some("filter"));
+        assert_eq!(dump.string(0x3000, 32).as_deref(), Some("x\u{fffd}"));
+        assert_eq!(dump.string(0x5000, 32), None);
+    }
 }

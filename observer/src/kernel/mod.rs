@@ -13,6 +13,8 @@ mod symbols;
 pub use btf::Types;
 pub use cpus::{online_cpus, possible_cpus};
 pub use devices::DeviceLayout;
+#[cfg(test)]
+pub(crate) use memory::tests::Dump;
 pub use memory::{Memory, Reader};
 pub use namespaces::{NetnsNames, enter};
 pub use offsets::{NoField, find as find_offsets};

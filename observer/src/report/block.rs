@@ -4,7 +4,8 @@ use super::clock::{second_of_day, span, time_of_day};
 use super::fold::Repeats;
 use super::layout::{INDENT, Row, Tone};
 use super::record::{
-    Candidate, Confidence, DropLine, Hint, HintKind, Layer, Line, Lost, Rule, Start, Summary, Time,
+    Candidate, Confidence, DropInfo, DropLine, Hint, HintKind, Layer, Line, Lost, Rule, Start, Summary, Time,
+    Tool,
 };
 use super::terminal::Look;
 use super::words;
@@ -70,7 +71,7 @@ fn why(drop: &DropLine) -> Vec<Row> {
         rows.push(Row::new("path", info.chain_path.join(" → ")));
     }
     if let Some(rule) = &info.rule {
-        rows.push(Row::new("rule", rule_words(rule)));
+        rows.push(Row::new("rule", rule_words(info, rule)));
     }
     if info.layer != Layer::Netfilter || info.cause.is_none() {
         rows.extend(info.text.as_ref().map(|text| Row::new("why", text.clone())));
@@ -91,7 +92,7 @@ fn why(drop: &DropLine) -> Vec<Row> {
 }
 
 /// Its text; where the tool gave none, what the kernel's memory says of it.
-fn rule_words(rule: &Rule) -> String {
+fn rule_words(drop: &DropInfo, rule: &Rule) -> String {
     if let Some(text) = &rule.text {
         return text.clone();
     }
@@ -101,11 +102,27 @@ fn rule_words(rule: &Rule) -> String {
         .as_ref()
         .map(|comment| format!("comment \"{comment}\""));
     let known: Vec<String> = target.into_iter().chain(comment).collect();
+    let without = match show_command(drop) {
+        Some(command) => format!("(for its text: {command})"),
+        None => "(its text is not known)".to_owned(),
+    };
     if known.is_empty() {
-        "(its text is not known)".to_owned()
+        without
     } else {
-        format!("{} (its text is not known)", known.join(", "))
+        format!("{} {without}", known.join(", "))
     }
+}
+
+/// The command that shows a rule of nft's; not if a shell would read a name in it as more than a word.
+fn show_command(drop: &DropInfo) -> Option<String> {
+    let is_plain = |name: &&str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        !name.is_empty() && !name.starts_with('-') && name.bytes().all(plain)
+    };
+    let table = drop.table.as_deref().filter(is_plain)?;
+    let chain = drop.chain.as_deref().filter(is_plain)?;
+    let family = drop.family?.name();
+    (drop.tool == Some(Tool::Nft)).then(|| format!("nft -a list chain {family} {table} {chain}"))
 }
 
 fn may_be(candidate: &Candidate) -> String {
@@ -177,16 +194,29 @@ pub(super) fn start(line: &Line, start: &Start, look: Look) -> String {
         time: time_of_day(line.time),
         ..Row::new("", head)
     }];
-    let expect: Vec<String> = start
-        .attribution
-        .iter()
-        .map(|(backend, expect)| format!("{backend} {expect}"))
-        .collect();
-    if !expect.is_empty() {
-        rows.push(Row::new("", format!("answers to expect: {}", expect.join(", "))));
+    if !start.attribution.is_empty() {
+        rows.push(Row::new(
+            "",
+            format!("answers to expect: {}", expectations(start)),
+        ));
     }
     rows.extend(start.notes.iter().map(|note| Row::new("note", note.clone())));
     render(&rows, look)
+}
+
+/// `legacy and iptables-nft: exact; nft: inferred`.
+fn expectations(start: &Start) -> String {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (backend, expect) in &start.attribution {
+        match groups.iter_mut().find(|(known, _)| known == expect) {
+            Some((_, backends)) => backends.push(backend),
+            None => groups.push((expect, vec![backend])),
+        }
+    }
+    let words = groups
+        .iter()
+        .map(|(expect, backends)| format!("{}: {expect}", backends.join(" and ")));
+    words.collect::<Vec<_>>().join("; ")
 }
 
 pub(super) fn lost(line: &Line, lost: &Lost, look: Look) -> String {

@@ -127,6 +127,10 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
             used = 0;
         }
         for c in word.chars() {
+            // Spaces at which a line was broken belong to neither line.
+            if used == 0 && c == ' ' && !lines.is_empty() {
+                continue;
+            }
             if used == columns && c != ' ' {
                 lines.push(std::mem::take(&mut line));
                 used = 0;
@@ -151,6 +155,7 @@ mod tests {
         assert_eq!(wrap("abcdefghij kl", 4), ["abcd", "efgh", "ij", "kl"]);
         assert_eq!(wrap("", 7), [""]);
         assert_eq!(wrap("a  b", 9), ["a  b"]);
+        assert_eq!(wrap("one two  three", 8), ["one two", "three"]);
         assert_eq!(wrap("→→→→ →→", 4), ["→→→→", "→→"]);
     }
 

@@ -87,11 +87,14 @@ by   rule 1 of filter KUBE-FORWARD (iptables-legacy)  exact
 
 #[test]
 fn a_rule_whose_text_is_not_known_says_so() {
-    let told_of = |rule| {
+    let told_by = |tool, chain: &str, rule| {
         let mut drop = rule_drop();
+        drop.drop.tool = Some(tool);
+        drop.drop.chain = Some(chain.into());
         drop.drop.rule = Some(rule);
         told(&[drop_line(drop)], Look::plain(80))
     };
+    let told_of = |rule| told_by(record::Tool::IptablesLegacy, "FORWARD", rule);
     let rule = record::Rule {
         number: Some(1),
         target: Some("DROP".into()),
@@ -104,6 +107,13 @@ fn a_rule_whose_text_is_not_known_says_so() {
         "{text}"
     );
     assert!(told_of(record::Rule::default()).contains("rule (its text is not known)\n"));
+    let text = told_by(record::Tool::Nft, "guard", record::Rule::default());
+    assert!(
+        text.contains("rule (for its text: nft -a list chain ip filter guard)\n"),
+        "{text}"
+    );
+    let text = told_by(record::Tool::Nft, "$(reboot)", record::Rule::default());
+    assert!(text.contains("rule (its text is not known)\n"), "{text}");
 }
 
 #[test]
@@ -164,7 +174,7 @@ fn the_lines_about_the_run_read_well() {
     ];
     let expected = "     observer 0.1.0 on node02, kernel 6.12.0: watching dst
      10.224.0.0/16 proto tcp
-     answers to expect: iptables-nft exact, legacy exact, nft
+     answers to expect: iptables-nft and legacy: exact; nft:
      inferred: by replay
 note kernel locked down (integrity): no kprobes
 LOST 12 drops were not seen since TIME (ring-buffer)

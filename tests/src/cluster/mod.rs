@@ -1,6 +1,7 @@
 //! Clusters: nodes and pods as network namespaces, described by a small TOML file in `tests/clusters`.
 
 mod build;
+mod resident;
 pub mod rules;
 mod servers;
 pub mod spec;
@@ -16,12 +17,13 @@ use serde::Deserialize;
 use crate::exec;
 use crate::netns::Netns;
 use crate::run_dir::RunDir;
+use resident::Resident;
 use servers::Server;
 use spec::Spec;
 use template::Names;
 
 /// Which kernel interface iptables writes its rules through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// x_tables, written by `iptables-legacy`.
@@ -125,6 +127,8 @@ pub struct Cluster {
     next_index: u32,
     _servers: Vec<Server>,
     held: Vec<OwnedFd>,
+    gone: BTreeMap<String, (u64, String)>,
+    residents: Vec<Resident>,
 }
 
 impl Cluster {
@@ -138,6 +142,8 @@ impl Cluster {
             next_index: 10,
             _servers: Vec::new(),
             held: Vec::new(),
+            gone: BTreeMap::new(),
+            residents: Vec::new(),
         };
         cluster.add(data, name, run)?;
         Ok(cluster)
@@ -172,6 +178,42 @@ impl Cluster {
     /// The logical names of all nodes and pods.
     pub fn node_names(&self) -> Vec<&str> {
         self.nodes.keys().map(String::as_str).collect()
+    }
+
+    /// Takes a node away: its name goes, and the namespace with its last user.
+    pub fn remove(&mut self, name: &str) -> Result<()> {
+        let netns = self
+            .nodes
+            .remove(name)
+            .with_context(|| format!("no node is called {name}"))?;
+        let known = (netns.inode()?, netns.name().to_owned());
+        self.gone.insert(name.to_owned(), known);
+        Ok(())
+    }
+
+    /// Inode and name of every namespace that the cluster has or had, by logical name.
+    pub fn identities(&self) -> Result<BTreeMap<String, (u64, String)>> {
+        let mut all = self.gone.clone();
+        for (name, netns) in &self.nodes {
+            all.insert(name.clone(), (netns.inode()?, netns.name().to_owned()));
+        }
+        Ok(all)
+    }
+
+    /// Gives meaning to `{{inode:NODE}}`, and to each `{{pid:NODE}}` in `text` by starting a process there.
+    pub fn introduce(&mut self, text: &str) -> Result<()> {
+        for (name, (inode, _)) in self.identities()? {
+            self.names.set(&format!("inode:{name}"), &inode.to_string());
+        }
+        for name in self.nodes.keys() {
+            if text.contains(&format!("{{{{pid:{name}}}}}")) {
+                let resident = Resident::start(&self.nodes[name])?;
+                self.names
+                    .set(&format!("pid:{name}"), &resident.pid().to_string());
+                self.residents.push(resident);
+            }
+        }
+        Ok(())
     }
 
     /// Keeps a descriptor open for as long as the cluster is up.

@@ -1,5 +1,6 @@
 //! Placeholders: `{{client}}` in a cluster, scenario or rules file stands for an address of the family that the
-//! run is about, `{{netns:router}}` for the name that the router's namespace really has.
+//! run is about, `{{netns:router}}` for the name that the router's namespace really has, `{{inode:router}}` for its
+//! inode number, `{{pid:router}}` for a process that lives in it.
 
 use std::collections::BTreeMap;
 

@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::exec;
 use crate::netns::Netns;
@@ -13,12 +14,25 @@ use crate::netns::Netns;
 /// - `Ip6InHdrErrors`: from `/proc/net/snmp6`;
 /// - `dev:eth0:rx_drop`, `dev:eth0:tx_drop`, `dev:eth0:rx_packets`, `dev:eth0:tx_packets`: from `/proc/net/dev`;
 /// - `qdisc:eth0`: dropped packets of all queueing disciplines and filters of a device, from `tc -s`;
+/// - `nft:inet:lab:3`: the `counter` of the rule with handle 3 in table `inet lab`;
+/// - `rule:iptables-nft:filter:FORWARD:1`: the counter of a rule, from `iptables-nft -L`;
 /// - `stat:rt_cache:in_martian_src`: a column of a file in `/proc/net/stat`, all CPUs.
 pub fn read(netns: &Netns, name: &str) -> Result<u64> {
     let found = match name.split(':').collect::<Vec<_>>().as_slice() {
         ["qdisc", device] => {
             return exec::run(Some(netns), "tc", &["-s", "qdisc", "show", "dev", device], "")
                 .map(|text| dropped(&text));
+        }
+        ["nft", family, table, handle] => {
+            let text = exec::run(Some(netns), "nft", &["-j", "list", "table", family, table], "")?;
+            of_nft(&serde_json::from_str(&text)?, handle)
+        }
+        ["rule", tool, table, chain, number] => {
+            let args = ["-w", "30", "-t", table, "-nvxL", chain, number];
+            let text = exec::run(Some(netns), tool, &args, "")?;
+            text.split_whitespace()
+                .next()
+                .and_then(|packets| packets.parse().ok())
         }
         ["dev", device, column] => {
             netns.run(|| Ok(of_device(&file("/proc/thread-self/net/dev")?, device, column)))?
@@ -65,6 +79,18 @@ fn of_protocol(text: &str, protocol: &str, field: &str) -> Option<u64> {
 fn of_snmp6(text: &str, name: &str) -> Option<u64> {
     text.lines()
         .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+/// The packets of the `counter` in the rule with this handle.
+fn of_nft(listed: &Value, handle: &str) -> Option<u64> {
+    let rules = listed["nftables"].as_array()?.iter().map(|one| &one["rule"]);
+    let rule = rules
+        .into_iter()
+        .find(|rule| rule["handle"].as_u64().is_some_and(|it| it.to_string() == handle))?;
+    let counters = rule["expr"].as_array()?.iter().map(|part| &part["counter"]);
+    counters
+        .into_iter()
+        .find_map(|counter| counter["packets"].as_u64())
 }
 
 fn of_device(text: &str, device: &str, column: &str) -> Option<u64> {
@@ -128,6 +154,14 @@ mod tests {
             Some(11)
         );
         assert_eq!(of_snmp6("Ip6InHdrErrors   \t7\n", "Ip6InHdrErrors"), Some(7));
+    }
+
+    #[test]
+    fn an_nft_counter_is_found_by_its_rules_handle() {
+        let rule = |handle, packets| serde_json::json!({"rule": {"handle": handle, "expr": [{"drop": null}, {"counter": {"packets": packets}}]}});
+        let listed = serde_json::json!({"nftables": [{"metainfo": {}}, rule(3, 7), rule(13, 9)]});
+        assert_eq!(of_nft(&listed, "13"), Some(9));
+        assert_eq!(of_nft(&listed, "1"), None);
     }
 
     #[test]

@@ -18,14 +18,9 @@ pub(super) struct Scene {
 impl Scene {
     /// The names of a cluster.
     pub(super) fn of(cluster: &Cluster) -> Result<Self> {
-        let mut nodes = BTreeMap::new();
-        for name in cluster.node_names() {
-            let netns = cluster.node(name)?;
-            nodes.insert(name.to_owned(), (netns.inode()?, netns.name().to_owned()));
-        }
         Ok(Self {
             setup: cluster.setup().clone(),
-            nodes,
+            nodes: cluster.identities()?,
         })
     }
 }
@@ -47,7 +42,7 @@ pub(super) fn whereabouts(scene: &Scene, culprit: &Culprit) -> Result<Value> {
         "kind": "drop",
         "netns": {"inode": netns.0, "name": netns.1},
         "drop": {
-            "layer": "netfilter", "hook": hook, "backend": scene.setup.backend.word(), "family": scene.setup.family.word(),
+            "layer": "netfilter", "hook": hook, "backend": backend(scene, culprit).word(), "family": scene.setup.family.word(),
             "table": culprit.table, "chain": culprit.chain,
         },
     });
@@ -62,7 +57,7 @@ pub(super) fn pattern(scene: &Scene, culprit: &Culprit, rules: &Counters) -> Res
         .get(&place)
         .with_context(|| format!("{} has no {place}", culprit.node))?
         .text;
-    let legacy = scene.setup.backend == Backend::Legacy;
+    let legacy = backend(scene, culprit) == Backend::Legacy;
     let mut more = match culprit.rule {
         Some(number) => json!({"cause": "rule", "rule": {"number": number, "text": text}}),
         None => json!({"cause": "policy", "policy": text, "rule": {"present": false}}),
@@ -82,6 +77,19 @@ pub(super) fn pattern(scene: &Scene, culprit: &Culprit, rules: &Counters) -> Res
     merge(&mut pattern, &culprit.line);
     Ok(pattern)
 }
+
+/// Which iptables wrote a culprit's rule.
+fn backend(scene: &Scene, culprit: &Culprit) -> Backend {
+    culprit.backend.unwrap_or(scene.setup.backend)
+}
+
+/// Whose counters a culprit is among.
+pub(super) fn book(culprit: &Culprit) -> Book {
+    (culprit.node.clone(), culprit.backend)
+}
+
+/// A node, and which of its rulesets: that of the run where none is named.
+pub(super) type Book = (String, Option<Backend>);
 
 /// Where a culprit is.
 pub(super) fn place(culprit: &Culprit) -> Place {

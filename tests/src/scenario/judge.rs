@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use serde_json::Value;
 
-use super::culprit::{Scene, pattern, place};
+use super::culprit::{Book, Scene, book, pattern, place};
 use super::phase::Record;
 use super::spec::Culprit;
 use crate::cluster::rules::Place;
@@ -42,7 +42,7 @@ fn judge_transition(scene: &Scene, record: &Record, lines: &[Value]) -> Result<V
         .map(|expect| expect.line.clone())
         .collect();
     for culprit in &record.phase.culprit {
-        right.push(pattern(scene, culprit, &record.after.rules[&culprit.node])?);
+        right.push(pattern(scene, culprit, &record.after.rules[&book(culprit)])?);
     }
     let exact = lines
         .iter()
@@ -61,7 +61,7 @@ fn judge_one(scene: &Scene, record: &Record, lines: &[Value]) -> Result<Vec<Stri
 
     failures.extend(judge_kernel(record));
     for culprit in &phase.culprit {
-        let pattern = pattern(scene, culprit, &record.after.rules[&culprit.node])?;
+        let pattern = pattern(scene, culprit, &record.after.rules[&book(culprit)])?;
         let matching = drops.iter().filter(|line| matches(&pattern, line)).count() as u64;
         if culprit.reported {
             if !culprit.packets.allows(matching) {
@@ -137,15 +137,16 @@ fn judge_kernel(record: &Record) -> Vec<String> {
 /// The culprits' counters rose as said, and no other place dropped anything.
 fn judge_counters(record: &Record) -> Vec<String> {
     let mut failures = Vec::new();
-    for (node, after) in &record.after.rules {
+    for (at_book, after) in &record.after.rules {
+        let node = &at_book.0;
         for (at, counted) in after.iter().filter(|(_, counted)| counted.drops()) {
-            let delta = rise(record, node, at, counted.packets);
+            let delta = rise(record, at_book, at, counted.packets);
             let here = || {
                 record
                     .phase
                     .culprit
                     .iter()
-                    .filter(|one| one.node == *node && place(one) == *at)
+                    .filter(|one| book(one) == *at_book && place(one) == *at)
             };
             let least: u64 = here().map(|culprit| culprit.packets.least()).sum();
             let right = match here().count() {
@@ -163,8 +164,8 @@ fn judge_counters(record: &Record) -> Vec<String> {
     failures
 }
 
-fn rise(record: &Record, node: &str, place: &Place, after: u64) -> u64 {
-    let before = record.before.rules.get(node).and_then(|rules| rules.get(place));
+fn rise(record: &Record, of: &Book, place: &Place, after: u64) -> u64 {
+    let before = record.before.rules.get(of).and_then(|rules| rules.get(place));
     after.saturating_sub(before.map_or(0, |counted| counted.packets))
 }
 
@@ -172,13 +173,13 @@ fn rise(record: &Record, node: &str, place: &Place, after: u64) -> u64 {
 fn judge_totals(record: &Record, patterns: &[Value], drops: &[&Value]) -> Vec<String> {
     let phase = &record.phase;
     let mut failures = Vec::new();
-    let places: BTreeSet<(&str, Place)> = phase
+    let places: BTreeSet<(Book, Place)> = phase
         .culprit
         .iter()
-        .map(|culprit| (culprit.node.as_str(), place(culprit)))
+        .map(|culprit| (book(culprit), place(culprit)))
         .collect();
-    for (node, at) in places {
-        let here = |culprit: &&Culprit| culprit.node == node && place(culprit) == at;
+    for (of, at) in places {
+        let here = |culprit: &&Culprit| book(culprit) == of && place(culprit) == at;
         if phase.culprit.iter().filter(here).any(|culprit| !culprit.reported) {
             continue;
         }
@@ -192,13 +193,14 @@ fn judge_totals(record: &Record, patterns: &[Value], drops: &[&Value]) -> Vec<St
             .iter()
             .filter(|line| ours.iter().any(|pattern| matches(pattern, line)))
             .count() as u64;
-        let counted = record.after.rules[node]
+        let counted = record.after.rules[&of]
             .get(&at)
             .map_or(0, |counted| counted.packets);
-        let delta = rise(record, node, &at, counted);
+        let delta = rise(record, &of, &at, counted);
         if lines != delta {
             failures.push(format!(
-                "the kernel counted {delta} packets at {at} in {node}, observer {lines}"
+                "the kernel counted {delta} packets at {at} in {}, observer {lines}",
+                of.0
             ));
         }
     }

@@ -102,6 +102,10 @@ mod tests {
             };
             let mut names = Names::new(&setup);
             names.set("work", "/tmp");
+            for node in &cluster.node {
+                names.set(&format!("inode:{}", node.name), "4026532000");
+                names.set(&format!("pid:{}", node.name), "1");
+            }
             if let Some(words) = cluster.names.get(variant.family.word()) {
                 words.iter().for_each(|(word, meaning)| names.set(word, meaning));
             }

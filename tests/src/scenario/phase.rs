@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::Value;
 
-use super::culprit::{Scene, whereabouts};
+use super::culprit::{Book, Scene, book, whereabouts};
 use super::spec::Phase;
 use super::step::Stage;
 use crate::cluster::Cluster;
@@ -20,7 +20,7 @@ const SETTLE: Duration = Duration::from_millis(150);
 
 /// The kernel's counters at one moment.
 pub(super) struct Snapshot {
-    pub(super) rules: BTreeMap<String, Counters>,
+    pub(super) rules: BTreeMap<Book, Counters>,
     pub(super) truths: Vec<u64>,
 }
 
@@ -74,16 +74,11 @@ pub(super) fn go(stage: &mut Stage, phase: &Phase) -> Result<Record> {
 fn snapshot(cluster: &Cluster, phase: &Phase) -> Result<Snapshot> {
     let setup = cluster.setup();
     let mut rules = BTreeMap::new();
-    for node in phase
-        .culprit
-        .iter()
-        .map(|culprit| &culprit.node)
-        .collect::<BTreeSet<_>>()
-    {
-        rules.insert(
-            node.clone(),
-            counters(cluster.node(node)?, setup.backend, setup.family)?,
-        );
+    let books: BTreeSet<Book> = phase.culprit.iter().map(book).collect();
+    for (node, backend) in books {
+        let backend_or_run = backend.unwrap_or(setup.backend);
+        let counted = counters(cluster.node(&node)?, backend_or_run, setup.family)?;
+        rules.insert((node, backend), counted);
     }
     let read = |node: &str, counter: &str| stats::read(cluster.node(node)?, counter);
     let truths = phase

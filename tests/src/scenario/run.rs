@@ -94,7 +94,8 @@ impl Lab {
             return Ok(Outcome::Skipped(why));
         }
         let watch = Stopwatch::start();
-        let cluster = Cluster::up(&self.data, &blank.cluster, &place.setup(), &self.run)?;
+        let mut cluster = Cluster::up(&self.data, &blank.cluster, &place.setup(), &self.run)?;
+        cluster.introduce(&text)?;
         watch.lap("cluster");
         let mut names = cluster.names().clone();
         names.set("work", &place.work.to_string_lossy());
@@ -139,7 +140,7 @@ impl Lab {
         let how = Invocation {
             program,
             args: &args,
-            user: scenario.observer.user,
+            cage: &scenario.observer.cage,
             directory: place.work,
         };
         let mut observer = Observer::start(&how)?;

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::step::Step;
+use crate::cage::Cage;
 use crate::cluster::{Backend, Family};
 
 /// A scenario file.
@@ -135,8 +136,9 @@ pub struct ObserverSpec {
     /// Arguments after `watch -o json`.
     #[serde(default)]
     pub args: Vec<String>,
-    /// A user id to run it as.
-    pub user: Option<u32>,
+    /// What it is kept from.
+    #[serde(default)]
+    pub cage: Cage,
     /// Whether it must refuse to start: no start line is awaited, nothing is sent.
     #[serde(default)]
     pub fails: bool,
@@ -221,6 +223,8 @@ pub enum Count {
 pub struct Culprit {
     /// The node whose rules it is in.
     pub node: String,
+    /// Which iptables wrote the rule, if not that of the run.
+    pub backend: Option<Backend>,
     /// The table.
     #[serde(default = "filter")]
     pub table: String,

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 use serde::Deserialize;
 
-use crate::cluster::{Cluster, Data};
+use crate::cluster::{Backend, Cluster, Data, rules};
 use crate::exec;
 use crate::kernel::{link, tun, xdp};
 use crate::observer::read_lines;
@@ -32,6 +32,10 @@ pub enum Step {
     Raw(Raw),
     /// Restores rules.
     Rules(Rules),
+    /// Runs `nft -f` in a node.
+    Nft(InNode),
+    /// Takes a node away.
+    Remove(Node),
     /// Runs `ip -batch` in a node.
     Ip(InNode),
     /// Runs a shell script in a node.
@@ -56,6 +60,8 @@ pub enum Step {
 pub struct Rules {
     /// The node.
     pub node: String,
+    /// Which iptables, if not that of the run.
+    pub backend: Option<Backend>,
     /// Text in the format of iptables-save.
     pub text: String,
     /// Whether the tables named in the text are emptied first.
@@ -71,6 +77,14 @@ pub struct InNode {
     pub node: String,
     /// The lines.
     pub text: String,
+}
+
+/// A node.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Its name.
+    pub node: String,
 }
 
 /// A device of a node.
@@ -140,7 +154,17 @@ impl Step {
             Self::Http(http) => send(stage, &http.from, http, Some(http.to)),
             Self::Ping(ping) => send(stage, &ping.from, ping, Some(ping.to)),
             Self::Raw(raw) => send(stage, &raw.from, raw, Some(raw.to)),
-            Self::Rules(rules) => stage.cluster.restore(&rules.node, &rules.text, rules.flush),
+            Self::Rules(rules) => {
+                let setup = stage.cluster.setup();
+                let backend = rules.backend.unwrap_or(setup.backend);
+                let netns = stage.cluster.node(&rules.node)?;
+                rules::restore(netns, backend, setup.family, &rules.text, rules.flush)
+            }
+            Self::Nft(lines) => {
+                let node = stage.cluster.node(&lines.node)?;
+                exec::run(Some(node), "nft", &["-f", "-"], &lines.text).map(drop)
+            }
+            Self::Remove(at) => stage.cluster.remove(&at.node),
             Self::Ip(lines) => stage.cluster.ip(&lines.node, &lines.text),
             Self::Shell(lines) => exec::shell(Some(stage.cluster.node(&lines.node)?), &lines.text).map(drop),
             Self::Xdp(at) => {

@@ -2,5 +2,7 @@
 
 mod expr;
 mod read;
+#[cfg(test)]
+mod tests;
 
 pub use read::{Reading, read};

@@ -3,7 +3,7 @@
 //! `struct nft_chain` has two blobs of rules, one of which is in force (`net->nft.gencursor`); a rule there is a
 //! header with its handle and length, then its expressions (include/net/netfilter/nf_tables.h, v6.1 … v6.18).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hasher as _};
 
 use super::expr::Decoder;
@@ -13,8 +13,6 @@ use crate::ruleset::hooks::{HookFunction, INET_HOOKS};
 use crate::ruleset::layout::{NftLayout, XtLayout};
 use crate::ruleset::{Base, Chain, Counter, Policy, Rule, Table};
 
-/// More chains than any table has: a list that goes on longer is not one.
-const MOST_CHAINS: usize = 1 << 20;
 /// A larger chain than any that works.
 const MOST_BLOB_BYTES: u64 = 256 << 20;
 /// `NFT_NAME_MAXLEN`
@@ -93,8 +91,10 @@ impl<R: Reader> Walk<'_, R> {
     /// The chains that are active in this generation, in the order of the table's list.
     fn chain_addresses(&self, head: u64) -> Option<Vec<u64>> {
         let mut found = Vec::new();
+        // The list can change under our eyes: it must end even if it has become a ring without its head.
+        let mut seen = HashSet::from([head]);
         let mut at = self.memory.u64(head)?;
-        while at != head && found.len() < MOST_CHAINS {
+        while seen.insert(at) {
             let chain = at - self.nft.chain_list;
             if self.bits(chain, self.nft.chain_genmask_bit, 2)? & (1 << self.cursor) == 0 {
                 found.push(chain);

@@ -104,7 +104,9 @@ enum Target {
 pub fn decode(name: &str, blob: &Blob, names: &mut impl Names) -> Option<Table> {
     let entries = entries(blob, names)?;
     // A table ends with an entry of that name; one that does not was cut.
-    let Target::Error(last) = &entries.last()?.target else { return None };
+    let Target::Error(last) = &entries.last()?.target else {
+        return None;
+    };
     if last != ERROR {
         return None;
     }

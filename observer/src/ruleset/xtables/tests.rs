@@ -48,13 +48,20 @@ struct Builder {
 
 impl Builder {
     fn new(family: TableFamily) -> Self {
-        Self { bytes: Vec::new(), family, rules: 0 }
+        Self {
+            bytes: Vec::new(),
+            family,
+            rules: 0,
+        }
     }
 
     /// Adds an entry and returns its offset.
     fn entry(&mut self, target: u64, data: &[u8], comment: Option<&str>, goto: bool) -> u32 {
-        let (head, flags, mask, target_offset) =
-            if self.family == TableFamily::Ip6 { (IP6T, 131, 4, 140) } else { (IPT, 82, 2, 88) };
+        let (head, flags, mask, target_offset) = if self.family == TableFamily::Ip6 {
+            (IP6T, 131, 4, 140)
+        } else {
+            (IPT, 82, 2, 88)
+        };
         let at = self.bytes.len();
         let mut entry = vec![0; head];
         if let Some(text) = comment {
@@ -123,7 +130,10 @@ fn blob(family: TableFamily) -> Blob {
         builder.entry(NFQUEUE, &[0; 8], None, false);
         builder.verdict(RETURN);
         builder.name("ERROR");
-        let blob = builder.blob([NONE, input, forward, NONE, NONE], [NONE, input, policy, NONE, NONE]);
+        let blob = builder.blob(
+            [NONE, input, forward, NONE, NONE],
+            [NONE, input, policy, NONE, NONE],
+        );
         (blob, first)
     };
     let (_, user) = lay(0);
@@ -140,15 +150,32 @@ fn chains_rules_and_policies_are_told_apart() {
         let table = decoded(&blob(family)).expect("decodes");
         let names: Vec<&str> = table.chains.iter().map(|chain| chain.name.as_str()).collect();
         assert_eq!(names, ["INPUT", "FORWARD", "USER"]);
-        let base = |chain: usize| table.chains[chain].base.as_ref().map(|base| (base.hook, base.policy));
+        let base = |chain: usize| {
+            table.chains[chain]
+                .base
+                .as_ref()
+                .map(|base| (base.hook, base.policy))
+        };
         assert_eq!(base(0), Some((Hook::Input, Policy::Accept)));
         assert_eq!(base(1), Some((Hook::Forward, Policy::Drop)));
         assert_eq!(base(2), None);
-        let steps = |chain: usize| table.chains[chain].rules.iter().map(|rule| rule.step).collect::<Vec<_>>();
+        let steps = |chain: usize| {
+            table.chains[chain]
+                .rules
+                .iter()
+                .map(|rule| rule.step)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(steps(0), []);
-        assert_eq!(steps(1), [Step::Drop, Step::Jump(2), Step::Goto(2), Step::Continue]);
+        assert_eq!(
+            steps(1),
+            [Step::Drop, Step::Jump(2), Step::Goto(2), Step::Continue]
+        );
         assert_eq!(steps(2), [Step::Drop, Step::MayDrop]);
-        assert_eq!(table.chains[1].rules[0].comment.as_deref(), Some("no echo, please"));
+        assert_eq!(
+            table.chains[1].rules[0].comment.as_deref(),
+            Some("no echo, please")
+        );
         assert_eq!(table.chains[2].rules[0].target.as_deref(), Some("REJECT"));
     }
 }
@@ -156,10 +183,18 @@ fn chains_rules_and_policies_are_told_apart() {
 #[test]
 fn every_rule_and_policy_has_its_own_counter() {
     let table = decoded(&blob(TableFamily::Ip)).expect("decodes");
-    let counter = |chain: usize, rule: usize| table.chains[chain].rules[rule].counter.map(|counter| counter.address);
+    let counter = |chain: usize, rule: usize| {
+        table.chains[chain].rules[rule]
+            .counter
+            .map(|counter| counter.address)
+    };
     assert_eq!(counter(1, 0), Some(0x1010));
     assert_eq!(counter(1, 1), Some(0x1020));
-    assert_eq!(counter(2, 0), Some(0x1070), "the entry with the chain's name has a counter, too");
+    assert_eq!(
+        counter(2, 0),
+        Some(0x1070),
+        "the entry with the chain's name has a counter, too"
+    );
     let policy = table.chains[1].base.as_ref().and_then(|base| base.counter);
     assert_eq!(policy.map(|counter| counter.address), Some(0x1050));
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use nix::sys::signal::Signal;
 
 use super::super::run::{Lab, Place};
+use crate::cage::Cage;
 use crate::cluster::{Cluster, rules};
 use crate::exec;
 use crate::netns::NAMES_DIR;
@@ -28,7 +29,7 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     let how = Invocation {
         program,
         args: &args,
-        user: None,
+        cage: &Cage::default(),
         directory: place.work,
     };
     let mut observer = Observer::start(&how)?;

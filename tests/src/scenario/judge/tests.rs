@@ -44,7 +44,7 @@ fn snapshot(rule_2: u64, policy: u64) -> Snapshot {
         (at(Some(2)), counted(rule_2, TEXT)),
     ]);
     Snapshot {
-        rules: BTreeMap::from([("router".to_owned(), rules)]),
+        rules: BTreeMap::from([(("router".to_owned(), None), rules)]),
         truths: vec![],
     }
 }

@@ -1,0 +1,156 @@
+//! What observer is kept from, for scenarios about machines that allow less.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::io::{Error, Result as IoResult};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::ptr::{null, null_mut};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+/// What is taken from observer before it starts. Nothing by default.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cage {
+    /// A user id to run it as.
+    pub user: Option<u32>,
+    /// Capabilities that it lacks although it is root: `sys_admin`, `bpf`, `perfmon`.
+    #[serde(default)]
+    pub without: Vec<String>,
+    /// Whether a seccomp filter refuses bpf(2), as that of a container does.
+    #[serde(default)]
+    pub no_bpf: bool,
+    /// Directories that it sees empty.
+    #[serde(default)]
+    pub empty: Vec<String>,
+    /// Files that it sees with another file's contents.
+    #[serde(default)]
+    pub cover: BTreeMap<String, String>,
+}
+
+impl Cage {
+    /// Makes `command` start in it.
+    pub fn close(&self, command: &mut Command) -> Result<()> {
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
+        let without = self
+            .without
+            .iter()
+            .map(|name| capability(name))
+            .collect::<Result<Vec<_>>>()?;
+        let paths = |pair: (&str, &str)| -> Result<(CString, CString)> {
+            let path = |text| CString::new(text).context("a path with a zero byte");
+            Ok((path(pair.0)?, path(pair.1)?))
+        };
+        let empty = self.empty.iter().map(|at| paths(("tmpfs", at)));
+        let empty = empty.collect::<Result<Vec<_>>>()?;
+        let cover = self.cover.iter().map(|(at, with)| paths((with, at)));
+        let cover = cover.collect::<Result<Vec<_>>>()?;
+        let no_bpf = self.no_bpf;
+        // SAFETY: between fork and exec only system calls are made, on memory that was allocated before.
+        unsafe {
+            command.pre_exec(move || {
+                if !empty.is_empty() || !cover.is_empty() {
+                    hide(&empty, &cover)?;
+                }
+                for capability in &without {
+                    check(libc::prctl(libc::PR_CAPBSET_DROP, *capability, 0, 0, 0))?;
+                }
+                if no_bpf { refuse_bpf() } else { Ok(()) }
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Numbers of include/uapi/linux/capability.h.
+fn capability(name: &str) -> Result<libc::c_ulong> {
+    Ok(match name {
+        "sys_admin" => 21,
+        "perfmon" => 38,
+        "bpf" => 39,
+        other => bail!("`{other}` is no capability this lab knows"),
+    })
+}
+
+/// Mounts in a mount namespace that ends with the program.
+fn hide(empty: &[(CString, CString)], cover: &[(CString, CString)]) -> IoResult<()> {
+    // SAFETY: a system call without pointers.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+    let private = libc::MS_REC | libc::MS_PRIVATE;
+    // SAFETY: the path is a literal; the other pointers may be null for this change.
+    check(unsafe { libc::mount(null(), c"/".as_ptr(), null(), private, null()) })?;
+    for (tmpfs, at) in empty {
+        // SAFETY: all strings live across the call.
+        check(unsafe { libc::mount(tmpfs.as_ptr(), at.as_ptr(), tmpfs.as_ptr(), 0, null()) })?;
+    }
+    for (with, at) in cover {
+        // SAFETY: both strings live across the call.
+        check(unsafe { libc::mount(with.as_ptr(), at.as_ptr(), null(), libc::MS_BIND, null()) })?;
+    }
+    Ok(())
+}
+
+/// Installs a filter that answers bpf(2) with EPERM and allows everything else.
+fn refuse_bpf() -> IoResult<()> {
+    const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    // The number of the system call is the first word of what a filter sees (include/uapi/linux/seccomp.h).
+    let mut steps = [
+        step(LOAD_WORD, 0, 0, 0),
+        step(IF_EQUAL, 0, 1, libc::SYS_bpf as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let mut program = libc::sock_fprog {
+        len: steps.len() as u16,
+        filter: steps.as_mut_ptr(),
+    };
+    // SAFETY: a system call without pointers.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
+    let program: *mut libc::sock_fprog = &raw mut program;
+    // SAFETY: the program and its steps live across the call, which copies them.
+    check(unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            program,
+            null_mut::<libc::c_void>(),
+            null_mut::<libc::c_void>(),
+        )
+    })
+}
+
+fn check(code: libc::c_int) -> IoResult<()> {
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_cage_changes_nothing() {
+        let mut command = Command::new("true");
+        Cage::default().close(&mut command).expect("close");
+        assert!(command.status().expect("true").success());
+    }
+
+    #[test]
+    fn an_unknown_capability_is_an_error() {
+        let cage = Cage {
+            without: vec!["fly".into()],
+            ..Cage::default()
+        };
+        assert!(cage.close(&mut Command::new("true")).is_err());
+    }
+}
