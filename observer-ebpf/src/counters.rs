@@ -70,8 +70,8 @@ pub fn compare(scratch: *mut Scratch, cpu_offset: u64, net: u64) {
 fn is_stale(net: u64, state: &NetState) -> bool {
     let mut stale = false;
     if let Some(hooks) = field::<[u64; 10]>(net, offset!(net_hooks)) {
-        for i in 0..hooks.len() {
-            stale |= hooks[i] != state.hooks[i];
+        for (now, read) in hooks.iter().zip(&state.hooks) {
+            stale |= now != read;
         }
     }
     for table in &state.tables {

@@ -36,7 +36,7 @@ pub struct CheckReport {
     /// The tracepoint that every drop passes; absent where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tracepoint: Option<Tracepoint>,
-    /// The lockdown mode (`none`, `integrity`, `confidentiality`); absent where the kernel has none.
+    /// The lockdown mode (`none`, `integrity`, `confidentiality`); absent where the kernel has none, or does not show it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lockdown: Option<String>,
     /// The rulesets' backends.
@@ -133,7 +133,10 @@ fn text(report: &CheckReport, look: Look) -> String {
     );
     page.row(
         "lockdown",
-        report.lockdown.as_deref().unwrap_or("not in this kernel"),
+        report
+            .lockdown
+            .as_deref()
+            .unwrap_or("not known (no /sys/kernel/security/lockdown)"),
     );
     for backend in &report.backends {
         let presence = if backend.present { "in use" } else { "not in use" };

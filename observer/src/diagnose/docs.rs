@@ -64,11 +64,12 @@ fn document() -> String {
             meaning,
         )
     });
+    let reset = ("`NO_SOCKET`, tcp with RST".to_owned(), &super::tcp::STRAY_RESET);
     section(
         &mut text,
         "Reasons that the protocol makes clearer",
         "reason, protocol",
-        no_socket,
+        std::iter::once(reset).chain(no_socket),
     );
     let refined =
         all_refined().map(|(name, symbols, meaning)| (format!("`{name}` in {}", list(symbols)), meaning));

@@ -69,8 +69,7 @@ impl Which {
 }
 
 fn is_end(flags: TcpFlags) -> bool {
-    let has = |flag: TcpFlags| flags.0 & flag.0 != 0;
-    has(TcpFlags::RST) || (has(TcpFlags::FIN) && !has(TcpFlags::PSH))
+    flags.has(TcpFlags::RST) || (flags.has(TcpFlags::FIN) && !flags.has(TcpFlags::PSH))
 }
 
 /// Errors; echo, group membership and neighbour discovery; node information, group reports and mobility; extended echo.

@@ -19,7 +19,7 @@ mod tests;
 
 use std::net::IpAddr;
 
-use crate::report::record::{Confidence, DropInfo, Evidence, Layer, Packet, PacketFamily, Proto};
+use crate::report::record::{Confidence, DropInfo, Evidence, Layer, Packet, PacketFamily, Proto, TcpFlags};
 
 pub use symbol::plain as plain_symbol;
 
@@ -219,11 +219,15 @@ fn refined(reason: &str, symbol: &str) -> Option<Meaning> {
     all_refined().find(fits).map(|(_, _, meaning)| *meaning)
 }
 
-/// "No socket" is a closed port for TCP and UDP, and something else for ICMP.
+/// "No socket" is a closed port for TCP and UDP, nothing for a reset, and something else for ICMP.
 fn by_packet(reason: &str, facts: &PacketFacts<'_>) -> Option<Meaning> {
-    let proto = facts.packet?.proto?;
+    let packet = facts.packet?;
+    let proto = packet.proto?;
     if reason != "NO_SOCKET" {
         return None;
+    }
+    if packet.tcp_flags.is_some_and(|flags| flags.has(TcpFlags::RST)) {
+        return Some(tcp::STRAY_RESET);
     }
     socket::NO_SOCKET
         .iter()

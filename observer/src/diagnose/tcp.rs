@@ -16,6 +16,8 @@ pub(super) const CLOSED: Meaning = socket(
     "No TCP socket takes it: nothing listens on {dst}:{dport}, or the connection it belongs to is gone; the sender gets a reset",
     "ss -tlnp 'sport = :{dport}'; ss -tnp 'sport = :{dport}'",
 );
+/// Its sender wants no answer and gets none.
+pub(super) const STRAY_RESET: Meaning = no_loss("A reset (RST) for a connection that is gone already");
 const LISTEN_OVERFLOW: Meaning = socket(
     "The accept queue of the listener on port {dport} is full: the program accepts connections too slowly",
     "ss -tln 'sport = :{dport}'; nstat -az TcpExtListenOverflows; sysctl net.core.somaxconn",
@@ -154,6 +156,8 @@ pub(super) const REASONS: &[ReasonRow] = &[
 ];
 
 pub(super) const REFINED: &[RefinedRow] = &[
+    // A listener has no connection to reset.
+    ("TCP_RESET", &["tcp_rcv_state_process"], STRAY_RESET),
     // tcp_v4_cookie_check() and the children of a handshake: the listener is there, what it should continue is not.
     (
         "NO_SOCKET",

@@ -134,6 +134,11 @@ impl TcpFlags {
         (0x80, "CWR"),
     ];
 
+    /// Whether one of these is set.
+    pub fn has(self, flags: Self) -> bool {
+        self.0 & flags.0 != 0
+    }
+
     /// The names of the flags that are set.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMES
