@@ -105,7 +105,7 @@ pub struct Moved {
     pub bytes: u64,
 }
 
-/// One `kfree_skb`. In the ring buffer it is cut: see [`DropEvent::len_other`] and [`DropEvent::len_netfilter`].
+/// One `kfree_skb`. In the ring buffer it is cut: see [`DropEvent::LEN_OTHER`] and [`DropEvent::LEN_NETFILTER`].
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct DropEvent {
