@@ -14,4 +14,5 @@ pub mod run_dir;
 pub mod scenario;
 pub mod schema;
 pub mod stopwatch;
+pub mod timestamp;
 pub mod traffic;

@@ -31,7 +31,7 @@ pub enum TypesError {
     )]
     Read(io::Error),
     /// It is not BTF.
-    #[error("{DIRECTORY}/vmlinux is not BTF of this machine's byte order")]
+    #[error("{DIRECTORY}/vmlinux is no BTF that can be used: cut short, or of another byte order")]
     Parse,
 }
 

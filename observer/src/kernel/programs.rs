@@ -174,6 +174,21 @@ impl Programs {
             .is_ok_and(|state| state.generation == generation)
     }
 
+    /// Makes the kernel side compare nothing in a namespace until it is told of it anew.
+    pub fn stop_comparing(&mut self, net: u64) {
+        if let Ok(state) = self.nets.get(&net, 0) {
+            // A namespace that is not in the map is not compared either.
+            let _ = self.nets.insert(
+                net,
+                NetState {
+                    generation: 0,
+                    ..state
+                },
+                0,
+            );
+        }
+    }
+
     /// Forgets a namespace.
     pub fn forget_net(&mut self, net: u64) {
         // Gone already is as good.
@@ -197,6 +212,11 @@ impl Programs {
     pub fn watch_block(&mut self, block: u64, net: u64) {
         // A full map costs the early notice, not the truth: a stale ruleset is noticed at the next drop.
         let _ = self.blocks.insert(block, net, 0);
+    }
+
+    /// Whether an allocation is still watched: the kernel side stops when it is freed.
+    pub fn is_watched(&self, block: u64) -> bool {
+        self.blocks.get(&block, 0).is_ok()
     }
 
     /// No longer watches an allocation.

@@ -10,7 +10,7 @@ use super::reasons::Reasons;
 use super::ruletext::Ruletexts;
 use crate::attribute::{Pending, Site, Verdict, decide, name, site_of};
 use crate::diagnose::{self, PacketFacts, PktType};
-use crate::kernel::{DeviceLayout, Memory, NetnsNames, Symbols};
+use crate::kernel::{DeviceLayout, NetnsNames, Programs, Symbols};
 use crate::report::record::{
     Backend, Confidence, DropInfo, DropLine, Event, Evidence, Flow, Hook, Layer, Line, Matched, Netns,
     Packet, TableFamily,
@@ -24,8 +24,8 @@ pub struct Known<'a> {
     pub store: &'a Store,
     /// Functions.
     pub symbols: &'a Symbols,
-    /// Memory, for the names of devices.
-    pub memory: &'a Memory,
+    /// Programs, and memory through them.
+    pub programs: &'a Programs,
 }
 
 /// What is needed to name a drop, and what is remembered from one to the next.
@@ -45,7 +45,7 @@ pub struct Teller {
 impl Known<'_> {
     /// Whether a snapshot is what is in force right now.
     pub fn is_in_force(&self, snapshot: &Snapshot) -> bool {
-        self.store.is_in_force(self.memory, self.symbols, snapshot)
+        self.store.is_in_force(self.programs, self.symbols, snapshot)
     }
 }
 
@@ -115,7 +115,7 @@ impl Teller {
         }
         self.device_layout
             .as_ref()?
-            .name(known.memory, event.net, event.iif)
+            .name(&known.programs.memory, event.net, event.iif)
     }
 
     fn netfilter(

@@ -185,6 +185,9 @@ pub fn privileged() -> Result<()> {
     if effective & SYS_ADMIN != 0 || effective & (PERFMON | BPF) == PERFMON | BPF {
         return Ok(());
     }
+    if nix::unistd::geteuid().is_root() {
+        bail!("this process lacks CAP_BPF and CAP_PERFMON; in a container, add both or run it privileged")
+    }
     bail!("observer needs to load eBPF programs, which this user may not: run it with sudo")
 }
 

@@ -87,7 +87,7 @@ impl Live {
         let known = Known {
             store: &self.store,
             symbols: &self.symbols,
-            memory: &self.programs.memory,
+            programs: &self.programs,
         };
         let line = self.teller.line(event, &known);
         if bookkeeping {

@@ -9,6 +9,8 @@ use super::Layout;
 use super::snapshot::{Snapshot, Source};
 use crate::kernel::{Memory, Programs, Reader as _, Symbols, Types, online_cpus, possible_cpus};
 
+/// A namespace whose rulesets change while they are read is read again this often.
+const TRIES: usize = 3;
 /// How many old snapshots of a namespace are kept: drops on their way to us still refer to them.
 const KEPT: usize = 4;
 /// More namespaces than any machine has: a list that goes on longer is broken.
@@ -123,20 +125,38 @@ impl Store {
         })
     }
 
+    /// Reads a namespace and puts what it read in force.
+    ///
+    /// The kernel frees a replaced table's counters, and may give the next table the same addresses: that the addresses
+    /// are the same proves nothing. So the counters are watched first, and what is put in force is what was read while
+    /// they were watched and none of them was freed.
     fn read_listed(&mut self, programs: &mut Programs, symbols: &Symbols, net: u64) -> bool {
-        let read = Snapshot::read(&self.source(&programs.memory, symbols), net);
-        let found = read.is_some();
-        if let Some(snapshot) = read {
+        for _ in 0..TRIES {
+            let Some(before) = Snapshot::read(&self.source(&programs.memory, symbols), net) else {
+                return false;
+            };
+            let blocks = before.blocks();
+            blocks.iter().for_each(|block| programs.watch_block(*block, net));
+            let Some(snapshot) = Snapshot::read(&self.source(&programs.memory, symbols), net) else {
+                return false;
+            };
+            if snapshot.blocks() != blocks {
+                continue;
+            }
             self.put_in_force(programs, snapshot);
+            if blocks.iter().all(|block| programs.is_watched(*block)) {
+                return true;
+            }
         }
-        found
+        // It does not stand still: nothing is compared until it does.
+        programs.stop_comparing(net);
+        false
     }
 
     /// Whether a snapshot is what is in force right now.
-    pub fn is_in_force(&self, memory: &Memory, symbols: &Symbols, snapshot: &Snapshot) -> bool {
-        self.current(snapshot.net)
-            .is_some_and(|current| current.generation == snapshot.generation)
-            && !snapshot.is_stale(&self.source(memory, symbols))
+    pub fn is_in_force(&self, programs: &Programs, symbols: &Symbols, snapshot: &Snapshot) -> bool {
+        programs.is_known(snapshot.net, snapshot.generation)
+            && !snapshot.is_stale(&self.source(&programs.memory, symbols))
     }
 
     fn source<'a>(&'a self, memory: &'a Memory, symbols: &'a Symbols) -> Source<'a, Memory> {

@@ -105,7 +105,7 @@ pub(super) fn trace(scenario: &Scenario, lines: &[Value], schema: Option<&Schema
 }
 
 /// `kernel_drops = exact + inferred + unknown + filtered + lost`, and a line for each of the first three.
-fn totals(lines: &[Value], summary: &Value) -> Vec<String> {
+pub(super) fn totals(lines: &[Value], summary: &Value) -> Vec<String> {
     let number = |name: &str| {
         summary[name]
             .as_u64()

@@ -58,16 +58,20 @@ pub fn list(data: &Data, filter: &str) -> Result<Vec<Variant>> {
             });
         }
     }
-    for (name, case) in cases::ALL {
-        let (scenario, name) = ((*name).to_owned(), (*name).to_owned());
-        let case = Some(*case);
-        variants.push(Variant {
-            scenario,
-            name,
-            backend: Backend::Legacy,
-            family: Family::Ip,
-            case,
-        });
+    for (scenario, backends, case) in cases::ALL {
+        for backend in *backends {
+            let mut name = (*scenario).to_owned();
+            if backends.len() > 1 {
+                name += &format!(":{}", backend.word());
+            }
+            variants.push(Variant {
+                scenario: (*scenario).to_owned(),
+                name,
+                backend: *backend,
+                family: Family::Ip,
+                case: Some(*case),
+            });
+        }
     }
     variants.retain(|variant| variant.name.contains(filter));
     Ok(variants)

@@ -59,20 +59,29 @@ pub fn run<S: Source>(
 }
 
 /// Ends with the first SIGINT or SIGTERM, and leaves the second one to the kernel, which ends the process at once: also
-/// when draining takes for ever.
+/// when this thread hangs in a write to a reader that does not read.
 fn first_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    for number in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: the action only calls `signal`, which may be called from a signal handler.
+        unsafe { signal_hook_registry::register(number, leave_the_next_to_the_kernel) }
+            .context("cannot wait for a signal")?;
+    }
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        for number in [libc::SIGINT, libc::SIGTERM] {
-            // SAFETY: SIG_DFL is a valid disposition for both, and no handler of ours needs to run any more.
-            unsafe { libc::signal(number, libc::SIG_DFL) };
-        }
     })
+}
+
+/// Runs within the handler of the first signal.
+fn leave_the_next_to_the_kernel() {
+    for number in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: SIG_DFL is a valid disposition for both.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
 }
 
 /// The loop itself, with everything that it touches given: what tests run.
