@@ -41,6 +41,11 @@ pub fn compare(scratch: *mut Scratch, cpu_offset: u64, net: u64) {
         event.flags |= flag::UNREAD;
         return;
     }
+    // 0: the ruleset's counters were freed. A CPU that never took a baseline has 0 in `READY`, too.
+    if state.generation == 0 {
+        event.flags |= flag::NO_BASELINE;
+        return;
+    }
     event.generation = state.generation;
     if READY
         .get(state.slot)

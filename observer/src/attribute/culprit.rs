@@ -76,7 +76,8 @@ pub fn decide(
         hook,
         symbol,
     };
-    let was_compared = event.flags & flag::COMPARED != 0;
+    // What moved is numbered by the snapshot that the kernel side compared with, and by no other.
+    let was_compared = event.flags & flag::COMPARED != 0 && event.generation == snapshot.generation;
     let own = if was_compared { scene.moves() } else { Vec::new() };
     let left = pending.take(event.cpu, event.sequence, event.generation);
     let (fitting, other): (Vec<Move>, Vec<Move>) = own.iter().partition(|moved| scene.fits(&moved.place));

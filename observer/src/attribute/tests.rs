@@ -269,3 +269,16 @@ fn without_a_baseline_everything_that_fits_is_a_candidate() {
         (Culprit::OneOf(vec![OUTPUT_RULE]), Confidence::Unknown)
     );
 }
+
+#[test]
+fn what_was_compared_with_another_reading_proves_nothing() {
+    for generation in [0, 2] {
+        let mut other = event(&[(0, 1, 60)]);
+        other.generation = generation;
+        assert_eq!(
+            decided(&other, Some(Hook::Forward)).1,
+            Confidence::Unknown,
+            "{generation}"
+        );
+    }
+}

@@ -13,8 +13,8 @@ use crate::trace::Services;
 /// So many outputs are kept.
 const MOST: usize = 64;
 
-/// A namespace's inode, a backend and family, and the hash of all their tables.
-type Key = (u32, Backend, TableFamily, u64);
+/// A snapshot's generation, a backend and family. Not a hash of the rules: large matches lie behind pointers.
+type Key = (u32, Backend, TableFamily);
 
 /// The outputs.
 #[derive(Default)]
@@ -79,7 +79,7 @@ impl Ruletexts {
         backend: Backend,
         family: TableFamily,
     ) -> Rc<Ruletext> {
-        let key = (snapshot.inode, backend, family, snapshot.hash(backend, family));
+        let key = (snapshot.generation, backend, family);
         if let Some(text) = self.known.get(&key) {
             return Rc::clone(text);
         }

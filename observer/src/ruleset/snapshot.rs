@@ -1,7 +1,6 @@
 //! What one namespace had in force at one moment, and what the kernel side must know of it.
 
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hasher as _};
 
 use observer_common::{Candidate, LegacyTable, MAX_TABLES, NO_TABLE, NetState, candidate};
 
@@ -232,17 +231,6 @@ impl Snapshot {
             Some(rule) => chain.rules.get(rule)?.counter,
             None => chain.base.as_ref()?.counter,
         }
-    }
-
-    /// A hash of every table of one backend and family.
-    pub fn hash(&self, backend: Backend, family: TableFamily) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        let tables = self
-            .tables
-            .iter()
-            .filter(|table| table.backend == backend && table.family == family);
-        tables.for_each(|table| hasher.write_u64(table.hash));
-        hasher.finish()
     }
 
     /// Whether a place of an older snapshot is the same rule in this one: the same counter at the same place.

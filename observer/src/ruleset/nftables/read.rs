@@ -116,6 +116,11 @@ impl<R: Reader> Walk<'_, R> {
         };
         let rules = self.rules(at, index, hasher)?;
         hasher.write(name.as_bytes());
+        // Large matches, comments among them, lie behind pointers.
+        rules
+            .iter()
+            .filter_map(|rule| rule.comment.as_deref())
+            .for_each(|comment| hasher.write(comment.as_bytes()));
         hasher.write_u8(base.as_ref().map_or(2, |base| base.policy as u8));
         Some(Chain { name, base, rules })
     }
