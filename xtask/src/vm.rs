@@ -29,6 +29,9 @@ pub struct Arguments {
     command: Vec<String>,
 }
 
+/// How many processors a guest has: counters are per processor, so more than one.
+pub const PROCESSORS: usize = 2;
+
 /// How long a kernel may take to start its first program. Emulated, it needs 20 s, and minutes on a busy machine.
 const BOOT_LIMIT: Duration = Duration::from_secs(480);
 
@@ -203,7 +206,8 @@ impl Machine {
             .arg("--run")
             .arg(kernel.image())
             // A nested machine often has a /dev/kvm that boots no guest, so software emulation it is.
-            .args(["--disable-kvm", "--cpus", "2", "--memory", "2G"])
+            .args(["--disable-kvm", "--memory", "2G"])
+            .args(["--cpus", &PROCESSORS.to_string()])
             .arg(format!("--rwdir={}", results.display()))
             .arg("--exec")
             .arg(format!("sh {}", desk.file("script").display()))

@@ -17,7 +17,7 @@ use crate::report::record::{Event, Line, Lost, Time};
 /// How often rulesets are looked at where the kernel gives no hints.
 const POLL: Duration = Duration::from_millis(250);
 /// So many records are turned into lines before they are written.
-const BATCH: usize = 256;
+const BATCH: usize = 64;
 
 impl Source for Live {
     async fn next(&mut self) -> Result<Option<Line>> {
@@ -60,14 +60,17 @@ impl Live {
             records.extend(decode(&record));
         }
         let some = !records.is_empty();
+        // Rulesets first: every moment without a baseline costs an answer, and older drops keep their own snapshot.
+        for record in &records {
+            if let Captured::Ruleset(event) = record {
+                self.changes.hint(event.net);
+                self.teller.names.forget();
+            }
+        }
+        self.look_at_changes();
         for record in records {
-            match record {
-                Captured::Drop(event) => self.take(&event),
-                Captured::Ruleset(event) => {
-                    self.changes.hint(event.net);
-                    self.teller.names.forget();
-                    self.look_at_changes();
-                }
+            if let Captured::Drop(event) = record {
+                self.take(&event);
             }
         }
         if some {

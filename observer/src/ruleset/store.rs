@@ -12,7 +12,7 @@ use crate::kernel::{Memory, Programs, Reader as _, Symbols, Types, online_cpus, 
 /// A namespace whose rulesets change while they are read is read again this often.
 const TRIES: usize = 3;
 /// How many old snapshots of a namespace are kept: drops on their way to us still refer to them.
-const KEPT: usize = 4;
+const KEPT: usize = 16;
 /// More namespaces than any machine has: a list that goes on longer is broken.
 const MOST_NAMESPACES: usize = 65_536;
 

@@ -16,7 +16,7 @@ use crate::matching::matches;
 use crate::observer::read_lines;
 
 /// How long the lab waits, after all that is expected has come, for what must not come.
-const SETTLE: Duration = Duration::from_millis(150);
+const SETTLE: Duration = Duration::from_millis(50);
 
 /// The kernel's counters at one moment.
 pub(super) struct Snapshot {
