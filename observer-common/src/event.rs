@@ -129,7 +129,7 @@ pub struct DropEvent {
     pub reason: u32,
     /// Bits of [`flag`].
     pub flags: u32,
-    /// `skb->len`, bytes.
+    /// Length from the network header on, in bytes.
     pub len_bytes: u32,
     /// `skb->mark`.
     pub mark: u32,

@@ -29,6 +29,8 @@ pub struct Offsets {
     pub skb_network_header: u32,
     /// `sk_buff.head`
     pub skb_head: u32,
+    /// `sk_buff.data`
+    pub skb_data: u32,
     /// `sk_buff.tail`
     pub skb_tail: u32,
     /// `net_device.name`
@@ -80,6 +82,7 @@ impl Offsets {
             skb_protocol: ABSENT,
             skb_network_header: ABSENT,
             skb_head: ABSENT,
+            skb_data: ABSENT,
             skb_tail: ABSENT,
             dev_name: ABSENT,
             dev_ifindex: ABSENT,

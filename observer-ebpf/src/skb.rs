@@ -97,6 +97,13 @@ fn headers(skb: u64, event: &mut DropEvent) -> bool {
         return false;
     };
     let start = u32::from(start);
+    // `skb->len` counts from `data`, which is the network header in every netfilter hook, but the transport header in a
+    // socket and the link header in a device.
+    if let Some(data) = field::<u64>(skb, offset!(skb_data)) {
+        event.len_bytes = event
+            .len_bytes
+            .wrapping_add((data.wrapping_sub(head) as u32).wrapping_sub(start));
+    }
     if tail <= start {
         return false;
     }

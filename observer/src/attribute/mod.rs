@@ -10,5 +10,5 @@ mod tests;
 
 pub use culprit::{Culprit, Verdict, decide};
 pub use hook::{Site, site_of};
-pub use named::name;
+pub use named::{name, tool};
 pub use pending::Pending;

@@ -6,6 +6,7 @@ use super::{Culprit, Verdict};
 use crate::report::record::{
     Backend, Candidate, Cause, DropInfo, Evidence, Hook, Layer, Rule, TableFamily, Tool,
 };
+use crate::ruleset::listed;
 use crate::ruleset::text::Saved;
 use crate::ruleset::{Place, Snapshot, Step, Table};
 
@@ -90,7 +91,10 @@ fn rule(table: &Table, place: &Place, index: usize, saved: Option<&Saved>) -> Op
         number: u32::try_from(index + 1).ok(),
         handle: (rule.handle != 0).then_some(rule.handle),
         text: text.map(str::to_owned),
-        comment: rule.comment.clone(),
+        comment: rule
+            .comment
+            .clone()
+            .or_else(|| listed::comment(text?).map(str::to_owned)),
         target: target_name(table, rule.target.as_deref()),
     })
 }
@@ -164,7 +168,8 @@ fn by_jumpstack(event: &DropEvent, snapshot: &Snapshot, place: &Place, base: usi
     None
 }
 
-fn tool(table: &Table) -> Tool {
+/// The command that shows and edits a table.
+pub fn tool(table: &Table) -> Tool {
     let by_iptables =
         IPTABLES.contains(&table.name.as_str()) && matches!(table.family, TableFamily::Ip | TableFamily::Ip6);
     match table.backend {

@@ -27,6 +27,7 @@ pub fn find(types: &mut Types) -> Result<Offsets, NoField> {
         skb_protocol: need("sk_buff.protocol")?,
         skb_network_header: need("sk_buff.network_header")?,
         skb_head: need("sk_buff.head")?,
+        skb_data: need("sk_buff.data")?,
         skb_tail: need("sk_buff.tail")?,
         skb_pkt_type: need("sk_buff.pkt_type")?,
         dev_name: need("net_device.name")?,

@@ -42,7 +42,7 @@ fn trial(report: &mut CheckReport) -> anyhow::Result<()> {
     let symbols = Symbols::load()?;
     if symbols.is_empty() {
         anyhow::bail!(
-            "the kernel hides its symbols: set kernel.kptr_restrict to 1 or 0 with sysctl, or run as root"
+            "the kernel hides its symbols: run observer as root or with CAP_SYSLOG, and set kernel.kptr_restrict to 1 or 0"
         );
     }
     let mut programs = Programs::load(offsets, ROOM).map_err(refused)?;

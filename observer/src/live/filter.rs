@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use ipnet::IpNet;
 use observer_common::{Filter, MAX_FILTER, MAX_RANGES, Network};
 
@@ -52,11 +52,12 @@ pub fn set_functions(filter: &mut Filter, symbols: &Symbols) {
 /// There is none.
 pub fn inode(spec: &NetnsSpec) -> Result<u32> {
     match spec {
-        NetnsSpec::Name(name) => NetnsNames::inode_of(name).with_context(|| {
-            format!("--netns {name:?}: no such network namespace; `ip netns` lists the named ones")
+        NetnsSpec::Name(name) => NetnsNames::inode_of(name).map_err(|_| {
+            anyhow!("--netns {name:?}: no such network namespace; `ip netns` lists the named ones")
         }),
-        NetnsSpec::Pid(pid) => NetnsNames::inode_of_process(*pid)
-            .with_context(|| format!("--netns pid:{pid}: no such process, or it may not be looked at")),
+        NetnsSpec::Pid(pid) => NetnsNames::inode_of_process(*pid).map_err(|error| {
+            anyhow!("--netns pid:{pid}: {error}; `lsns -t net` lists namespaces and their processes")
+        }),
         NetnsSpec::Inode(inode) if NetnsNames::path(*inode).is_none() => {
             bail!("--netns {inode}: no such network namespace; `lsns -t net` lists them")
         }

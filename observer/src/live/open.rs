@@ -226,7 +226,7 @@ fn joined(symbols: thread::JoinHandle<std::io::Result<Symbols>>) -> Result<Symbo
     let symbols = symbols.context("cannot read /proc/kallsyms: is /proc mounted?")?;
     if symbols.is_empty() {
         bail!(
-            "the kernel hides its symbols: set kernel.kptr_restrict to 1 or 0 with sysctl, or run observer as root"
+            "the kernel hides its symbols: run observer as root or with CAP_SYSLOG, and set kernel.kptr_restrict to 1 or 0"
         );
     }
     Ok(symbols)

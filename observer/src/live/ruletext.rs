@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::line::Known;
-use crate::report::record::{Backend, Flow, Packet, TableFamily};
+use crate::attribute::tool;
+use crate::report::record::{Backend, Flow, Packet, TableFamily, Tool};
 use crate::ruleset::text::Saved;
 use crate::ruleset::{Place, Snapshot, Table};
 use crate::trace::Services;
@@ -20,6 +21,8 @@ type Key = (u32, Backend, TableFamily);
 #[derive(Default)]
 pub struct Ruletexts {
     known: HashMap<Key, Rc<Ruletext>>,
+    /// Tables of nf_tables' own, by generation and index.
+    tables: HashMap<(u32, usize), Rc<Ruletext>>,
 }
 
 /// One output, and the Services in it.
@@ -44,7 +47,11 @@ impl Ruletexts {
                 continue;
             };
             if texts[place.table].is_none() {
-                let text = self.of(known, snapshot, table.backend, table.family);
+                let text = if tool(table) == Tool::Nft {
+                    self.listed(known, snapshot, place.table, table)
+                } else {
+                    self.of(known, snapshot, table.backend, table.family)
+                };
                 texts[place.table] = Some(text).filter(|text| text.saved.fits(table));
             }
         }
@@ -70,6 +77,33 @@ impl Ruletexts {
         })
     }
 
+    /// A table of nf_tables' own, as `nft` lists it; as for [`Self::of`].
+    fn listed(
+        &mut self,
+        known: &Known<'_>,
+        snapshot: &Snapshot,
+        index: usize,
+        table: &Table,
+    ) -> Rc<Ruletext> {
+        let key = (snapshot.generation, index);
+        if let Some(text) = self.tables.get(&key) {
+            return Rc::clone(text);
+        }
+        let list = || Saved::list(snapshot.inode, table).unwrap_or_default();
+        let Some(saved) = in_force(known, snapshot, list) else {
+            return Rc::default();
+        };
+        let text = Rc::new(Ruletext {
+            saved,
+            services: Services::default(),
+        });
+        if self.tables.len() >= MOST {
+            self.tables.clear();
+        }
+        self.tables.insert(key, Rc::clone(&text));
+        text
+    }
+
     /// Empty if the tool cannot be run. It prints what is in force now, so it says something of a snapshot only if that
     /// was in force before it ran and still is.
     fn of(
@@ -83,13 +117,10 @@ impl Ruletexts {
         if let Some(text) = self.known.get(&key) {
             return Rc::clone(text);
         }
-        if !known.is_in_force(snapshot) {
+        let run = || Saved::run(snapshot.inode, backend, family).unwrap_or_default();
+        let Some(saved) = in_force(known, snapshot, run) else {
             return Rc::default();
-        }
-        let saved = Saved::run(snapshot.inode, backend, family).unwrap_or_default();
-        if !known.is_in_force(snapshot) {
-            return Rc::default();
-        }
+        };
         let mut services = Services::default();
         services.add(saved.rules("nat"));
         let text = Rc::new(Ruletext { saved, services });
@@ -99,4 +130,13 @@ impl Ruletexts {
         self.known.insert(key, Rc::clone(&text));
         text
     }
+}
+
+/// What a tool prints, if the snapshot was in force before it ran and still is.
+fn in_force(known: &Known<'_>, snapshot: &Snapshot, run: impl FnOnce() -> Saved) -> Option<Saved> {
+    if !known.is_in_force(snapshot) {
+        return None;
+    }
+    let saved = run();
+    known.is_in_force(snapshot).then_some(saved)
 }

@@ -87,6 +87,10 @@ impl Live {
         if event.flags & (flag::STALE | flag::UNREAD | flag::NO_BASELINE) != 0 {
             self.look_at(event.net);
         }
+        if event.flags & flag::NO_BASELINE != 0 && event.generation != 0 {
+            // A CPU that came online after the others had theirs.
+            self.programs.take_baseline(event.net, &[event.cpu]);
+        }
         let known = Known {
             store: &self.store,
             symbols: &self.symbols,

@@ -2,6 +2,7 @@
 
 mod hooks;
 mod layout;
+pub mod listed;
 mod model;
 pub mod nftables;
 mod reach;

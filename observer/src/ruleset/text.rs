@@ -44,11 +44,20 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// Runs the tool for a backend and family in the namespace with this inode.
+    /// Runs `iptables-save` for a backend and family in the namespace with this inode.
     pub fn run(inode: u32, backend: Backend, family: TableFamily) -> Option<Self> {
-        let tool = tool(backend, family)?;
-        let output = run_in(&NetnsNames::path(inode)?, &tool)?;
+        let name = tool_name(backend, family)?;
+        // Distributions that never had two call the only one by its plain name; what it prints must fit anyway.
+        let plain = name.replace("-legacy", "").replace("-nft", "");
+        let output = run_tool(inode, name, &[]).or_else(|| run_tool(inode, &plain, &[]))?;
         Some(Self::parse(&output))
+    }
+
+    /// One table's rules, by chain.
+    pub fn of_table(name: &str, chains: HashMap<String, Vec<String>>) -> Self {
+        Self {
+            tables: HashMap::from([(name.to_owned(), chains)]),
+        }
     }
 
     /// Reads the tool's output.
@@ -134,17 +143,19 @@ pub fn words(line: &str) -> Vec<String> {
     words
 }
 
-fn tool(backend: Backend, family: TableFamily) -> Option<PathBuf> {
-    let name = match (backend, family) {
+fn tool_name(backend: Backend, family: TableFamily) -> Option<&'static str> {
+    Some(match (backend, family) {
         (Backend::Legacy, TableFamily::Ip) => "iptables-legacy-save",
         (Backend::Legacy, TableFamily::Ip6) => "ip6tables-legacy-save",
         (Backend::Nft, TableFamily::Ip) => "iptables-nft-save",
         (Backend::Nft, TableFamily::Ip6) => "ip6tables-nft-save",
         _ => return None,
-    };
-    // Distributions that never had two call the only one they have by its plain name; what it prints must fit anyway.
-    let plain = name.replace("-legacy", "").replace("-nft", "");
-    [name, &plain].into_iter().find_map(find)
+    })
+}
+
+/// Runs a tool in the namespace with this inode and returns what it printed.
+pub fn run_tool(inode: u32, name: &str, args: &[&str]) -> Option<String> {
+    run_in(&NetnsNames::path(inode)?, &find(name)?, args)
 }
 
 fn find(name: &str) -> Option<PathBuf> {
@@ -154,11 +165,11 @@ fn find(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Runs a tool in a namespace and returns what it printed.
-fn run_in(netns: &Path, tool: &Path) -> Option<String> {
+fn run_in(netns: &Path, tool: &Path, args: &[&str]) -> Option<String> {
     let netns = netns.to_owned();
     let mut command = Command::new(tool);
     command
+        .args(args)
         .env_clear()
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
