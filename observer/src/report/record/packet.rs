@@ -40,7 +40,7 @@ pub struct Packet {
     /// The destination port.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub dport: Option<u16>,
-    /// Length in bytes from the network header on (`skb->len` there); for a GSO packet, of all its segments.
+    /// Length in bytes from the network header on; for a GSO packet, of all its segments.
     pub len: u32,
     /// Time to live, or IPv6 hop limit.
     #[serde(skip_serializing_if = "Option::is_none", default)]
