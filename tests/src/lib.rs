@@ -1,6 +1,7 @@
 //! The lab: clusters made of network namespaces, scenarios that drop packets in them, and the oracle (the
 //! kernel's own counters) that says what observer must have reported.
 
+pub mod bench;
 pub mod cage;
 pub mod cluster;
 pub mod demo;

@@ -12,7 +12,7 @@ use observer_tests::results::Results;
 use observer_tests::run_dir::RunDir;
 use observer_tests::scenario::run::Lab;
 use observer_tests::schema::Schema;
-use observer_tests::{demo, exec, scenario};
+use observer_tests::{bench, demo, exec, scenario};
 
 /// Clusters of network namespaces, and scenarios that drop packets in them.
 #[derive(Parser)]
@@ -57,6 +57,12 @@ enum Verb {
         #[arg(default_value = "legacy")]
         backend: Which,
         /// The observer to show.
+        #[arg(long)]
+        observer: PathBuf,
+    },
+    /// Measure observer on this machine's kernel.
+    Bench {
+        /// The observer to measure.
         #[arg(long)]
         observer: PathBuf,
     },
@@ -149,6 +155,11 @@ fn run(cli: Cli) -> Result<bool> {
         Verb::Demo { backend, observer } => {
             let run = RunDir::start()?;
             demo::run(&data, &observer, backend.into(), &run)?;
+            Ok(true)
+        }
+        Verb::Bench { observer } => {
+            let run = RunDir::start()?;
+            bench::run(&data, &observer, &run)?;
             Ok(true)
         }
         Verb::Cluster {

@@ -111,19 +111,28 @@ impl Lab {
             .collect()
     }
 
+    /// Measures observer on this machine; returns the lab's exit code.
+    pub fn bench(&self) -> Result<i32> {
+        let observer = self.observer.display().to_string();
+        self.here(&["bench".to_owned(), "--observer".to_owned(), observer])
+    }
+
+    /// Runs the lab on this machine, its output going where ours goes.
+    fn here(&self, arguments: &[String]) -> Result<i32> {
+        let mut command = Command::new(&self.lab);
+        command.args(arguments).current_dir(workspace::root());
+        process::forget(&mut command, process::describes_this_package);
+        let status = command.status().context("cannot start the lab")?;
+        Ok(status.code().unwrap_or(2))
+    }
+
     /// Shows the demo on this machine, or in a virtual machine if this kernel cannot; returns its exit code.
     pub fn demo(&self, place: Place, backend: Option<&str>) -> Result<i32> {
         let mut words = vec![self.lab.display().to_string(), "demo".to_owned()];
         words.extend(["--observer".to_owned(), self.observer.display().to_string()]);
         words.extend(backend.map(str::to_owned));
         match place {
-            Place::Host => {
-                let mut command = Command::new(&self.lab);
-                command.args(&words[1..]).current_dir(workspace::root());
-                process::forget(&mut command, process::describes_this_package);
-                let status = command.status().context("cannot start the lab")?;
-                Ok(status.code().unwrap_or(2))
-            }
+            Place::Host => self.here(&words[1..]),
             Place::Vm(series) => {
                 let kernel = setup::vm(series)?;
                 in_vm(

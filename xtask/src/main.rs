@@ -1,6 +1,7 @@
-//! The repository's own commands: `cargo xtask setup|build|vm|test|demo`.
+//! The repository's own commands: `cargo xtask setup|build|vm|test|bench|demo|lint`.
 
 mod apt;
+mod bench;
 mod build;
 mod cargo_install;
 mod demo;
@@ -42,6 +43,8 @@ enum Verb {
     Demo(demo::Arguments),
     /// Run the unit tests, then every scenario on every kernel
     Test(test::Arguments),
+    /// Measure observer on this machine's kernel
+    Bench,
     /// Check formatting, clippy, documentation and licences
     Lint,
     /// Run a shell command in a virtual machine of another kernel, this machine's files mounted
@@ -63,6 +66,7 @@ fn run() -> Result<ExitCode> {
         Verb::Build(arguments) => done(build::main(&arguments)),
         Verb::Demo(arguments) => demo::main(&arguments),
         Verb::Test(arguments) => test::main(&arguments),
+        Verb::Bench => bench::main(),
         Verb::Lint => done(lint::main()),
         Verb::Vm(arguments) => vm::main(&arguments),
     }

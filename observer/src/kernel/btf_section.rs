@@ -46,7 +46,7 @@ pub struct Section {
     names: std::ops::Range<usize>,
     /// What the first name's offset is.
     first_name: u32,
-    /// Named types by the hash of their name and kind would be smaller; there are some ten thousand structures.
+    /// Structures, enumerations and typedefs by name: some ten thousand.
     by_name: HashMap<Box<str>, Vec<u32>>,
 }
 
