@@ -32,7 +32,8 @@ pub fn compare(scratch: *mut Scratch, cpu_offset: u64, net: u64) {
     let event = unsafe { &mut (*scratch).event };
     event.moved_count = 0;
     event.generation = 0;
-    // SAFETY: a value of a map that is never deleted from under us: RCU protects the program's run.
+    // SAFETY: the memory of a map's element stays the map's: at worst it holds another element's value by the end, which is
+    // checked.
     let Some(state) = (unsafe { NETS.get(net) }) else {
         event.flags |= flag::UNREAD;
         return;
@@ -42,15 +43,13 @@ pub fn compare(scratch: *mut Scratch, cpu_offset: u64, net: u64) {
         return;
     }
     // 0: the ruleset's counters were freed. A CPU that never took a baseline has 0 in `READY`, too.
-    if state.generation == 0 {
+    let generation = generation_of(state);
+    if generation == 0 {
         event.flags |= flag::NO_BASELINE;
         return;
     }
-    event.generation = state.generation;
-    if READY
-        .get(state.slot)
-        .is_none_or(|ready| *ready != state.generation)
-    {
+    event.generation = generation;
+    if READY.get(state.slot).is_none_or(|ready| *ready != generation) {
         event.flags |= flag::NO_BASELINE;
         return;
     }
@@ -65,9 +64,21 @@ pub fn compare(scratch: *mut Scratch, cpu_offset: u64, net: u64) {
     };
     // SAFETY: the callback has the signature that the helper wants, and `scan` outlives the call.
     unsafe { bpf_loop(state.count, compare_one as *mut c_void, (&raw mut scan).cast(), 0) };
+    jumps(event, state, scan.moved);
+    // The map may have given the element's memory to another reading meanwhile: then nothing of this is worth anything.
+    if generation_of(state) != generation {
+        event.flags |= flag::NO_BASELINE;
+        return;
+    }
     event.moved_count = scan.moved;
     event.flags |= flag::COMPARED;
-    jumps(event, state);
+}
+
+/// The generation as it is now: user space replaces the element while programs run.
+#[inline(always)]
+fn generation_of(state: &NetState) -> u32 {
+    // SAFETY: a reference can be read.
+    unsafe { core::ptr::read_volatile(&raw const state.generation) }
 }
 
 /// Is what user space has read still in force? Hook lists, tables and the nf_tables generation are compared.
@@ -146,9 +157,9 @@ fn look(index: u32, cpu_offset: u64) -> Option<Baseline> {
 
 /// Copies the jump stack of the table whose rule moved first.
 #[inline(always)]
-fn jumps(event: &mut DropEvent, state: &NetState) {
+fn jumps(event: &mut DropEvent, state: &NetState, moved: u32) {
     event.jumps = [0; MAX_JUMPS];
-    if event.moved_count == 0 {
+    if moved == 0 {
         return;
     }
     let Some(candidate) = CANDIDATES.get(event.moved[0].candidate) else {
