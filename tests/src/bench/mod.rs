@@ -1,0 +1,73 @@
+//! Benchmarks of the real program on this machine's kernel: figures for docs/performance.md, no assertions.
+
+mod cost;
+mod idle;
+mod latency;
+mod memory;
+mod process;
+mod program;
+mod start;
+mod table;
+mod traffic;
+mod watching;
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::cluster::{Backend, Cluster, Data, Family, Setup};
+use crate::run_dir::RunDir;
+use table::Table;
+
+/// Rules in each of the ten namespaces: 2,000 in all.
+const RULES_EACH: usize = 200;
+
+/// What the benchmarks share.
+struct Bench<'a> {
+    cluster: Cluster,
+    observer: &'a Path,
+    /// Observer's filter: the server's network.
+    filter: String,
+}
+
+/// Measures and prints a table.
+pub fn run(data: &Data, observer: &Path, run: &RunDir) -> Result<()> {
+    let _alone = run.alone()?;
+    let setup = Setup {
+        backend: Backend::Legacy,
+        family: Family::Ip,
+        prefix: format!("bench-{}-", std::process::id()),
+    };
+    let cluster = Cluster::up(data, "bench", &setup, run)?;
+    let filter = cluster.names().fill("{{server}}/{{bits}}")?;
+    let bench = Bench {
+        cluster,
+        observer,
+        filter,
+    };
+    bench.fill_namespaces()?;
+    let mut table = Table::default();
+    start::measure(&bench, &mut table)?;
+    latency::measure(&bench, &mut table)?;
+    memory::measure(&bench, &mut table)?;
+    idle::measure(&bench, &mut table)?;
+    program::measure(&bench, &mut table)?;
+    cost::measure(&bench, &mut table)?;
+    println!("{table}");
+    Ok(())
+}
+
+impl Bench<'_> {
+    /// Rules that drop what nobody sends: through iptables-legacy in one namespace, iptables-nft in the next.
+    fn fill_namespaces(&self) -> Result<()> {
+        for (index, node) in self.cluster.node_names().into_iter().enumerate() {
+            let backend = if index % 2 == 0 {
+                Backend::Legacy
+            } else {
+                Backend::Nft
+            };
+            traffic::rules(&self.cluster, node, backend, RULES_EACH, "INPUT")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! An observer that is being measured, its lines read as they come.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::exec;
+
+/// Longer than anything here should take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A line, and when it came.
+pub(super) type Arrival = (Instant, String);
+
+/// The process. Dropping it ends it.
+pub(super) struct Watching {
+    child: Child,
+    lines: Receiver<Arrival>,
+    /// From before its start to its `start` line.
+    pub(super) ready_after: Duration,
+}
+
+impl Watching {
+    /// Starts `observer watch -o json` and waits for its start line.
+    pub(super) fn start(observer: &Path, filter: &str) -> Result<Self> {
+        let mut command = Command::new(observer);
+        command.args(["watch", "-o", "json", "--dst", filter]);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
+        exec::confine(&mut command, None);
+        let begun = Instant::now();
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot run {}", observer.display()))?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send((Instant::now(), line)).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut watching = Self {
+            child,
+            lines,
+            ready_after: Duration::ZERO,
+        };
+        let (ready, line) = watching.line()?;
+        if !line.contains("\"start\"") {
+            bail!("the first line is not the start line: {line}");
+        }
+        watching.ready_after = ready.duration_since(begun);
+        Ok(watching)
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line.
+    pub(super) fn line(&self) -> Result<Arrival> {
+        self.lines
+            .recv_timeout(PATIENCE)
+            .context("observer wrote nothing for a minute")
+    }
+
+    /// The next drop of a packet for `port`.
+    pub(super) fn drop_for(&self, port: u16) -> Result<Instant> {
+        loop {
+            let (came, line) = self.line()?;
+            let line: serde_json::Value = serde_json::from_str(&line)?;
+            if line["kind"] == "drop" && line["packet"]["dport"] == port {
+                return Ok(came);
+            }
+        }
+    }
+
+    /// Waits until so many drops of packets for `port` have been told, or counted as lost.
+    pub(super) fn all_told(&self, port: u16, mut left: u64) -> Result<()> {
+        while left > 0 {
+            let (_, line) = self.line()?;
+            let line: serde_json::Value = serde_json::from_str(&line)?;
+            let told = match line["kind"].as_str() {
+                Some("drop") if line["packet"]["dport"] == port => 1,
+                Some("lost") => line["count"].as_u64().unwrap_or_default(),
+                _ => 0,
+            };
+            left = left.saturating_sub(told);
+        }
+        Ok(())
+    }
+
+    /// Interrupts it, waits for its end and returns its summary.
+    pub(super) fn end(mut self) -> Result<serde_json::Value> {
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).context("cannot interrupt observer")?;
+        let mut last = String::new();
+        while let Ok((_, line)) = self.lines.recv_timeout(PATIENCE) {
+            last = line;
+        }
+        self.child.wait()?;
+        serde_json::from_str(&last).context("the last line is no summary")
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
