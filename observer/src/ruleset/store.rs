@@ -209,7 +209,8 @@ impl Store {
         self.switch(programs, slot, Rc::new(snapshot));
     }
 
-    /// Makes the kernel side compare with a new snapshot, and takes its baselines.
+    /// Makes the kernel side compare with a new snapshot, and takes its baselines. Its counters are watched already: to
+    /// watch them again here would hide that one was freed meanwhile.
     fn switch(&mut self, programs: &mut Programs, slot: u32, snapshot: Rc<Snapshot>) {
         let net = snapshot.net;
         let blocks = snapshot.blocks();
@@ -220,7 +221,6 @@ impl Store {
                 .difference(&blocks)
                 .for_each(|block| programs.forget_block(*block));
         }
-        blocks.iter().for_each(|block| programs.watch_block(*block, net));
         if let Err(error) = programs.set_net(net, &snapshot.state(slot)) {
             return log::warn!("{error:#}");
         }
