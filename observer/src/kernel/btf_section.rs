@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use super::raw::{u16_at, u32_at};
+
 /// `BTF_MAGIC`
 const MAGIC: u16 = 0xeb9f;
 /// `struct btf_type`, without what follows it.
@@ -218,14 +220,6 @@ fn range(header: usize, at: u32, len: u32, end: usize) -> Option<std::ops::Range
     let start = header.checked_add(at as usize)?;
     let stop = start.checked_add(len as usize)?;
     (stop <= end).then_some(start..stop)
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use aya::Ebpf;
 use aya::maps::Map;
 
 use super::programs::run;
+use super::raw;
 
 /// Bytes that one run of `peek` reads; `PEEK_BYTES` of the kernel side.
 const WINDOW_BYTES: usize = 32 * 1024;
@@ -60,8 +61,7 @@ pub trait Reader {
                 None => break,
             }
         }
-        let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
-        Some(String::from_utf8_lossy(&text[..end]).into_owned())
+        Some(raw::string(&text))
     }
 }
 

@@ -8,6 +8,7 @@ mod memory;
 mod namespaces;
 mod offsets;
 mod programs;
+pub mod raw;
 mod symbols;
 
 pub use btf::Types;

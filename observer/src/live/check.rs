@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::open::{attribution, kernel_release, privileged, refused};
+use super::open::{attribution, kernel_release, load_symbols, privileged, refused};
 use crate::cli::check::{BackendCheck, CheckReport, Missing, Problem, Tracepoint};
 use crate::kernel::{Programs, Symbols, Types, find_offsets, possible_cpus};
 
@@ -39,12 +39,7 @@ fn trial(report: &mut CheckReport) -> anyhow::Result<()> {
     let offsets = find_offsets(&mut types)?;
     missing(report, &types, offsets.has_reason != 0);
     privileged()?;
-    let symbols = Symbols::load()?;
-    if symbols.is_empty() {
-        anyhow::bail!(
-            "the kernel hides its symbols: run observer as root or with CAP_SYSLOG, and set kernel.kptr_restrict to 1 or 0"
-        );
-    }
+    load_symbols()?;
     let mut programs = Programs::load(offsets, ROOM).map_err(refused)?;
     programs.attach().map_err(refused)
 }
@@ -88,18 +83,17 @@ fn missing(report: &mut CheckReport, types: &Types, has_reason: bool) {
     }
 }
 
-/// Built in, or loaded as a module.
-fn is_present(module: &str, symbol: &str) -> bool {
-    Path::new("/sys/module").join(module).exists()
-        || Symbols::load().is_ok_and(|symbols| symbols.range(symbol).is_some())
-}
-
 fn backends() -> Vec<BackendCheck> {
     let expected = attribution();
     let backend = |name: &str, present| BackendCheck {
         name: name.to_owned(),
         present,
         attribution: expected.get(name).cloned().unwrap_or_default(),
+    };
+    let symbols = Symbols::load().unwrap_or_default();
+    // Built in, or loaded as a module.
+    let is_present = |module: &str, symbol: &str| {
+        Path::new("/sys/module").join(module).exists() || symbols.range(symbol).is_some()
     };
     let legacy = is_present("x_tables", "ipt_do_table");
     let nft = is_present("nf_tables", "nft_do_chain");

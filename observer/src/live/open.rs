@@ -63,12 +63,14 @@ impl Live {
     pub async fn open(config: &WatchConfig) -> Result<Self> {
         privileged()?;
         // The slow file is read beside everything else.
-        let symbols = thread::spawn(Symbols::load);
+        let symbols = thread::spawn(load_symbols);
         let mut types = Types::load()?;
         let offsets = find_offsets(&mut types)?;
         let reasons = Reasons::load(&mut types);
         let programs = Programs::load(offsets, room()).map_err(refused)?;
-        let symbols = joined(symbols)?;
+        let symbols = symbols
+            .join()
+            .map_err(|_| anyhow::anyhow!("cannot read /proc/kallsyms"))??;
         let records = programs
             .events
             .as_fd()
@@ -219,11 +221,10 @@ fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-fn joined(symbols: thread::JoinHandle<std::io::Result<Symbols>>) -> Result<Symbols> {
-    let symbols = symbols
-        .join()
-        .map_err(|_| anyhow::anyhow!("cannot read /proc/kallsyms"))?;
-    let symbols = symbols.context("cannot read /proc/kallsyms: is /proc mounted?")?;
+/// # Errors
+/// The kernel's symbols cannot be read, or it hides their addresses.
+pub fn load_symbols() -> Result<Symbols> {
+    let symbols = Symbols::load().context("cannot read /proc/kallsyms: is /proc mounted?")?;
     if symbols.is_empty() {
         bail!(
             "the kernel hides its symbols: run observer as root or with CAP_SYSLOG, and set kernel.kptr_restrict to 1 or 0"

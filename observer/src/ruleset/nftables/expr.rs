@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use crate::kernel::Reader;
+use crate::kernel::raw::{string, u64_at};
 use crate::ruleset::layout::{NftLayout, XtLayout};
 use crate::ruleset::{Counter, Rule, Step};
 
@@ -185,13 +186,4 @@ fn is_verdict_map(expr: &[u8], dreg_set: Option<u64>) -> bool {
         None => true,
     };
     expr.get(17) == Some(&0) && is_set
-}
-
-fn string(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }

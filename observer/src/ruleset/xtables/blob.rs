@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher as _};
 
+use crate::kernel::raw::{string, u16_at, u32_at, u64_at};
 use crate::report::record::{Backend, TableFamily};
 use crate::ruleset::hooks::INET_HOOKS;
 use crate::ruleset::{Base, Chain, Counter, Policy, Rule, Step, Table};
@@ -309,21 +310,4 @@ fn hash(blob: &Blob, entries: &[Entry]) -> u64 {
     }
     hasher.write(blob.bytes.get(from..).unwrap_or_default());
     hasher.finish()
-}
-
-fn string(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }

@@ -28,12 +28,6 @@ pub struct Location {
     pub len_bytes: u64,
 }
 
-/// Names of matches and targets by the address of their structure: the same for every rule.
-#[derive(Default)]
-pub struct Cache {
-    names: HashMap<u64, String>,
-}
-
 /// Reads the table at `table`; `None` if it is not one, or it was replaced meanwhile.
 ///
 /// `one_cpu`: the kernel keeps the counters in the entries themselves.
@@ -62,14 +56,13 @@ pub fn read(
         family,
         one_cpu,
     };
-    let mut cache = Cache::default();
     let read = decode(
         &name,
         &blob,
         &mut Resolver {
             memory,
             layout,
-            cache: &mut cache,
+            names: HashMap::new(),
         },
     )?;
     let jumpstack = memory.u64(private + layout.jumpstack)?;
@@ -104,16 +97,17 @@ fn five(memory: &impl Reader, at: u64) -> Option<[u32; 5]> {
 struct Resolver<'a, R> {
     memory: &'a R,
     layout: &'a XtLayout,
-    cache: &'a mut Cache,
+    /// By the address of their structure: the same for every rule.
+    names: HashMap<u64, String>,
 }
 
 impl<R: Reader> Resolver<'_, R> {
     fn name(&mut self, at: u64) -> Option<String> {
-        if let Some(name) = self.cache.names.get(&at) {
+        if let Some(name) = self.names.get(&at) {
             return Some(name.clone());
         }
         let name = self.memory.string(at, NAME_BYTES)?;
-        self.cache.names.insert(at, name.clone());
+        self.names.insert(at, name.clone());
         Some(name)
     }
 }
