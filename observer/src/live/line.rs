@@ -98,6 +98,7 @@ impl Teller {
             out_dev,
             flow,
             matched: matched(event.matched),
+            path: Vec::new(),
             drop: info,
             hints: Vec::new(),
         };

@@ -157,6 +157,8 @@ impl<W: Write> Report for Text<W> {
         match &line.event {
             Event::Drop(drop) => self.drop(line, drop),
             Event::Start(start) => self.say(&block::start(line, start, self.look)),
+            // Told by the report of paths.
+            Event::Path(_) | Event::Probes(_) => {}
             Event::Lost(lost) => self.say(&block::lost(line, lost, self.look)),
             Event::Summary(summary) => {
                 self.tell_rest(line.time);

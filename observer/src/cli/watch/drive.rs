@@ -184,7 +184,7 @@ impl Loop<'_> {
                 self.tally.add(&drop.drop);
             }
             Event::Summary(summary) => self.complete(summary),
-            Event::Start(_) | Event::Lost(_) => {}
+            Event::Start(_) | Event::Path(_) | Event::Probes(_) | Event::Lost(_) => {}
         }
         self.outputs.line(&line).map_err(screen_error)
     }

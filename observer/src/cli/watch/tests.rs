@@ -75,6 +75,8 @@ impl Page {
         let kind = |line: &Line| match line.event {
             Event::Start(_) => 'S',
             Event::Drop(_) => 'd',
+            Event::Path(_) => 'p',
+            Event::Probes(_) => 'n',
             Event::Lost(_) => 'l',
             Event::Summary(_) => 'E',
         };

@@ -4,6 +4,7 @@
 mod flow;
 mod netfilter;
 mod packet;
+mod path;
 mod proto;
 mod session;
 mod time;
@@ -16,8 +17,9 @@ pub(crate) mod samples;
 pub use flow::{CtState, Flow, Nat, Tuple};
 pub use netfilter::{Backend, Candidate, Cause, Hook, Rule, TableFamily, Tool};
 pub use packet::{Mark, Netns, Packet, PacketFamily, TcpFlags};
+pub use path::{Change, PassVerdict, Passage, PathEvidence, PathLine, PathStep};
 pub use proto::{Proto, UnknownProto};
-pub use session::{CauseCount, FilterInfo, Lost, Start, Summary};
+pub use session::{CauseCount, FilterInfo, Lost, ProbesLine, Start, Summary};
 pub use time::{BadTime, Time};
 pub use verdict::{Confidence, DropInfo, DropLine, Evidence, Hint, HintKind, HintRule, Layer, Matched};
 
@@ -42,6 +44,10 @@ pub enum Event {
     Start(Start),
     /// A packet that died.
     Drop(Box<DropLine>),
+    /// A packet that was not dropped, with its way (`--all`).
+    Path(Box<PathLine>),
+    /// Probes were put on or taken off, and why.
+    Probes(ProbesLine),
     /// Events that were seen by the kernel side and did not reach this program.
     Lost(Lost),
     /// The last line: totals that reconcile.

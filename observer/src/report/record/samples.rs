@@ -48,6 +48,7 @@ pub(crate) fn policy_drop() -> DropLine {
             packets: 1,
         }),
         matched: Some(Matched::Headers),
+        path: Vec::new(),
         drop: DropInfo {
             layer: Layer::Netfilter,
             reason: "NETFILTER_DROP".into(),

@@ -63,6 +63,15 @@ pub struct Lost {
     pub place: String,
 }
 
+/// Probes were put on or taken off while watching.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbesLine {
+    /// Why, in one sentence for people.
+    pub text: String,
+    /// What is attached now.
+    pub probes: Vec<String>,
+}
+
 /// What a line of kind `summary` holds beside its header.
 /// `kernel_drops = exact + inferred + unknown + filtered + lost`, always.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backend, Candidate, Cause, Flow, Hook, Netns, Packet, Rule, TableFamily, Tool};
+use super::{Backend, Candidate, Cause, Flow, Hook, Netns, Packet, Passage, Rule, TableFamily, Tool};
 
 /// What a line of kind `drop` holds beside its header.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct DropLine {
     /// Which view of the packet the filter matched; absent without a filter.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub matched: Option<Matched>,
+    /// Its way through the hooks up to its death, as far as it was seen.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub path: Vec<Passage>,
     /// What decided.
     pub drop: DropInfo,
     /// What to make of it.
@@ -175,6 +178,9 @@ pub struct DropInfo {
     /// The hook function, with cause `hook`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub function: Option<String>,
+    /// Its priority on the hook, with cause `hook`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub priority: Option<i32>,
     /// The chains from the base chain down to the rule's.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub chain_path: Vec<String>,

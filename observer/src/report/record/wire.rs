@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{DropLine, Event, Line, Lost, SCHEMA, Start, Summary, Time};
+use super::{DropLine, Event, Line, Lost, PathLine, ProbesLine, SCHEMA, Start, Summary, Time};
 
 #[derive(Serialize)]
 struct Written<'a, Body: Serialize> {
@@ -19,6 +19,8 @@ impl Serialize for Line {
         match &self.event {
             Event::Start(body) => self.written("start", body).serialize(serializer),
             Event::Drop(body) => self.written("drop", body.as_ref()).serialize(serializer),
+            Event::Path(body) => self.written("path", body.as_ref()).serialize(serializer),
+            Event::Probes(body) => self.written("probes", body).serialize(serializer),
             Event::Lost(body) => self.written("lost", body).serialize(serializer),
             Event::Summary(body) => self.written("summary", body).serialize(serializer),
         }
@@ -51,6 +53,8 @@ struct Read {
 enum ReadEvent {
     Start(Start),
     Drop(Box<DropLine>),
+    Path(Box<PathLine>),
+    Probes(ProbesLine),
     Lost(Lost),
     Summary(Summary),
 }
@@ -64,6 +68,8 @@ impl<'de> Deserialize<'de> for Line {
         let event = match read.event {
             ReadEvent::Start(body) => Event::Start(body),
             ReadEvent::Drop(body) => Event::Drop(body),
+            ReadEvent::Path(body) => Event::Path(body),
+            ReadEvent::Probes(body) => Event::Probes(body),
             ReadEvent::Lost(body) => Event::Lost(body),
             ReadEvent::Summary(body) => Event::Summary(body),
         };
