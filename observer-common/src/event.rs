@@ -19,6 +19,8 @@ pub enum EventKind {
     Drop = 1,
     /// A [`RulesetEvent`].
     Ruleset = 2,
+    /// A [`crate::HookEvent`].
+    Hook = 3,
 }
 
 /// Facts about a [`DropEvent`], as bits of its `flags`.
@@ -41,6 +43,8 @@ pub mod flag {
     pub const NET_FROM_SOCK: u32 = 1 << 7;
     /// No baseline on this CPU yet.
     pub const NO_BASELINE: u32 = 1 << 8;
+    /// Its last traversal of a hook was written to the ring buffer for paths, just before.
+    pub const PATH: u32 = 1 << 9;
 }
 
 /// Which view of the packet matched the filter.

@@ -1,5 +1,9 @@
 //! The filter as the kernel programs test it.
 
+/// Element of the filters' map for what dies.
+pub const DROP_FILTER: u32 = 0;
+/// Element of the filters' map for what passes hooks.
+pub const PATH_FILTER: u32 = 1;
 /// How many values each list of a filter holds.
 pub const MAX_FILTER: usize = 16;
 /// How many reasons of the core's `enum skb_drop_reason` the not-loss set covers.
@@ -57,6 +61,10 @@ pub struct Filter {
     pub netfilter_drop: u32,
     /// 0: keep the counters' books and say nothing: user space is not ready yet.
     pub enabled: u32,
+    /// 1 while nf_tables' trace hook is watched.
+    pub traced: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 impl Filter {
@@ -87,6 +95,8 @@ impl Filter {
             hook_slow: [0; 2],
             netfilter_drop: 0,
             enabled: 0,
+            traced: 0,
+            pad: 0,
         }
     }
 }

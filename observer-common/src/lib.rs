@@ -7,11 +7,13 @@
 mod event;
 mod filter;
 mod offsets;
+mod path;
 mod ruleset;
 
 pub use event::*;
 pub use filter::*;
 pub use offsets::*;
+pub use path::*;
 pub use ruleset::*;
 
 /// Index into the per-CPU `COUNTS` map.
@@ -30,7 +32,13 @@ pub enum Count {
     Lost = 4,
     /// Written to the ring buffer only to keep the books of the rule counters straight; not a match.
     Bookkeeping = 5,
+    /// A traversal of a hook, written to the ring buffer for paths.
+    HookSent = 6,
+    /// A traversal that found that ring buffer full.
+    HookLost = 7,
+    /// The end of a traversal whose beginning was not seen, or the other way round.
+    Unmatched = 8,
 }
 
 /// How many counters [`Count`] has.
-pub const COUNTS: u32 = 6;
+pub const COUNTS: u32 = 9;

@@ -63,6 +63,22 @@ pub struct Offsets {
     pub has_reason: u32,
     /// Which argument of `percpu_alloc_percpu` is the size, in bytes.
     pub alloc_size_arg: u32,
+    /// Byte that holds `sk_buff.encapsulation`.
+    pub skb_encapsulation: u32,
+    /// Its bit in that byte.
+    pub skb_encapsulation_bit: u32,
+    /// `sk_buff.inner_network_header`
+    pub skb_inner_network: u32,
+    /// `nf_hook_state.hook`, a byte
+    pub state_hook: u32,
+    /// `nf_hook_state.pf`
+    pub state_pf: u32,
+    /// `nf_hook_state.in`
+    pub state_in: u32,
+    /// `nf_hook_state.out`
+    pub state_out: u32,
+    /// `nf_hook_state.net`
+    pub state_net: u32,
     /// How many CPUs are possible. With one, rule counters lie in the rules themselves.
     pub possible_cpus: u32,
 }
@@ -99,7 +115,65 @@ impl Offsets {
             nsproxy_net: ABSENT,
             has_reason: 0,
             alloc_size_arg: ABSENT,
+            skb_encapsulation: ABSENT,
+            skb_encapsulation_bit: ABSENT,
+            skb_inner_network: ABSENT,
+            state_hook: ABSENT,
+            state_pf: ABSENT,
+            state_in: ABSENT,
+            state_out: ABSENT,
+            state_net: ABSENT,
             possible_cpus: 0,
+        }
+    }
+}
+
+/// Byte offsets of nf_tables' structures. An element of an array map: the module may be loaded at any time.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NftOffsets {
+    /// 1 if the rest is filled.
+    pub known: u32,
+    /// `nft_pktinfo.skb`
+    pub pkt_skb: u32,
+    /// `nft_pktinfo.state`
+    pub pkt_state: u32,
+    /// Byte that holds `nft_traceinfo.trace`.
+    pub trace_on: u32,
+    /// Its bit in that byte.
+    pub trace_on_bit: u32,
+    /// `nft_traceinfo.pkt`; [`ABSENT`] where `__nft_trace_packet` is given the packet.
+    pub trace_pkt: u32,
+    /// `nft_traceinfo.basechain`
+    pub trace_base: u32,
+    /// `nft_traceinfo.rule`; [`ABSENT`] where `__nft_trace_packet` is given the rule.
+    pub trace_rule: u32,
+    /// `nft_traceinfo.verdict`; [`ABSENT`] where `__nft_trace_packet` is given the verdict.
+    pub trace_verdict: u32,
+    /// `nft_base_chain.chain`
+    pub base_chain: u32,
+    /// `nft_base_chain.policy`
+    pub base_policy: u32,
+    /// `nft_regs.verdict`
+    pub regs_verdict: u32,
+}
+
+impl NftOffsets {
+    /// nf_tables is not there.
+    pub const fn absent() -> Self {
+        Self {
+            known: 0,
+            pkt_skb: ABSENT,
+            pkt_state: ABSENT,
+            trace_on: ABSENT,
+            trace_on_bit: ABSENT,
+            trace_pkt: ABSENT,
+            trace_base: ABSENT,
+            trace_rule: ABSENT,
+            trace_verdict: ABSENT,
+            base_chain: ABSENT,
+            base_policy: ABSENT,
+            regs_verdict: ABSENT,
         }
     }
 }
@@ -107,3 +181,6 @@ impl Offsets {
 #[cfg(feature = "user")]
 // SAFETY: plain integers, no padding.
 unsafe impl aya::Pod for Offsets {}
+#[cfg(feature = "user")]
+// SAFETY: plain integers, no padding.
+unsafe impl aya::Pod for NftOffsets {}

@@ -1,5 +1,7 @@
 //! What user space tells the kernel programs of the rulesets in force.
 
+use crate::HookRuns;
+
 /// How many x_tables tables of one namespace are watched: five for each of IPv4 and IPv6.
 pub const MAX_TABLES: usize = 10;
 /// How many hook lists a namespace has for IPv4 and IPv6 together.
@@ -41,6 +43,8 @@ pub struct NetState {
     pub hooks: [u64; MAX_HOOKS],
     /// Its x_tables tables.
     pub tables: [LegacyTable; MAX_TABLES],
+    /// What to compare while a packet is in a hook, in the order of `hooks`.
+    pub runs: [HookRuns; MAX_HOOKS],
 }
 
 /// A counter of a rule or policy that can end a packet.

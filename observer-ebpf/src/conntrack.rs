@@ -1,6 +1,6 @@
 //! The packet's connection, include/net/netfilter/nf_conntrack.h and nf_conntrack_tuple.h v6.1 … v6.18.
 
-use observer_common::{Conn, ConnTuple, DropEvent, flag};
+use observer_common::{Conn, ConnTuple};
 
 use crate::memory::{field, is_kernel_address, offset};
 
@@ -22,35 +22,48 @@ struct RawTuple {
     direction: u8,
 }
 
-/// Fills `conn` and sets [`flag::CONN`] if the packet has a connection.
+/// `skb->_nfct`; 0 if the kernel has no conntrack.
 #[inline(always)]
-pub fn fill(skb: u64, event: &mut DropEvent) {
-    event.conn = Conn::default();
-    let Some(nfct) = field::<u64>(skb, offset!(skb_nfct)) else {
-        return;
-    };
+pub fn of(skb: u64) -> u64 {
+    field(skb, offset!(skb_nfct)).unwrap_or(0)
+}
+
+/// Fills `to` from `skb->_nfct`; false if that is no connection.
+#[inline(always)]
+pub fn fill(nfct: u64, to: &mut Conn) -> bool {
+    *to = Conn::default();
     let conn = nfct & !7;
-    event.conn.info = (nfct & 7) as u32;
+    to.info = (nfct & 7) as u32;
     if !is_kernel_address(conn) {
-        return;
+        return false;
     }
     let Some(status) = field::<u64>(conn, offset!(ct_status)) else {
-        return;
+        return false;
     };
     if status & TEMPLATE != 0 {
-        return;
+        return false;
     }
     let Some(original) = field::<RawTuple>(conn, offset!(ct_original)) else {
-        return;
+        return false;
     };
     let Some(reply) = field::<RawTuple>(conn, offset!(ct_reply)) else {
-        return;
+        return false;
     };
-    event.conn.address = conn;
-    event.conn.status = status as u32;
-    set(&mut event.conn.original, &original);
-    set(&mut event.conn.reply, &reply);
-    event.flags |= flag::CONN;
+    to.address = conn;
+    to.status = status as u32;
+    set(&mut to.original, &original);
+    set(&mut to.reply, &reply);
+    true
+}
+
+/// `nf_conn.status` of a connection, a template among them.
+#[inline(always)]
+pub fn status(nfct: u64) -> Option<u32> {
+    let conn = nfct & !7;
+    if !is_kernel_address(conn) {
+        return None;
+    }
+    field(conn, offset!(ct_status))
 }
 
 #[inline(always)]

@@ -76,14 +76,14 @@ pub fn compare(scratch: *mut Scratch, cpu_offset: u64, net: u64) {
 
 /// The generation as it is now: user space replaces the element while programs run.
 #[inline(always)]
-fn generation_of(state: &NetState) -> u32 {
+pub fn generation_of(state: &NetState) -> u32 {
     // SAFETY: a reference can be read.
     unsafe { core::ptr::read_volatile(&raw const state.generation) }
 }
 
 /// Is what user space has read still in force? Hook lists, tables and the nf_tables generation are compared.
 #[inline(always)]
-fn is_stale(net: u64, state: &NetState) -> bool {
+pub fn is_stale(net: u64, state: &NetState) -> bool {
     let mut stale = false;
     if let Some(hooks) = field::<[u64; 10]>(net, offset!(net_hooks)) {
         for (now, read) in hooks.iter().zip(&state.hooks) {
@@ -99,6 +99,15 @@ fn is_stale(net: u64, state: &NetState) -> bool {
         stale |= read::<u32>(state.nft_seq) != Some(state.nft_seq_value);
     }
     stale
+}
+
+/// nf_tables' generation as it is now; 0 if it is not known where it lies.
+#[inline(always)]
+pub fn nft_seq(state: &NetState) -> u32 {
+    if state.nft_seq == 0 {
+        return 0;
+    }
+    read(state.nft_seq).unwrap_or(0)
 }
 
 unsafe extern "C" fn compare_one(index: u32, scan: *mut c_void) -> i64 {

@@ -4,24 +4,27 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
 use network_types::ip::IpProto;
-use observer_common::{ConnTuple, DropEvent, Filter, MAX_FILTER, Matched, Network, flag};
+use observer_common::{Conn, ConnTuple, Filter, HEADER_BYTES, MAX_FILTER, Matched, Network};
 
 use crate::{
     conntrack::mapped,
-    maps::{FILTER, Scratch},
+    maps::FILTER,
 };
 
 /// One way to see the packet: who talks to whom.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct View {
-    src: [u64; 2],
-    dst: [u64; 2],
+    /// IPv4 as `::ffff:a.b.c.d`, two words in memory order.
+    pub src: [u64; 2],
+    /// As `src`.
+    pub dst: [u64; 2],
     /// Network byte order.
-    src_port: u16,
+    pub src_port: u16,
     /// Network byte order.
-    dst_port: u16,
-    proto: u8,
+    pub dst_port: u16,
+    /// `IPPROTO_*`
+    pub proto: u8,
     /// The [`Matched`] that a match of this view means.
     means: u8,
 }
@@ -29,36 +32,58 @@ pub struct View {
 /// Its headers, and both tuples of its connection in both directions.
 pub const VIEWS: usize = 5;
 
+/// What the filter asks of a packet.
+pub struct Sight<'a> {
+    /// From its network header on.
+    pub header: &'a [u8; HEADER_BYTES],
+    /// How much of it there is.
+    pub header_bytes: u32,
+    /// Its connection, if it has one.
+    pub conn: Option<&'a Conn>,
+    /// Its network namespace.
+    pub inode: u32,
+    /// A device it came in by, or is at.
+    pub dev: &'a [u8; 16],
+    /// A device it is to leave by.
+    pub route: &'a [u8; 16],
+}
+
 /// What the callback of `bpf_loop` shares with its caller.
 #[repr(C)]
 struct Search {
-    scratch: *mut Scratch,
+    views: *mut [View; VIEWS],
+    filter: u32,
     found: u32,
 }
 
-/// Which view matched, as a [`Matched`]; `None` if none did.
+/// Which view matched, as a [`Matched`]; `None` if none did. `which` is the element of the filters' map that `filter`
+/// is, `views` the caller's room for the ways to see the packet.
 #[inline(always)]
-pub fn matches(filter: &Filter, scratch: *mut Scratch) -> Option<u8> {
-    // SAFETY: this CPU's element.
-    let (event, views) = unsafe { (&(*scratch).event, &mut (*scratch).views) };
+pub fn matches(which: u32, filter: &Filter, views: *mut [View; VIEWS], sight: &Sight<'_>) -> Option<u8> {
     if filter.active == 0 {
         return Some(Matched::Any as u8);
     }
-    if !netns_matches(filter, event) || !iface_matches(filter, event) {
+    if !netns_matches(filter, sight.inode) || !iface_matches(filter, sight) {
         return None;
     }
-    views[0] = from_headers(event);
     let mut count = 1;
-    if event.flags & flag::CONN != 0 {
-        let (original, reply) = (&event.conn.original, &event.conn.reply);
-        // As they are first: `matched` names the plainest view that fits.
-        views[1] = from_tuple(original, Matched::Original);
-        views[2] = from_tuple(reply, Matched::Reply);
-        views[3] = inverted(&views[2]);
-        views[4] = inverted(&views[1]);
-        count = VIEWS as u32;
+    // SAFETY: this CPU's element of a map, which lives as long as the program runs.
+    unsafe {
+        (*views)[0] = from_headers(sight);
+        if let Some(conn) = sight.conn {
+            // As they are first: `matched` names the plainest view that fits.
+            (*views)[1] = from_tuple(&conn.original, Matched::Original);
+            (*views)[2] = from_tuple(&conn.reply, Matched::Reply);
+            (*views)[3] = inverted(&(*views)[2]);
+            (*views)[4] = inverted(&(*views)[1]);
+            count = VIEWS as u32;
+        }
     }
-    let mut search = Search { scratch, found: 0 };
+    let mut search = Search {
+        views,
+        filter: which,
+        found: 0,
+    };
     // A loop that the verifier walks once, not five times.
     // SAFETY: the callback has the signature that the helper wants, and `search` outlives the call.
     unsafe { bpf_loop(count, test_view as *mut c_void, (&raw mut search).cast(), 0) };
@@ -69,12 +94,14 @@ pub fn matches(filter: &Filter, scratch: *mut Scratch) -> Option<u8> {
 unsafe extern "C" fn test_view(index: u64, search: *mut c_void) -> i64 {
     // SAFETY: what `matches` passed.
     let search = unsafe { &mut *search.cast::<Search>() };
-    let Some(filter) = FILTER.get(0) else { return 1 };
+    let Some(filter) = FILTER.get(search.filter) else {
+        return 1;
+    };
     if index >= VIEWS as u64 {
         return 1;
     }
     // SAFETY: this CPU's element, index below the array's length.
-    let view = unsafe { &(*search.scratch).views[index as usize] };
+    let view = unsafe { &(*search.views)[index as usize] };
     if view_matches(filter, view) {
         search.found = u32::from(view.means);
         return 1;
@@ -172,7 +199,7 @@ fn has_ports(proto: u8) -> bool {
 }
 
 #[inline(always)]
-fn netns_matches(filter: &Filter, event: &DropEvent) -> bool {
+fn netns_matches(filter: &Filter, found: u32) -> bool {
     if filter.netns_count == 0 {
         return true;
     }
@@ -180,7 +207,7 @@ fn netns_matches(filter: &Filter, event: &DropEvent) -> bool {
         if i as u32 >= filter.netns_count {
             break;
         }
-        if *inode == event.netns_inode {
+        if *inode == found {
             return true;
         }
     }
@@ -188,12 +215,12 @@ fn netns_matches(filter: &Filter, event: &DropEvent) -> bool {
 }
 
 #[inline(always)]
-fn iface_matches(filter: &Filter, event: &DropEvent) -> bool {
+fn iface_matches(filter: &Filter, sight: &Sight<'_>) -> bool {
     if filter.iface_count == 0 {
         return true;
     }
-    let dev = words(&event.dev_name);
-    let route = words(&event.route_name);
+    let dev = words(sight.dev);
+    let route = words(sight.route);
     for (i, iface) in filter.ifaces.iter().enumerate() {
         if i as u32 >= filter.iface_count {
             break;
@@ -208,8 +235,8 @@ fn iface_matches(filter: &Filter, event: &DropEvent) -> bool {
 
 /// The headers as they are now. A header cut short has port 0.
 #[inline(always)]
-fn from_headers(event: &DropEvent) -> View {
-    let header = &event.header;
+fn from_headers(sight: &Sight<'_>) -> View {
+    let header = sight.header;
     let mut view = View {
         src: [0; 2],
         dst: [0; 2],
@@ -224,67 +251,67 @@ fn from_headers(event: &DropEvent) -> View {
         view.proto = header[9];
         let fragment_offset = (u16::from(header[6]) << 8 | u16::from(header[7])) & 0x1fff;
         if fragment_offset == 0 {
-            ports(&mut view, event, u32::from(header[0] & 0xf) * 4);
+            ports(&mut view, sight, u32::from(header[0] & 0xf) * 4);
         }
     } else {
         view.src = [word(header, 8), word(header, 16)];
         view.dst = [word(header, 24), word(header, 32)];
-        let at = skip_extensions(&mut view, event);
+        let at = skip_extensions(&mut view, sight);
         if at != 0 {
-            ports(&mut view, event, at);
+            ports(&mut view, sight, at);
         }
     }
     view
 }
 
 #[inline(always)]
-fn ports(view: &mut View, event: &DropEvent, at: u32) {
-    if at + 4 > event.header_bytes {
+fn ports(view: &mut View, sight: &Sight<'_>, at: u32) {
+    if at + 4 > sight.header_bytes {
         return;
     }
-    view.src_port = be16(event, at);
-    view.dst_port = be16(event, at + 2);
+    view.src_port = be16(sight, at);
+    view.dst_port = be16(sight, at + 2);
 }
 
 /// Two bytes as they lie in memory.
 #[inline(always)]
-fn be16(event: &DropEvent, at: u32) -> u16 {
-    u16::from_ne_bytes([byte(event, at), byte(event, at + 1)])
+fn be16(sight: &Sight<'_>, at: u32) -> u16 {
+    u16::from_ne_bytes([byte(sight, at), byte(sight, at + 1)])
 }
 
 /// The index is masked, so that the verifier sees that it is in bounds.
 #[inline(always)]
-fn byte(event: &DropEvent, at: u32) -> u8 {
-    event.header[(at & (observer_common::HEADER_BYTES as u32 - 1)) as usize]
+fn byte(sight: &Sight<'_>, at: u32) -> u8 {
+    sight.header[(at & (HEADER_BYTES as u32 - 1)) as usize]
 }
 
 /// Walks IPv6 extension headers: sets `proto`, and returns where the transport header starts; 0 if there is none.
 #[inline(always)]
-fn skip_extensions(view: &mut View, event: &DropEvent) -> u32 {
-    let mut next = event.header[6];
+fn skip_extensions(view: &mut View, sight: &Sight<'_>) -> u32 {
+    let mut next = sight.header[6];
     let mut at = 40u32;
     for _ in 0..6 {
         let len = match next {
             // hop-by-hop, routing, destination options
-            0 | 43 | 60 => (u32::from(byte(event, at + 1)) + 1) * 8,
+            0 | 43 | 60 => (u32::from(byte(sight, at + 1)) + 1) * 8,
             // fragment: only the first has ports
             44 => {
-                if byte(event, at + 2) != 0 || byte(event, at + 3) & 0xf8 != 0 {
-                    view.proto = byte(event, at);
+                if byte(sight, at + 2) != 0 || byte(sight, at + 3) & 0xf8 != 0 {
+                    view.proto = byte(sight, at);
                     return 0;
                 }
                 8
             }
             // authentication
-            51 => (u32::from(byte(event, at + 1)) + 2) * 4,
+            51 => (u32::from(byte(sight, at + 1)) + 2) * 4,
             _ => break,
         };
-        if at + 8 > event.header_bytes {
+        if at + 8 > sight.header_bytes {
             return 0;
         }
-        next = byte(event, at);
+        next = byte(sight, at);
         at += len;
-        if at >= event.header_bytes {
+        if at >= sight.header_bytes {
             break;
         }
     }

@@ -1,13 +1,16 @@
 //! Every map of the programs, in one place.
 
-use crate::filter::{VIEWS, View};
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use observer_common::{
-    Baseline, COUNTS, Candidate, Count, DropEvent, Filter, MAX_REASONS, MAX_SLOTS, NetState,
+    Baseline, CHUNK_BYTES, COUNTS, Candidate, Count, DropEvent, Filter, MAX_DEPTH, MAX_REASONS, MAX_SLOTS,
+    NetState, NftOffsets, Run,
 };
+
+use crate::filter::{VIEWS, View};
+use crate::path::{FlowKey, Frame, PathCpu};
 
 /// `BPF_F_MMAPABLE`, include/uapi/linux/bpf.h
 const MMAPABLE: u32 = 1 << 10;
@@ -18,9 +21,41 @@ pub const PEEK_BYTES: usize = 32 * 1024;
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
-/// What to choose, and where netfilter's functions lie.
+/// What to choose, and where netfilter's functions lie: of what dies, and of what passes hooks.
 #[map]
-pub static FILTER: Array<Filter> = Array::with_max_entries(1, 0);
+pub static FILTER: Array<Filter> = Array::with_max_entries(2, 0);
+
+/// Records of hooks that were passed. Its size is set at start.
+#[map]
+pub static PATHS: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// What this CPU is watching.
+#[map]
+pub static PATH_CPU: PerCpuArray<PathCpu> = PerCpuArray::with_max_entries(1, 0);
+
+/// The frames that are open on this CPU, and one for hooks without frames.
+#[map]
+pub static FRAMES: PerCpuArray<Frame> = PerCpuArray::with_max_entries(MAX_DEPTH + 1, 0);
+
+/// Counters to compare while a packet is in a hook. Its size is set at start.
+#[map]
+pub static RUNS: Array<Run> = Array::with_max_entries(1, 0);
+
+/// Copies of them. Its size is set at start.
+#[map]
+pub static CHUNKS: PerCpuArray<[u8; CHUNK_BYTES as usize]> = PerCpuArray::with_max_entries(1, 0);
+
+/// How many elements of [`CHUNKS`] each depth has. Set before the programs are loaded.
+#[unsafe(no_mangle)]
+pub static CHUNKS_A_DEPTH: u32 = 0;
+
+/// Packets that had no connection yet, and whether the filter matched in the end.
+#[map]
+pub static FLOWS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Where nf_tables' structures have their fields, once the module is there.
+#[map]
+pub static NFT: Array<NftOffsets> = Array::with_max_entries(1, 0);
 
 /// 1 for each reason of the core's `enum skb_drop_reason` that is no loss.
 #[map]

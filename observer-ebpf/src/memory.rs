@@ -62,3 +62,10 @@ pub fn bounded(len: &u32, most: u32) -> u32 {
     let len = unsafe { core::ptr::read_volatile(len) };
     if len > most { most } else { len }
 }
+
+/// A number that user space sets before the programs are loaded.
+#[inline(always)]
+pub fn preset(at: *const u32) -> u32 {
+    // SAFETY: a plain integer of a read-only map; volatile, since user space overrides it.
+    unsafe { core::ptr::read_volatile(at) }
+}

@@ -11,14 +11,15 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use observer_common::{
-    Count, DropEvent, EventKind, Filter, HEADER_BYTES, MAX_RANGES, Matched, SENT_STACK, flag,
+    Count, DROP_FILTER, DropEvent, EventKind, Filter, HEADER_BYTES, MAX_RANGES, Matched, SENT_STACK, flag,
 };
 
 use crate::{
-    conntrack, counters, cpu, filter,
+    conntrack, counters, cpu,
+    filter::{self, Sight},
     maps::{EVENTS, FILTER, NOT_LOSS, SCRATCH, Scratch, count},
     memory::{bounded, offset},
-    skb, stack,
+    path, skb, stack,
 };
 
 #[btf_tracepoint(function = "kfree_skb")]
@@ -30,7 +31,7 @@ fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn dropped(ctx: &BtfTracePointContext) -> Option<()> {
-    let filter = FILTER.get(0)?;
+    let filter = FILTER.get(DROP_FILTER)?;
     let enabled = filter.enabled != 0;
     if enabled {
         count(Count::Seen);
@@ -96,9 +97,21 @@ fn choose(ctx: &BtfTracePointContext, scratch: *mut Scratch, filter: &Filter, sk
     let event = unsafe { &mut (*scratch).event };
     let is_ip = skb::fill(skb, event);
     event.matched = Matched::Any as u8;
-    conntrack::fill(skb, event);
+    let has_conn = conntrack::fill(conntrack::of(skb), &mut event.conn);
+    if has_conn {
+        event.flags |= flag::CONN;
+    }
+    let sight = Sight {
+        header: &event.header,
+        header_bytes: event.header_bytes,
+        conn: has_conn.then_some(&event.conn),
+        inode: event.netns_inode,
+        dev: &event.dev_name,
+        route: &event.route_name,
+    };
     let matched = if is_ip {
-        filter::matches(filter, scratch)
+        // SAFETY: this CPU's element.
+        filter::matches(DROP_FILTER, filter, unsafe { &raw mut (*scratch).views }, &sight)
     } else {
         None
     };
@@ -112,6 +125,10 @@ fn choose(ctx: &BtfTracePointContext, scratch: *mut Scratch, filter: &Filter, sk
             count(if is_ip { Count::Filtered } else { Count::NotLoss });
             return None;
         }
+    }
+    // Its way first, so that user space has it when it hears of the death.
+    if path::freed(skb) {
+        event.flags |= flag::PATH;
     }
     send(ctx, scratch, filter)
 }

@@ -1,5 +1,7 @@
 //! One file per tracepoint or kernel function that is watched, named after it.
 
 mod kfree_skb;
+mod nf_hook_slow;
+mod nft_trace_packet;
 mod percpu_alloc_percpu;
 mod percpu_free_percpu;

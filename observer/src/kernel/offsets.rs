@@ -1,8 +1,11 @@
 //! Fills [`Offsets`] from the running kernel's types.
 
-use observer_common::{ABSENT, Offsets};
+use observer_common::{ABSENT, NftOffsets, Offsets};
 
 use super::{Types, possible_cpus};
+
+/// Module that holds nf_tables' types.
+const NF_TABLES: Option<&str> = Some("nf_tables");
 
 /// What a kernel lacks that the programs cannot do without.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,7 @@ pub fn find(types: &mut Types) -> Result<Offsets, NoField> {
     };
     connection(types, &mut offsets);
     tracepoints(types, &mut offsets)?;
+    hooks(types, &mut offsets);
     offsets.net_hooks = types.offset(None, "net.nf.hooks_ipv4").unwrap_or(ABSENT);
     offsets.possible_cpus = possible_cpus();
     Ok(offsets)
@@ -60,6 +64,41 @@ fn connection(types: &mut Types, offsets: &mut Offsets) {
         offsets.ct_original = hashes + tuple;
         offsets.ct_reply = hashes + size + tuple;
     }
+}
+
+/// What paths need: without these there are none.
+fn hooks(types: &mut Types, offsets: &mut Offsets) {
+    let mut may = |path: &str| types.offset(None, path).unwrap_or(ABSENT);
+    offsets.state_hook = may("nf_hook_state.hook");
+    offsets.state_pf = may("nf_hook_state.pf");
+    offsets.state_in = may("nf_hook_state.in");
+    offsets.state_out = may("nf_hook_state.out");
+    offsets.state_net = may("nf_hook_state.net");
+    offsets.skb_encapsulation = may("sk_buff.encapsulation");
+    offsets.skb_inner_network = may("sk_buff.inner_network_header");
+    let bit = types.bit_offset(None, "sk_buff.encapsulation");
+    offsets.skb_encapsulation_bit = bit.map_or(0, |bit| bit % 8);
+}
+
+/// Offsets of nf_tables' structures; `None` while the module is not there.
+pub fn find_nft(types: &mut Types) -> Option<NftOffsets> {
+    let mut may = |path: &str| types.offset(NF_TABLES, path);
+    Some(NftOffsets {
+        known: 1,
+        pkt_skb: may("nft_pktinfo.skb")?,
+        pkt_state: may("nft_pktinfo.state")?,
+        trace_on: may("nft_traceinfo.trace")?,
+        trace_pkt: may("nft_traceinfo.pkt").unwrap_or(ABSENT),
+        trace_base: may("nft_traceinfo.basechain")?,
+        trace_rule: may("nft_traceinfo.rule").unwrap_or(ABSENT),
+        trace_verdict: may("nft_traceinfo.verdict").unwrap_or(ABSENT),
+        base_chain: may("nft_base_chain.chain")?,
+        base_policy: may("nft_base_chain.policy")?,
+        regs_verdict: may("nft_regs.verdict")?,
+        trace_on_bit: types
+            .bit_offset(NF_TABLES, "nft_traceinfo.trace")
+            .map_or(0, |bit| bit % 8),
+    })
 }
 
 fn tracepoints(types: &Types, offsets: &mut Offsets) -> Result<(), NoField> {

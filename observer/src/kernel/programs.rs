@@ -10,12 +10,19 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, Program, RawTracePoint, RawTracePointRunOptions, TestRun as _};
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
-use observer_common::{COUNTS, Candidate, Filter, MAX_REASONS, NetState, Offsets};
+use observer_common::{
+    COUNTS, Candidate, DROP_FILTER, Filter, MAX_REASONS, NetState, NftOffsets, Offsets, PATH_FILTER, Run,
+    SNAPSHOT_DEPTH,
+};
 
 use super::Memory;
+use super::path_probes::PathProbes;
 
 /// Size of the ring buffer: room for a burst of some thousand drops.
 pub const RING_BYTES: u32 = 2 << 20;
+
+/// A ring buffer that nothing is written to.
+const SMALLEST_RING: u32 = 4096;
 
 /// The object, built by `cargo xtask build`; empty in a build that only checks.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf.o"));
@@ -33,19 +40,37 @@ const TRACEPOINTS: [(&str, bool); 3] = [
 pub struct Programs {
     /// Kernel memory.
     pub memory: Memory,
-    /// Records.
+    /// Records of what dies, and of rulesets.
     pub events: RingBuf<MapData>,
+    /// Records of hooks that were passed.
+    pub paths: RingBuf<MapData>,
     /// The programs' own diagnostics.
     pub logger: Option<EbpfLogger<&'static dyn log::Log>>,
-    ebpf: Rc<RefCell<Ebpf>>,
+    pub(super) ebpf: Rc<RefCell<Ebpf>>,
+    pub(super) path_probes: PathProbes,
     attached: Vec<String>,
     filter: Array<MapData, Filter>,
     not_loss: Array<MapData, u8>,
     nets: HashMap<MapData, u64, NetState>,
     blocks: HashMap<MapData, u64, u64>,
     candidates: Array<MapData, Candidate>,
+    runs: Array<MapData, Run>,
+    nft: Array<MapData, NftOffsets>,
     counts: PerCpuArray<MapData, u64>,
-    room: u32,
+    room: Room,
+}
+
+/// How much the maps hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Counters of rules that can drop.
+    pub candidates: u32,
+    /// Runs of counters to compare while a packet is in a hook.
+    pub runs: u32,
+    /// Elements for the copies of one hook's counters; 0: paths are not watched.
+    pub chunks: u32,
+    /// Bytes of the ring buffer for paths: a power of two.
+    pub path_bytes: u32,
 }
 
 impl Programs {
@@ -53,7 +78,7 @@ impl Programs {
     ///
     /// # Errors
     /// The build has no object, privilege is missing, or the kernel refuses the programs.
-    pub fn load(offsets: Offsets, room: u32) -> Result<Self> {
+    pub fn load(offsets: Offsets, room: Room) -> Result<Self> {
         if OBJECT.is_empty() {
             bail!("this binary was built without its eBPF object: build it with `cargo xtask build`");
         }
@@ -63,9 +88,13 @@ impl Programs {
             .btf(Some(&btf))
             .override_global("OFFSETS", &offsets, true)
             .map_max_entries("EVENTS", RING_BYTES)
-            .map_max_entries("CANDIDATES", room)
-            .map_max_entries("BASELINES", room)
-            .map_max_entries("BLOCKS", room);
+            .override_global("CHUNKS_A_DEPTH", &room.chunks, true)
+            .map_max_entries("PATHS", room.path_bytes.max(SMALLEST_RING))
+            .map_max_entries("RUNS", room.runs.max(1))
+            .map_max_entries("CHUNKS", (room.chunks * SNAPSHOT_DEPTH).max(1))
+            .map_max_entries("CANDIDATES", room.candidates)
+            .map_max_entries("BASELINES", room.candidates)
+            .map_max_entries("BLOCKS", room.candidates);
         let mut ebpf = loader
             .load(OBJECT)
             .context("the kernel refuses the eBPF object")?;
@@ -74,13 +103,16 @@ impl Programs {
         Self::with_maps(ebpf, room)
     }
 
-    fn with_maps(mut ebpf: Ebpf, room: u32) -> Result<Self> {
+    fn with_maps(mut ebpf: Ebpf, room: Room) -> Result<Self> {
         let logger = EbpfLogger::init(&mut ebpf).ok();
         let mut map = |name: &str| {
             ebpf.take_map(name)
                 .with_context(|| format!("the eBPF object has no map {name}"))
         };
         let events = RingBuf::try_from(map("EVENTS")?)?;
+        let paths = RingBuf::try_from(map("PATHS")?)?;
+        let runs = Array::try_from(map("RUNS")?)?;
+        let nft = Array::try_from(map("NFT")?)?;
         let filter = Array::try_from(map("FILTER")?)?;
         let not_loss = Array::try_from(map("NOT_LOSS")?)?;
         let nets = HashMap::try_from(map("NETS")?)?;
@@ -93,30 +125,69 @@ impl Programs {
         Ok(Self {
             memory,
             events,
+            paths,
             logger,
             ebpf,
+            path_probes: PathProbes::default(),
             attached: Vec::new(),
             filter,
             not_loss,
             nets,
             blocks,
             candidates,
+            runs,
+            nft,
             counts,
             room,
         })
     }
 
-    /// How many counters there is room for.
-    pub fn room(&self) -> u32 {
+    /// How much the maps hold.
+    pub fn room(&self) -> Room {
         self.room
     }
 
-    /// Tells the programs what to choose.
+    /// Tells the programs what to choose of what dies.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn set_filter(&mut self, filter: &Filter) -> Result<()> {
-        self.filter.set(0, filter, 0).context("cannot set the filter")
+        self.filter
+            .set(DROP_FILTER, filter, 0)
+            .context("cannot set the filter")
+    }
+
+    /// Tells the programs what to choose of what passes hooks.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_path_filter(&mut self, filter: &Filter) -> Result<()> {
+        self.filter
+            .set(PATH_FILTER, filter, 0)
+            .context("cannot set the filter of paths")
+    }
+
+    /// Tells the programs where nf_tables' structures have their fields.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_nft_offsets(&mut self, offsets: &NftOffsets) -> Result<()> {
+        self.nft
+            .set(0, offsets, 0)
+            .context("cannot tell the programs of nf_tables")
+    }
+
+    /// Puts runs of counters at `first` and after.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn set_runs(&mut self, first: u32, runs: &[Run]) -> Result<()> {
+        for (index, run) in (first..).zip(runs) {
+            self.runs
+                .set(index, run, 0)
+                .context("no room for another run of counters")?;
+        }
+        Ok(())
     }
 
     /// Tells the programs which reasons are no loss.
@@ -281,7 +352,7 @@ fn load_programs(ebpf: &mut Ebpf, btf: &Btf) -> Result<()> {
     Ok(())
 }
 
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program> {
+pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program> {
     ebpf.program_mut(name)
         .with_context(|| format!("the eBPF object has no program {name}"))
 }

@@ -4,10 +4,15 @@ use std::path::Path;
 
 use super::open::{attribution, kernel_release, load_symbols, privileged, refused};
 use crate::cli::check::{BackendCheck, CheckReport, Missing, Problem, Tracepoint};
-use crate::kernel::{Programs, Symbols, Types, find_offsets, possible_cpus};
+use crate::kernel::{Programs, Room, Symbols, Types, find_offsets, possible_cpus};
 
 /// Room for one counter: nothing is watched.
-const ROOM: u32 = 1;
+const ROOM: Room = Room {
+    candidates: 1,
+    runs: 1,
+    chunks: 0,
+    path_bytes: 0,
+};
 
 /// Looks at the running kernel, loads the programs as a trial, and lets them go.
 pub fn check() -> CheckReport {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::thread;
 
 use anyhow::{Context as _, Result, bail};
-use observer_common::Filter;
+use observer_common::{CHUNK_BYTES, Filter, SNAPSHOT_DEPTH};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use super::line::Teller;
 use super::reasons::Reasons;
 use super::totals::Totals;
 use crate::cli::watch::WatchConfig;
-use crate::kernel::{DeviceLayout, Programs, Symbols, Types, find_offsets, possible_cpus};
+use crate::kernel::{DeviceLayout, Programs, Room, Symbols, Types, find_offsets, possible_cpus};
 use crate::report::record::{Event, FilterInfo, Line, Start, Time};
 use crate::ruleset::Store;
 
@@ -27,6 +27,16 @@ const BASELINE_BYTES: u64 = 32 << 20;
 const LEAST_ROOM: u32 = 4096;
 /// More than any machine needs.
 const MOST_ROOM: u32 = 65_536;
+/// Memory that the kernel may spend on copies of counters, over all CPUs.
+const COPY_BYTES: u64 = 16 << 20;
+/// Chunks for the counters of one hook: 1,792 counters each.
+const LEAST_CHUNKS: u32 = 2;
+/// As many as the largest tables that are of use need.
+const MOST_CHUNKS: u32 = 16;
+/// Runs of counters, over all namespaces.
+const RUNS: u32 = 16_384;
+/// Ring buffer for paths: some ten thousand hooks.
+const PATH_RING_BYTES: u32 = 8 << 20;
 /// `CAP_SYS_ADMIN`, `CAP_PERFMON`, `CAP_BPF`: include/uapi/linux/capability.h
 const SYS_ADMIN: u64 = 1 << 21;
 const PERFMON: u64 = 1 << 38;
@@ -233,11 +243,20 @@ pub fn load_symbols() -> Result<Symbols> {
     Ok(symbols)
 }
 
-fn room() -> u32 {
-    let each = BASELINE_BYTES / 16 / u64::from(possible_cpus().max(1));
-    u32::try_from(each)
-        .unwrap_or(MOST_ROOM)
-        .clamp(LEAST_ROOM, MOST_ROOM)
+fn room() -> Room {
+    let cpus = u64::from(possible_cpus().max(1));
+    let candidates = BASELINE_BYTES / 16 / cpus;
+    let chunks = COPY_BYTES / u64::from(CHUNK_BYTES * SNAPSHOT_DEPTH) / cpus;
+    Room {
+        candidates: u32::try_from(candidates)
+            .unwrap_or(MOST_ROOM)
+            .clamp(LEAST_ROOM, MOST_ROOM),
+        runs: RUNS,
+        chunks: u32::try_from(chunks)
+            .unwrap_or(MOST_CHUNKS)
+            .clamp(LEAST_CHUNKS, MOST_CHUNKS),
+        path_bytes: PATH_RING_BYTES,
+    }
 }
 
 /// Gives back what reading the kernel's types took.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use observer_common::{Candidate, LegacyTable, MAX_TABLES, NO_TABLE, NetState, candidate};
+use observer_common::{Candidate, HookRuns, LegacyTable, MAX_TABLES, NO_TABLE, NetState, candidate};
 
+use super::runs::Runs;
 use super::hooks::{HookFunction, Hooks};
 use super::layout::{Layout, NetLayout, NftLayout, SeqLayout};
 use super::xtables::Location;
@@ -41,6 +42,10 @@ pub struct Snapshot {
     pub uncounted: Vec<Place>,
     /// Address and value of the nf_tables generation; address 0 if unknown.
     pub nft_seq: (u64, u32),
+    /// Index of its first run in the kernel's map.
+    pub first_run: u32,
+    /// What is compared while a packet is in a hook.
+    pub runs: Runs,
 }
 
 /// A rule, or a base chain's policy.
@@ -283,6 +288,10 @@ impl Snapshot {
             nft_seq_value: self.nft_seq.1,
             hooks: self.hooks.lists,
             tables,
+            runs: self.runs.hooks.map(|runs| HookRuns {
+                first: runs.first + self.first_run,
+                ..runs
+            }),
         }
     }
 }

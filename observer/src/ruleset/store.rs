@@ -1,13 +1,15 @@
 //! The snapshots of every namespace: the ones in force, and for a while the ones that were.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use observer_common::MAX_SLOTS;
 
 use super::Layout;
+use super::ranges::Ranges;
+use super::runs::Runs;
 use super::snapshot::{Snapshot, Source};
-use crate::kernel::{Memory, Programs, Reader as _, Symbols, Types, online_cpus, possible_cpus};
+use crate::kernel::{Memory, Programs, Reader as _, Room, Symbols, Types, online_cpus, possible_cpus};
 
 /// A namespace whose rulesets change while they are read is read again this often.
 const TRIES: usize = 3;
@@ -21,8 +23,12 @@ pub struct Store {
     layout: Layout,
     nft_net_id: Option<u32>,
     nets: HashMap<u64, Known>,
-    /// Free ranges of the kernel's candidate map: start to length.
-    free: BTreeMap<u32, u32>,
+    /// Of the kernel's candidates.
+    free: Ranges,
+    /// Of the kernel's runs.
+    free_runs: Ranges,
+    /// Elements that the kernel has for the copies of one hook's counters; 0: paths are not watched.
+    chunks: u32,
     free_slots: Vec<u32>,
     generation: u32,
     cpus: Vec<u32>,
@@ -36,13 +42,15 @@ struct Known {
 }
 
 impl Store {
-    /// An empty store for programs with room for so many candidates.
-    pub fn new(room: u32) -> Self {
+    /// An empty store for programs with so much room.
+    pub fn new(room: Room) -> Self {
         Self {
             layout: Layout::default(),
             nft_net_id: None,
             nets: HashMap::new(),
-            free: BTreeMap::from([(0, room)]),
+            free: Ranges::new(room.candidates),
+            free_runs: Ranges::new(room.runs),
+            chunks: room.chunks,
             free_slots: (0..MAX_SLOTS).rev().collect(),
             generation: 0,
             cpus: online_cpus(),
@@ -193,7 +201,7 @@ impl Store {
         };
         let candidates = snapshot.candidates();
         let count = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
-        let Some(first) = self.allocate(count) else {
+        let Some(first) = self.free.allocate(count) else {
             log::warn!(
                 "no room for {count} rule counters of namespace {}: its drops are named less surely",
                 snapshot.inode
@@ -206,7 +214,31 @@ impl Store {
         if let Err(error) = programs.set_candidates(first, &candidates) {
             return log::warn!("{error:#}");
         }
+        self.choose_runs(programs, &mut snapshot);
         self.switch(programs, slot, Rc::new(snapshot));
+    }
+
+    /// Chooses what is compared while a packet is in a hook.
+    fn choose_runs(&mut self, programs: &mut Programs, snapshot: &mut Snapshot) {
+        if self.chunks == 0 {
+            return;
+        }
+        let runs = Runs::of(&snapshot.tables, self.chunks);
+        let first = u32::try_from(runs.runs.len())
+            .ok()
+            .and_then(|count| self.free_runs.allocate(count));
+        let Some(first) = first else {
+            return log::warn!(
+                "no room for the counters of namespace {}: paths there show no rules",
+                snapshot.inode
+            );
+        };
+        if let Err(error) = programs.set_runs(first, &runs.runs) {
+            self.free_runs.release(first, runs.runs.len());
+            return log::warn!("{error:#}");
+        }
+        snapshot.first_run = first;
+        snapshot.runs = runs;
     }
 
     /// Makes the kernel side compare with a new snapshot, and takes its baselines. Its counters are watched already: to
@@ -233,7 +265,9 @@ impl Store {
         let known = self.nets.remove(&net);
         let mut old = known.as_ref().map(|known| known.old.clone()).unwrap_or_default();
         if let Some(known) = known {
-            self.release(known.current.first, known.current.places.len());
+            self.free.release(known.current.first, known.current.places.len());
+            self.free_runs
+                .release(known.current.first_run, known.current.runs.runs.len());
             old.push_front(known.current);
             old.truncate(KEPT);
         }
@@ -257,7 +291,9 @@ impl Store {
             .blocks()
             .iter()
             .for_each(|block| programs.forget_block(*block));
-        self.release(known.current.first, known.current.places.len());
+        self.free.release(known.current.first, known.current.places.len());
+        self.free_runs
+            .release(known.current.first_run, known.current.runs.runs.len());
         self.free_slots.push(known.slot);
     }
 
@@ -277,63 +313,5 @@ impl Store {
     /// Every namespace's snapshot in force.
     pub fn all(&self) -> impl Iterator<Item = &Rc<Snapshot>> {
         self.nets.values().map(|known| &known.current)
-    }
-
-    /// First fit.
-    fn allocate(&mut self, count: u32) -> Option<u32> {
-        if count == 0 {
-            return Some(0);
-        }
-        let (start, len) = self
-            .free
-            .iter()
-            .find(|(_, len)| **len >= count)
-            .map(|(start, len)| (*start, *len))?;
-        self.free.remove(&start);
-        if len > count {
-            self.free.insert(start + count, len - count);
-        }
-        Some(start)
-    }
-
-    fn release(&mut self, mut start: u32, count: usize) {
-        let Some(mut count) = u32::try_from(count).ok().filter(|count| *count > 0) else {
-            return;
-        };
-        if let Some((before, len)) = self
-            .free
-            .range(..start)
-            .next_back()
-            .map(|(start, len)| (*start, *len))
-            && before + len == start
-        {
-            self.free.remove(&before);
-            (start, count) = (before, len + count);
-        }
-        if let Some(len) = self.free.remove(&(start + count)) {
-            count += len;
-        }
-        self.free.insert(start, count);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_given_out_and_grow_together_again() {
-        let mut store = Store::new(100);
-        let ranges: Vec<u32> = [30, 40, 30]
-            .iter()
-            .filter_map(|count| store.allocate(*count))
-            .collect();
-        assert_eq!(ranges, [0, 30, 70]);
-        assert_eq!(store.allocate(1), None);
-        store.release(0, 30);
-        store.release(70, 30);
-        store.release(30, 40);
-        assert_eq!(store.free, BTreeMap::from([(0, 100)]));
-        assert_eq!(store.allocate(0), Some(0));
     }
 }

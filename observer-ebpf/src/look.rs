@@ -1,0 +1,54 @@
+//! Two ways to read a structure of the kernel: through a pointer whose type the verifier knows, which costs one load,
+//! or through a plain address, which costs a helper's call.
+
+use observer_common::ABSENT;
+
+use crate::memory::read;
+
+/// A structure of the kernel.
+pub trait Look: Copy {
+    /// Its address.
+    fn address(self) -> u64;
+
+    /// The `T` at an offset; zero if this kernel has no such field or it cannot be read.
+    fn load<T: Copy + Default>(self, offset: u32) -> T;
+}
+
+/// An argument of a function that the kernel describes (fentry, fexit): the verifier checks each access.
+#[derive(Clone, Copy)]
+pub struct Typed(pub *const u8);
+
+impl Look for Typed {
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self.0 as u64
+    }
+
+    #[inline(always)]
+    fn load<T: Copy + Default>(self, offset: u32) -> T {
+        if offset == ABSENT {
+            return T::default();
+        }
+        // SAFETY: the verifier checks the access, and the kernel makes a load that faults read zero.
+        unsafe { self.0.add(offset as usize).cast::<T>().read_volatile() }
+    }
+}
+
+/// A plain address (kprobe).
+#[derive(Clone, Copy)]
+pub struct Plain(pub u64);
+
+impl Look for Plain {
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn load<T: Copy + Default>(self, offset: u32) -> T {
+        if offset == ABSENT {
+            return T::default();
+        }
+        read(self.0 + u64::from(offset)).unwrap_or_default()
+    }
+}

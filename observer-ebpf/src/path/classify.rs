@@ -1,0 +1,123 @@
+//! Does the filter match a packet that enters a hook?
+
+use observer_common::{Count, Filter, PATH_FILTER, hook_flag};
+
+use super::frame::{FlowKey, Frame, PathCpu, tracking};
+use super::{OUTPUT, PREROUTING, is_inet, packet};
+use crate::conntrack;
+use crate::filter::{self, Sight};
+use crate::look::Look;
+use crate::maps::{FLOWS, count};
+
+/// In [`FLOWS`]: the filter matches, once NAT has done its part.
+pub const OURS: u32 = 1;
+/// It does not.
+pub const OTHERS: u32 = 2;
+
+/// A constant of [`tracking`]. Fills the record's headers, connection and `matched`.
+#[inline(always)]
+pub fn classify(skb: impl Look, frame: *mut Frame, cpu: *mut PathCpu, filter: &Filter) -> u32 {
+    // SAFETY: this CPU's elements.
+    let frame = unsafe { &mut *frame };
+    frame.has_flow = 0;
+    if !packet::fill(skb, &mut frame.event) {
+        return tracking::NONE;
+    }
+    if is_match(frame, cpu, filter) {
+        return tracking::YES;
+    }
+    let nfct = frame.event.nfct;
+    if packet::unwrap_tunnel(skb, &mut frame.event) {
+        if is_match(frame, cpu, filter) {
+            return tracking::YES;
+        }
+        return tracking::NONE;
+    }
+    if conntrack::fill(nfct, &mut frame.event.conn) {
+        frame.event.flags |= hook_flag::CONN;
+        return if is_match(frame, cpu, filter) {
+            tracking::YES
+        } else {
+            tracking::NONE
+        };
+    }
+    if filter.dst_count | filter.src_count | filter.port_count == 0 {
+        return tracking::NONE;
+    }
+    before_conntrack(frame, cpu)
+}
+
+/// Whether the filter matches what the record has of the packet so far.
+#[inline(always)]
+pub fn is_match(frame: &mut Frame, cpu: *mut PathCpu, filter: &Filter) -> bool {
+    let event = &frame.event;
+    let sight = Sight {
+        header: &event.before,
+        header_bytes: event.before_bytes,
+        conn: (event.flags & hook_flag::CONN != 0).then_some(&event.conn),
+        inode: event.netns_inode,
+        dev: &event.in_name,
+        route: &event.out_name,
+    };
+    // SAFETY: this CPU's element.
+    let views = unsafe { &raw mut (*cpu).views };
+    let Some(matched) = filter::matches(PATH_FILTER, filter, views, &sight) else {
+        return false;
+    };
+    frame.event.matched = matched;
+    true
+}
+
+/// Conntrack and NAT come later in this hook: has a packet with these addresses been seen?
+#[inline(always)]
+fn before_conntrack(frame: &mut Frame, cpu: *mut PathCpu) -> u32 {
+    let (hook, pf) = (frame.event.hook, frame.event.pf);
+    // SAFETY: this CPU's element; `matches` has filled the first view.
+    let view = unsafe { &(*cpu).views[0] };
+    frame.flow = FlowKey {
+        src: view.src,
+        dst: view.dst,
+        src_port: view.src_port,
+        dst_port: view.dst_port,
+        proto: u32::from(view.proto),
+        inode: frame.event.netns_inode,
+        pad: 0,
+    };
+    // SAFETY: a copy is taken at once.
+    let known = unsafe { FLOWS.get(frame.flow) }.copied().unwrap_or(0);
+    if known == OURS {
+        return tracking::PERHAPS;
+    }
+    let may_change = is_inet(pf) && (hook == PREROUTING || hook == OUTPUT);
+    if !may_change || (known == OTHERS && !is_opening(frame)) {
+        return tracking::NONE;
+    }
+    frame.has_flow = 1;
+    tracking::PERHAPS
+}
+
+/// A TCP SYN: a new connection may be translated otherwise than the last one with these ports.
+#[inline(always)]
+fn is_opening(frame: &Frame) -> bool {
+    let header = &frame.event.before;
+    let at = if header[0] >> 4 == 4 {
+        u32::from(header[0] & 0xf) * 4
+    } else {
+        40
+    };
+    let flags = header[((at + 13) & 127) as usize];
+    frame.flow.proto == 6 && flags & 0x12 == 0x02
+}
+
+/// Remembers whether the filter matches packets with these addresses.
+#[inline(always)]
+pub fn remember(frame: &Frame, is_ours: bool) {
+    if frame.has_flow == 0 {
+        return;
+    }
+    let value = if is_ours { OURS } else { OTHERS };
+    // A full map forgets its oldest entry; a failure costs a second look.
+    if FLOWS.insert(frame.flow, value, 0).is_err() {
+        count(Count::Unmatched);
+    }
+}

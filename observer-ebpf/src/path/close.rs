@@ -1,0 +1,113 @@
+//! The end of a frame: what moved, what changed, and the record.
+
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, generated::bpf_ringbuf_output};
+use observer_common::{Count, HookEvent, MAX_STEPS, PATH_FILTER, Step, hook_flag};
+
+use super::classify::{is_match, remember};
+use super::frame::{self, Frame, tracking};
+use super::{packet, snapshot};
+use crate::conntrack;
+use crate::counters;
+use crate::look::{Look, Plain};
+use crate::maps::{FILTER, NETS, PATH_CPU, PATHS, count};
+use crate::memory::{bounded, offset};
+
+/// `BPF_RB_NO_WAKEUP`: user space looks from time to time, and when something dies.
+const NO_WAKEUP: u64 = 1;
+
+/// The packet leaves the hook in one piece, or was given away.
+#[inline(always)]
+pub fn left(frame: *mut Frame, depth: u32, returned: i32, skb: impl Look) {
+    // SAFETY: this CPU's element.
+    unsafe { (*frame).event.returned = returned };
+    snapshot::compare(frame, depth);
+    if returned == 1 {
+        // SAFETY: as above.
+        let event = unsafe { &mut (*frame).event };
+        packet::fill_after(skb, event);
+        connection(event, skb.load(offset!(skb_nfct)));
+    }
+    finish(frame);
+}
+
+/// The packet is being freed: if it is in a hook right now, its record is written. True if so.
+#[inline(always)]
+pub fn freed(skb: u64) -> bool {
+    let Some(frame) = frame::innermost(skb).or_else(|| frame::spare(skb)) else {
+        return false;
+    };
+    let depth = frame::depth().wrapping_sub(1);
+    // SAFETY: this CPU's element.
+    unsafe {
+        (*frame).event.returned = -1;
+        (*frame).event.flags |= hook_flag::FREED;
+    }
+    snapshot::compare(frame, depth);
+    let skb = Plain(skb);
+    // SAFETY: as above.
+    let event = unsafe { &mut (*frame).event };
+    event.mark_after = skb.load(offset!(skb_mark));
+    connection(event, skb.load(offset!(skb_nfct)));
+    finish(frame)
+}
+
+#[inline(always)]
+fn connection(event: &mut HookEvent, nfct: u64) {
+    if conntrack::fill(nfct, &mut event.conn) {
+        event.flags |= hook_flag::CONN;
+    }
+}
+
+/// True if the record was written.
+#[inline(always)]
+pub fn finish(frame: *mut Frame) -> bool {
+    // SAFETY: this CPU's element.
+    let of = unsafe { &mut *frame };
+    of.closed = 1;
+    if of.tracking == tracking::PERHAPS {
+        let (Some(cpu), Some(filter)) = (PATH_CPU.get_ptr_mut(0), FILTER.get(PATH_FILTER)) else {
+            return false;
+        };
+        let is_ours = is_match(of, cpu, filter);
+        remember(of, is_ours);
+        if !is_ours {
+            return false;
+        }
+    }
+    generation(&mut of.event);
+    // SAFETY: the helper has no preconditions.
+    of.event.cpu = unsafe { bpf_get_smp_processor_id() };
+    send(&mut of.event)
+}
+
+/// Whether the ruleset is still the one that user space has read.
+#[inline(always)]
+fn generation(event: &mut HookEvent) {
+    // SAFETY: as in `counters::compare`.
+    let Some(state) = (unsafe { NETS.get(event.net) }) else {
+        return;
+    };
+    event.nft_seq = counters::nft_seq(state);
+    if event.generation != 0
+        && (counters::generation_of(state) != event.generation || counters::is_stale(event.net, state))
+    {
+        event.flags |= hook_flag::STALE;
+    }
+}
+
+#[inline(always)]
+fn send(event: &mut HookEvent) -> bool {
+    let steps = bounded(&event.step_count, MAX_STEPS as u32) as usize;
+    let len = HookEvent::LEN_FIXED + steps * size_of::<Step>();
+    // SAFETY: the record lies in a map's element and is at least `len` long.
+    let sent = unsafe {
+        bpf_ringbuf_output(
+            (&raw const PATHS).cast_mut().cast(),
+            (&raw mut *event).cast(),
+            len as u64,
+            NO_WAKEUP,
+        )
+    };
+    count(if sent == 0 { Count::HookSent } else { Count::HookLost });
+    sent == 0
+}

@@ -1,0 +1,231 @@
+//! A packet enters a hook.
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use observer_common::{Count, EventKind, Filter, HookEvent, MAX_DEPTH, PATH_FILTER, hook_flag};
+
+use super::classify::classify;
+use super::frame::{self, Frame, PathCpu, tracking};
+use super::{IPV6, OUTPUT, PREROUTING, is_inet, snapshot};
+use crate::look::{Look, Plain};
+use crate::maps::{FILTER, NETS, PATH_CPU, count};
+use crate::memory::{field, offset};
+
+/// `IPS_SRC_NAT_DONE`: the nat table is not asked for the source again.
+const SRC_NAT_DONE: u32 = 1 << 7;
+/// `IPS_DST_NAT_DONE`
+const DST_NAT_DONE: u32 = 1 << 8;
+/// A frame that is older was never left: no packet is in a hook for so long.
+const OLD_NS: u64 = 1_000_000_000;
+
+/// Opens a frame if the packet wants watching, or if another is being watched on this CPU. `sp`: the stack pointer
+/// where a kprobe saw it, else 0.
+#[inline(always)]
+pub fn enter(skb: impl Look, state: impl Look, entries: u64, first: u32, sp: u64) -> Option<()> {
+    let filter = FILTER.get(PATH_FILTER)?;
+    if filter.enabled == 0 {
+        return None;
+    }
+    let cpu = PATH_CPU.get_ptr_mut(0)?;
+    let depth = frame::depth();
+    let nfct: u64 = skb.load(offset!(skb_nfct));
+    let (hook, pf) = (state.load::<u8>(offset!(state_hook)), state.load::<u8>(offset!(state_pf)));
+    // SAFETY: this CPU's element.
+    let skip = unsafe { (*cpu).skip_skb == skb.address() && (*cpu).skip_nfct == nfct };
+    if depth == 0 && skip && hook != PREROUTING && hook != OUTPUT {
+        return None;
+    }
+    if depth >= MAX_DEPTH {
+        overflow();
+        return None;
+    }
+    let frame = frame::at(depth)?;
+    begin(frame, skb, state, hook, pf, nfct);
+    let tracking = classify(skb, frame, cpu, filter);
+    if tracking == tracking::NONE && depth == 0 {
+        remember_to_skip(cpu, skb.address(), nfct);
+        return None;
+    }
+    // SAFETY: this CPU's element.
+    unsafe {
+        (*frame).state = state.address();
+        (*frame).sp = sp;
+        (*frame).tracking = tracking;
+        (*frame).event.entries = entries;
+        (*frame).event.first = if first > 255 { 255 } else { first as u8 };
+        if first != 0 {
+            (*frame).event.flags |= hook_flag::RESUMED;
+        }
+    }
+    // What the outer packet matched so far, before this one's counters move.
+    if depth > 0 {
+        pause(depth - 1);
+    }
+    if tracking != tracking::NONE {
+        open(frame, depth, skb, filter);
+    }
+    // SAFETY: this CPU's element; in this order, so that an interrupt sees no half-made frame as its own.
+    unsafe { core::ptr::write_volatile(&raw mut (*frame).skb, skb.address()) };
+    frame::set_depth(depth + 1);
+    Some(())
+}
+
+/// The parts of the record that classifying needs.
+#[inline(always)]
+fn begin(frame: *mut Frame, skb: impl Look, state: impl Look, hook: u8, pf: u8, nfct: u64) {
+    // SAFETY: this CPU's element.
+    let frame = unsafe { &mut *frame };
+    frame.skb = 0;
+    frame.closed = 0;
+    frame.has_snapshot = 0;
+    frame.run_count = 0;
+    let net: u64 = state.load(offset!(state_net));
+    let event = &mut frame.event;
+    event.kind = EventKind::Hook as u32;
+    event.flags = 0;
+    event.skb = skb.address();
+    event.net = net;
+    event.netns_inode = field(net, offset!(net_inum)).unwrap_or(0);
+    event.nfct = nfct;
+    event.hook = hook;
+    event.pf = pf;
+    event.matched = 0;
+    event.pad = 0;
+    event.step_count = 0;
+    event.generation = 0;
+    event.nft_seq = 0;
+    event.in_ifindex = 0;
+    event.out_ifindex = 0;
+    if FILTER.get(PATH_FILTER).is_some_and(|filter| filter.iface_count != 0) {
+        devices(event, state);
+    } else {
+        event.in_name = [0; 16];
+        event.out_name = [0; 16];
+    }
+}
+
+/// Fills the names and indexes of the hook's devices.
+#[inline(always)]
+pub fn devices(event: &mut HookEvent, state: impl Look) {
+    let from: u64 = state.load(offset!(state_in));
+    let to: u64 = state.load(offset!(state_out));
+    event.in_name = [0; 16];
+    event.out_name = [0; 16];
+    if from != 0 {
+        event.in_ifindex = field(from, offset!(dev_ifindex)).unwrap_or(0);
+        event.in_name = field(from, offset!(dev_name)).unwrap_or_default();
+    }
+    if to != 0 {
+        event.out_ifindex = field(to, offset!(dev_ifindex)).unwrap_or(0);
+        event.out_name = field(to, offset!(dev_name)).unwrap_or_default();
+    }
+}
+
+/// The rest of the record, and the copy of the counters.
+#[inline(always)]
+fn open(frame: *mut Frame, depth: u32, skb: impl Look, filter: &Filter) {
+    // SAFETY: this CPU's element.
+    let event = unsafe { &mut (*frame).event };
+    // SAFETY: the helper has no preconditions.
+    event.time_ns = unsafe { bpf_ktime_get_ns() };
+    event.mark_before = skb.load(offset!(skb_mark));
+    event.mark_after = event.mark_before;
+    if filter.iface_count == 0 {
+        // SAFETY: this CPU's element.
+        let state = unsafe { (*frame).state };
+        devices(event, Plain(state));
+    }
+    if filter.traced != 0 {
+        event.flags |= hook_flag::TRACED;
+    }
+    choose_runs(frame, depth);
+}
+
+/// Chooses the counters to copy: those of the hook's tables, and of nat if it will be asked.
+#[inline(always)]
+fn choose_runs(frame: *mut Frame, depth: u32) {
+    // SAFETY: this CPU's element.
+    let event = unsafe { &mut (*frame).event };
+    // SAFETY: the memory of a map's element stays the map's; its generation is looked at again in the end.
+    let Some(state) = (unsafe { NETS.get(event.net) }) else {
+        return;
+    };
+    if state.inode != event.netns_inode || !is_inet(event.pf) || event.hook > 4 {
+        return;
+    }
+    event.generation = state.generation;
+    let list = if event.pf == IPV6 { 5 + u32::from(event.hook) } else { u32::from(event.hook) };
+    let Some(runs) = state.runs.get(list as usize) else {
+        return;
+    };
+    event.flags |= hook_flag::COUNTERS;
+    let mut count = runs.count;
+    if asks_nat(event) {
+        event.flags |= hook_flag::NAT;
+        count += runs.nat_count;
+    }
+    if runs.cut != 0 {
+        event.flags |= hook_flag::UNSEEN;
+    }
+    // SAFETY: as above.
+    unsafe {
+        (*frame).first_run = runs.first;
+        (*frame).run_count = count;
+    }
+    snapshot::take(frame, depth);
+}
+
+/// The nat table is asked once for each connection and direction (`nf_nat_inet_fn`, net/netfilter/nf_nat_core.c).
+#[inline(always)]
+fn asks_nat(event: &HookEvent) -> bool {
+    if event.flags & hook_flag::CONN == 0 {
+        return match crate::conntrack::status(event.nfct) {
+            Some(status) => !is_done(status, event.hook),
+            None => true,
+        };
+    }
+    !is_done(event.conn.status, event.hook)
+}
+
+#[inline(always)]
+fn is_done(status: u32, hook: u8) -> bool {
+    let bit = if hook == PREROUTING || hook == OUTPUT {
+        DST_NAT_DONE
+    } else {
+        SRC_NAT_DONE
+    };
+    status & bit != 0
+}
+
+#[inline(always)]
+fn remember_to_skip(cpu: *mut PathCpu, skb: u64, nfct: u64) {
+    // Without a connection nothing tells that a later packet in the same memory is another.
+    let worth = nfct > 7;
+    // SAFETY: this CPU's element.
+    unsafe {
+        (*cpu).skip_skb = if worth { skb } else { 0 };
+        (*cpu).skip_nfct = nfct;
+    }
+}
+
+/// Another packet's traversal begins within this frame's.
+#[inline(always)]
+fn pause(depth: u32) {
+    let Some(frame) = frame::at(depth) else { return };
+    snapshot::compare(frame, depth);
+}
+
+/// Deeper than any real nesting: the frames were never left, or the packets go in circles.
+#[inline(always)]
+fn overflow() {
+    count(Count::Unmatched);
+    let Some(frame) = frame::at(MAX_DEPTH - 1) else {
+        return;
+    };
+    // SAFETY: this CPU's element; the helper has no preconditions.
+    unsafe {
+        (*frame).event.flags |= hook_flag::MIXED;
+        if bpf_ktime_get_ns() - (*frame).event.time_ns > OLD_NS {
+            frame::set_depth(0);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The frames of one CPU.
+
+use observer_common::{HookEvent, MAX_DEPTH, MAX_STEPS, Step, hook_flag};
+
+use crate::filter::{VIEWS, View};
+use crate::maps::{FRAMES, PATH_CPU};
+
+/// Bytes that a run is compared in.
+const NOW_WORDS: usize = 512;
+
+/// What a CPU remembers of its packets' ways.
+#[repr(C)]
+pub struct PathCpu {
+    /// How many frames are open.
+    pub depth: u32,
+    /// Zero.
+    pub pad: u32,
+    /// A packet that no filter matches, and its connection: its later hooks need no second look.
+    pub skip_skb: u64,
+    /// `skb->_nfct` of `skip_skb`.
+    pub skip_nfct: u64,
+    /// Ways to see the packet that the filter tests.
+    pub views: [View; VIEWS],
+    /// A run of counters as it is now.
+    pub now: [u64; NOW_WORDS],
+}
+
+/// How sure it is that the filter matches.
+pub mod tracking {
+    /// It does not; the frame is there so that the one around it knows of it.
+    pub const NONE: u32 = 0;
+    /// It will be seen when conntrack and NAT have done their part.
+    pub const PERHAPS: u32 = 1;
+    /// It does.
+    pub const YES: u32 = 2;
+}
+
+/// Addresses and ports of a packet that has no connection yet.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct FlowKey {
+    /// IPv4 as `::ffff:a.b.c.d`.
+    pub src: [u64; 2],
+    /// IPv4 as `::ffff:a.b.c.d`.
+    pub dst: [u64; 2],
+    /// Network byte order.
+    pub src_port: u16,
+    /// Network byte order.
+    pub dst_port: u16,
+    /// `IPPROTO_*`
+    pub proto: u32,
+    /// `net->ns.inum`
+    pub inode: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// A traversal of a hook that is not over.
+#[repr(C)]
+pub struct Frame {
+    /// Address of the `sk_buff`; written last.
+    pub skb: u64,
+    /// Address of the `struct nf_hook_state`.
+    pub state: u64,
+    /// Stack pointer at the function's entry, where a kprobe saw it.
+    pub sp: u64,
+    /// A constant of [`tracking`].
+    pub tracking: u32,
+    /// 1: its record has been written.
+    pub closed: u32,
+    /// First of the runs that were copied.
+    pub first_run: u32,
+    /// How many.
+    pub run_count: u32,
+    /// 1 if they were.
+    pub has_snapshot: u32,
+    /// 1 if `flow` is filled.
+    pub has_flow: u32,
+    /// What to remember of this packet when it is known whether the filter matches.
+    pub flow: FlowKey,
+    /// The record in the making.
+    pub event: HookEvent,
+}
+
+/// How many frames are open on this CPU.
+#[inline(always)]
+pub fn depth() -> u32 {
+    let Some(cpu) = PATH_CPU.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: this CPU's element; volatile, since an interrupt's programs change it between programs.
+    unsafe { core::ptr::read_volatile(&raw const (*cpu).depth) }
+}
+
+/// Sets how many frames are open on this CPU.
+#[inline(always)]
+pub fn set_depth(depth: u32) {
+    if let Some(cpu) = PATH_CPU.get_ptr_mut(0) {
+        // SAFETY: as above.
+        unsafe { core::ptr::write_volatile(&raw mut (*cpu).depth, depth) };
+    }
+}
+
+/// The frame that lies so deep.
+#[inline(always)]
+pub fn at(depth: u32) -> Option<*mut Frame> {
+    FRAMES.get_ptr_mut(depth)
+}
+
+/// The innermost frame, if it is this packet's and its record is still to be written.
+#[inline(always)]
+pub fn innermost(skb: u64) -> Option<*mut Frame> {
+    let depth = depth();
+    if depth == 0 || depth > MAX_DEPTH {
+        return None;
+    }
+    let frame = at(depth - 1)?;
+    // SAFETY: this CPU's element.
+    let (of, closed, tracking) = unsafe { ((*frame).skb, (*frame).closed, (*frame).tracking) };
+    (of == skb && closed == 0 && tracking != tracking::NONE).then_some(frame)
+}
+
+/// The frame of a hook that has none of its own, if it is this packet's.
+#[inline(always)]
+pub fn spare(skb: u64) -> Option<*mut Frame> {
+    let frame = at(MAX_DEPTH)?;
+    // SAFETY: this CPU's element.
+    unsafe { (*frame).skb == skb && (*frame).closed == 0 }.then_some(frame)
+}
+
+/// Adds a step.
+#[inline(always)]
+pub fn push(event: *mut HookEvent, step: Step) {
+    // SAFETY: this CPU's element; the index is tested, and read anew so that the verifier sees the test.
+    unsafe {
+        let index = core::ptr::read_volatile(&raw const (*event).step_count);
+        if index >= MAX_STEPS as u32 {
+            (*event).flags |= hook_flag::CUT;
+            return;
+        }
+        (*event).steps[index as usize] = step;
+        (*event).step_count = index + 1;
+    }
+}

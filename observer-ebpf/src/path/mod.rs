@@ -1,0 +1,35 @@
+//! The way of a packet through its hooks. Each traversal of a hook is a frame: opened when `nf_hook_slow` is entered,
+//! closed when it is left or the packet is freed in it. Frames lie one within the other on a CPU: a REJECT sends a
+//! packet through OUTPUT while its own is still in FORWARD.
+
+mod classify;
+mod close;
+mod enter;
+mod frame;
+mod leave;
+mod packet;
+mod snapshot;
+mod trace;
+
+pub use close::freed;
+pub use enter::enter;
+pub use frame::{FlowKey, Frame, PathCpu};
+pub use leave::{Left, leave};
+pub use trace::{Traced, traced};
+
+/// `NFPROTO_IPV4`
+const IPV4: u8 = 2;
+/// `NFPROTO_BRIDGE`
+const BRIDGE: u8 = 7;
+/// `NFPROTO_IPV6`
+const IPV6: u8 = 10;
+/// `NF_INET_PRE_ROUTING`, `NF_BR_PRE_ROUTING`
+const PREROUTING: u8 = 0;
+/// `NF_INET_LOCAL_OUT`
+const OUTPUT: u8 = 3;
+
+/// Whether a hook is one of IPv4's or IPv6's.
+#[inline(always)]
+fn is_inet(pf: u8) -> bool {
+    pf == IPV4 || pf == IPV6
+}

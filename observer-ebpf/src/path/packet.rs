@@ -1,0 +1,120 @@
+//! The packet in a hook: its headers, and those of the packet in it if it is a tunnel's.
+
+use observer_common::{AFTER_BYTES, BEFORE_BYTES, HookEvent, hook_flag};
+
+use crate::look::Look;
+use crate::memory::{bounded, offset, read_bytes};
+
+/// Network byte order.
+const ETH_P_IP: u16 = 0x0800u16.to_be();
+/// Network byte order.
+const ETH_P_IPV6: u16 = 0x86ddu16.to_be();
+const IPPROTO_IPIP: u8 = 4;
+const IPPROTO_UDP: u8 = 17;
+const IPPROTO_IPV6: u8 = 41;
+/// VXLAN's port, and the one that Linux used before there was a number for it: flannel's.
+const VXLAN_PORTS: [u16; 2] = [4789, 8472];
+/// UDP, VXLAN and Ethernet headers.
+const VXLAN_BYTES: u32 = 8 + 8 + 14;
+/// What is read of an IPv4 packet: its longest header and the ports.
+const V4_BYTES: u32 = 64;
+
+/// Fills `before`, `before_bytes`, `protocol` and `len_bytes`; false if it is not an IP packet.
+#[inline(always)]
+pub fn fill(skb: impl Look, event: &mut HookEvent) -> bool {
+    event.before_bytes = 0;
+    event.protocol = skb.load(offset!(skb_protocol));
+    let is_v4 = event.protocol == ETH_P_IP;
+    if !is_v4 && event.protocol != ETH_P_IPV6 {
+        return false;
+    }
+    let start = u32::from(skb.load::<u16>(offset!(skb_network_header)));
+    let head: u64 = skb.load(offset!(skb_head));
+    let data: u64 = skb.load(offset!(skb_data));
+    let len: u32 = skb.load(offset!(skb_len));
+    event.len_bytes = len.wrapping_add((data.wrapping_sub(head) as u32).wrapping_sub(start));
+    let most = if is_v4 { V4_BYTES } else { BEFORE_BYTES as u32 };
+    read_from(event, skb, start, most);
+    let version = event.before[0] >> 4;
+    (is_v4 && version == 4 && event.before_bytes >= 20)
+        || (!is_v4 && version == 6 && event.before_bytes >= 40)
+}
+
+/// Reads the headers that begin so far behind `skb->head`.
+#[inline(always)]
+fn read_from(event: &mut HookEvent, skb: impl Look, start: u32, most: u32) {
+    event.before_bytes = 0;
+    let head: u64 = skb.load(offset!(skb_head));
+    let tail: u32 = skb.load(offset!(skb_tail));
+    if tail <= start {
+        return;
+    }
+    event.before_bytes = tail - start;
+    let len = bounded(&event.before_bytes, most);
+    event.before_bytes = len;
+    // SAFETY: `len` is at most the array's length.
+    if !unsafe { read_bytes(event.before.as_mut_ptr(), len, head + u64::from(start)) } {
+        event.before_bytes = 0;
+    }
+}
+
+/// If the packet carries another, puts its headers into `outer` and those of the inner one into `before`.
+#[inline(always)]
+pub fn unwrap_tunnel(skb: impl Look, event: &mut HookEvent) -> bool {
+    let Some(start) = inner_start(skb, event) else {
+        return false;
+    };
+    let mut index = 0;
+    while index < AFTER_BYTES {
+        event.outer[index] = event.before[index];
+        index += 1;
+    }
+    read_from(event, skb, start, BEFORE_BYTES as u32);
+    let version = event.before[0] >> 4;
+    let is_ip =
+        (version == 4 && event.before_bytes >= 20) || (version == 6 && event.before_bytes >= 40);
+    if is_ip {
+        event.flags |= hook_flag::TUNNEL;
+    }
+    is_ip
+}
+
+/// Where the inner network header begins, behind `skb->head`.
+#[inline(always)]
+fn inner_start(skb: impl Look, event: &HookEvent) -> Option<u32> {
+    let bits: u8 = skb.load(offset!(skb_encapsulation));
+    if bits >> (offset!(skb_encapsulation_bit) & 7) & 1 != 0 {
+        let start = u32::from(skb.load::<u16>(offset!(skb_inner_network)));
+        let outer = u32::from(skb.load::<u16>(offset!(skb_network_header)));
+        return (start > outer).then_some(start);
+    }
+    if event.before[0] >> 4 != 4 {
+        return None;
+    }
+    let start = u32::from(skb.load::<u16>(offset!(skb_network_header)));
+    let header = u32::from(event.before[0] & 0xf) * 4;
+    match event.before[9] {
+        IPPROTO_IPIP | IPPROTO_IPV6 => Some(start + header),
+        IPPROTO_UDP if header == 20 => {
+            let port = u16::from_be_bytes([event.before[22], event.before[23]]);
+            (port == VXLAN_PORTS[0] || port == VXLAN_PORTS[1]).then_some(start + header + VXLAN_BYTES)
+        }
+        _ => None,
+    }
+}
+
+/// Fills `after` and `mark_after` of a packet that lives on.
+#[inline(always)]
+pub fn fill_after(skb: impl Look, event: &mut HookEvent) {
+    event.mark_after = skb.load(offset!(skb_mark));
+    if event.flags & hook_flag::TUNNEL != 0 {
+        return;
+    }
+    let start = u64::from(skb.load::<u16>(offset!(skb_network_header)));
+    let head: u64 = skb.load(offset!(skb_head));
+    let len = bounded(&event.before_bytes, AFTER_BYTES as u32);
+    // SAFETY: `len` is at most the array's length.
+    if unsafe { read_bytes(event.after.as_mut_ptr(), len, head + start) } {
+        event.flags |= hook_flag::AFTER;
+    }
+}

@@ -1,0 +1,76 @@
+//! `nf_hook_slow`: a packet goes through the functions of one hook.
+//!
+//! net/netfilter/core.c, v5.10 … v6.18
+//!     int nf_hook_slow(struct sk_buff *skb, struct nf_hook_state *state, const struct nf_hook_entries *e, unsigned int i)
+//!
+//! Returns 1 if the packet was accepted, 0 if somebody else has it now, less than 0 if it was dropped.
+
+use aya_ebpf::{
+    macros::{fentry, fexit, kprobe, kretprobe},
+    programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
+};
+
+use crate::{
+    look::{Plain, Typed},
+    path::{Left, enter, leave},
+};
+
+#[fentry(function = "nf_hook_slow")]
+fn nf_hook_slow_entry(ctx: FEntryContext) -> i32 {
+    let _ = enter(
+        Typed(ctx.arg(0)),
+        Typed(ctx.arg(1)),
+        ctx.arg(2),
+        ctx.arg(3),
+        0,
+    );
+    0
+}
+
+#[fexit(function = "nf_hook_slow")]
+fn nf_hook_slow_exit(ctx: FExitContext) -> i32 {
+    let left = Left {
+        state: ctx.arg(1),
+        sp: 0,
+        // Behind the four arguments.
+        returned: ctx.arg(4),
+    };
+    let _ = leave(left, |_| Typed(ctx.arg(0)));
+    0
+}
+
+/// Where the kernel allows no fentry.
+#[kprobe(function = "nf_hook_slow")]
+fn nf_hook_slow_kprobe(ctx: ProbeContext) -> u32 {
+    let _ = entered(&ctx);
+    0
+}
+
+fn entered(ctx: &ProbeContext) -> Option<()> {
+    enter(
+        Plain(ctx.arg(0)?),
+        Plain(ctx.arg(1)?),
+        ctx.arg(2)?,
+        ctx.arg(3)?,
+        stack_pointer(ctx.regs),
+    )
+}
+
+/// A kretprobe sees the stack as it is after the return address was taken off (arch/x86/kernel/rethook.c).
+#[kretprobe(function = "nf_hook_slow")]
+fn nf_hook_slow_kretprobe(ctx: RetProbeContext) -> u32 {
+    let left = Left {
+        state: 0,
+        sp: stack_pointer(ctx.regs) - 8,
+        returned: ctx.ret(),
+    };
+    let _ = leave(left, Plain);
+    0
+}
+
+/// `regs->sp`
+#[inline(always)]
+fn stack_pointer(regs: *mut aya_ebpf::bindings::pt_regs) -> u64 {
+    // SAFETY: the context of a kprobe is the registers at that moment.
+    unsafe { (*regs).rsp }
+}

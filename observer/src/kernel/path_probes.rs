@@ -1,0 +1,236 @@
+//! The probes on the way of packets that live: put on and taken off while observer runs.
+
+use anyhow::{Context as _, Result};
+use aya::programs::fentry::FEntryLinkId;
+use aya::programs::fexit::FExitLinkId;
+use aya::programs::kprobe::KProbeLinkId;
+use aya::programs::{FEntry, FExit, KProbe};
+use aya::{Btf, Ebpf};
+
+use super::programs::{Programs, program};
+
+/// The function that runs every hook but the bridge's PREROUTING; always built in (net/netfilter/core.c).
+const HOOK: &str = "nf_hook_slow";
+/// The function through which nf_tables says what its rules do (net/netfilter/nf_tables_core.c).
+const TRACE: &str = "__nft_trace_packet";
+/// Tests set this to see the second rung of the ladder on a kernel that has the first.
+const NO_FENTRY: &str = "OBSERVER_NO_FENTRY";
+
+/// What is attached to the way of packets, and how.
+#[derive(Default)]
+pub struct PathProbes {
+    hooks: Option<Hooks>,
+    trace: Option<KProbeLinkId>,
+    /// What was loaded already: a program is loaded once.
+    loaded: Vec<&'static str>,
+}
+
+enum Hooks {
+    Fentry(FEntryLinkId, FExitLinkId),
+    Kprobe(KProbeLinkId, KProbeLinkId),
+}
+
+impl PathProbes {
+    /// Attaches to the entry and exit of every hook: fentry and fexit, or else a kprobe and a kretprobe.
+    fn attach_hooks(&mut self, ebpf: &mut Ebpf) -> Result<()> {
+        if self.hooks.is_some() {
+            return Ok(());
+        }
+        let fentry = if std::env::var_os(NO_FENTRY).is_some() {
+            Err(anyhow::anyhow!("{NO_FENTRY} is set"))
+        } else {
+            self.fentry(ebpf)
+        };
+        self.hooks = Some(match fentry {
+            Ok(hooks) => hooks,
+            Err(error) => {
+                log::info!("no fentry on {HOOK}: {error:#}");
+                self.kprobe(ebpf)
+                    .with_context(|| format!("neither fentry ({}) nor kprobe", first_line(&error)))?
+            }
+        });
+        Ok(())
+    }
+
+    fn fentry(&mut self, ebpf: &mut Ebpf) -> Result<Hooks> {
+        if !self.is_loaded("nf_hook_slow_entry") {
+            let btf = Btf::from_sys_fs().context("cannot read /sys/kernel/btf/vmlinux")?;
+            let exit: &mut FExit = program(ebpf, "nf_hook_slow_exit")?.try_into()?;
+            exit.load(HOOK, &btf)?;
+            let entry: &mut FEntry = program(ebpf, "nf_hook_slow_entry")?.try_into()?;
+            entry.load(HOOK, &btf)?;
+            self.loaded.push("nf_hook_slow_entry");
+        }
+        // The exit first: an entry without its exit would have to be noticed.
+        let exit: &mut FExit = program(ebpf, "nf_hook_slow_exit")?.try_into()?;
+        let exit = exit.attach()?;
+        let entry: &mut FEntry = program(ebpf, "nf_hook_slow_entry")?.try_into()?;
+        match entry.attach() {
+            Ok(entry) => Ok(Hooks::Fentry(entry, exit)),
+            Err(error) => {
+                let program: &mut FExit = program(ebpf, "nf_hook_slow_exit")?.try_into()?;
+                program.detach(exit)?;
+                Err(error.into())
+            }
+        }
+    }
+
+    fn kprobe(&mut self, ebpf: &mut Ebpf) -> Result<Hooks> {
+        for name in ["nf_hook_slow_kprobe", "nf_hook_slow_kretprobe"] {
+            if !self.is_loaded(name) {
+                let kprobe: &mut KProbe = program(ebpf, name)?.try_into()?;
+                kprobe.load()?;
+                self.loaded.push(name);
+            }
+        }
+        let exit: &mut KProbe = program(ebpf, "nf_hook_slow_kretprobe")?.try_into()?;
+        let exit = exit.attach(HOOK, 0)?;
+        let entry: &mut KProbe = program(ebpf, "nf_hook_slow_kprobe")?.try_into()?;
+        match entry.attach(HOOK, 0) {
+            Ok(entry) => Ok(Hooks::Kprobe(entry, exit)),
+            Err(error) => {
+                let program: &mut KProbe = program(ebpf, "nf_hook_slow_kretprobe")?.try_into()?;
+                program.detach(exit)?;
+                Err(error.into())
+            }
+        }
+    }
+
+    fn is_loaded(&self, name: &str) -> bool {
+        self.loaded.contains(&name)
+    }
+
+    fn attach_trace(&mut self, ebpf: &mut Ebpf) -> Result<()> {
+        if self.trace.is_some() {
+            return Ok(());
+        }
+        let probe: &mut KProbe = program(ebpf, "nft_trace_packet")?.try_into()?;
+        if !self.is_loaded("nft_trace_packet") {
+            probe.load()?;
+            self.loaded.push("nft_trace_packet");
+        }
+        self.trace = Some(probe.attach(TRACE, 0)?);
+        Ok(())
+    }
+
+    fn detach_hooks(&mut self, ebpf: &mut Ebpf) -> Result<()> {
+        match self.hooks.take() {
+            None => {}
+            Some(Hooks::Fentry(entry, exit)) => {
+                let program_entry: &mut FEntry = program(ebpf, "nf_hook_slow_entry")?.try_into()?;
+                program_entry.detach(entry)?;
+                let program_exit: &mut FExit = program(ebpf, "nf_hook_slow_exit")?.try_into()?;
+                program_exit.detach(exit)?;
+            }
+            Some(Hooks::Kprobe(entry, exit)) => {
+                let program_entry: &mut KProbe = program(ebpf, "nf_hook_slow_kprobe")?.try_into()?;
+                program_entry.detach(entry)?;
+                let program_exit: &mut KProbe = program(ebpf, "nf_hook_slow_kretprobe")?.try_into()?;
+                program_exit.detach(exit)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn detach_trace(&mut self, ebpf: &mut Ebpf) -> Result<()> {
+        if let Some(link) = self.trace.take() {
+            let probe: &mut KProbe = program(ebpf, "nft_trace_packet")?.try_into()?;
+            probe.detach(link)?;
+        }
+        Ok(())
+    }
+
+    /// What is attached, as the `start` line says it.
+    fn names(&self) -> Vec<String> {
+        let hooks: &[&str] = match &self.hooks {
+            None => &[],
+            Some(Hooks::Fentry(..)) => &["fentry/nf_hook_slow", "fexit/nf_hook_slow"],
+            Some(Hooks::Kprobe(..)) => &["kprobe/nf_hook_slow", "kretprobe/nf_hook_slow"],
+        };
+        let trace: &[&str] = if self.trace.is_some() {
+            &["kprobe/__nft_trace_packet"]
+        } else {
+            &[]
+        };
+        hooks.iter().chain(trace).map(|name| (*name).to_owned()).collect()
+    }
+
+    /// The programs that are attached.
+    fn programs(&self) -> &'static [&'static str] {
+        match (&self.hooks, &self.trace) {
+            (None, None) => &[],
+            (None, Some(_)) => &["nft_trace_packet"],
+            (Some(Hooks::Fentry(..)), None) => &["nf_hook_slow_entry", "nf_hook_slow_exit"],
+            (Some(Hooks::Fentry(..)), Some(_)) => {
+                &["nf_hook_slow_entry", "nf_hook_slow_exit", "nft_trace_packet"]
+            }
+            (Some(Hooks::Kprobe(..)), None) => &["nf_hook_slow_kprobe", "nf_hook_slow_kretprobe"],
+            (Some(Hooks::Kprobe(..)), Some(_)) => {
+                &["nf_hook_slow_kprobe", "nf_hook_slow_kretprobe", "nft_trace_packet"]
+            }
+        }
+    }
+}
+
+impl Programs {
+    /// Attaches to the entry and exit of every hook.
+    ///
+    /// # Errors
+    /// This kernel allows neither fentry nor kprobes there.
+    pub fn attach_hooks(&mut self) -> Result<()> {
+        self.path_probes.attach_hooks(&mut self.ebpf.borrow_mut())
+    }
+
+    /// Attaches to nf_tables' trace hook; what turns it on is the caller's.
+    ///
+    /// # Errors
+    /// This kernel allows no kprobe there, or nf_tables is not loaded.
+    pub fn attach_trace(&mut self) -> Result<()> {
+        self.path_probes.attach_trace(&mut self.ebpf.borrow_mut())
+    }
+
+    /// Takes the probes off the hooks and the trace hook.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn detach_paths(&mut self) -> Result<()> {
+        let mut ebpf = self.ebpf.borrow_mut();
+        let trace = self.path_probes.detach_trace(&mut ebpf);
+        self.path_probes.detach_hooks(&mut ebpf).and(trace)
+    }
+
+    /// Takes the probe off nf_tables' trace hook.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn detach_trace(&mut self) -> Result<()> {
+        self.path_probes.detach_trace(&mut self.ebpf.borrow_mut())
+    }
+
+    /// Whether hooks are watched.
+    pub fn watches_hooks(&self) -> bool {
+        self.path_probes.hooks.is_some()
+    }
+
+    /// Whether nf_tables' trace hook is watched.
+    pub fn watches_trace(&self) -> bool {
+        self.path_probes.trace.is_some()
+    }
+
+    /// Names of the probes that are attached, those for paths included.
+    pub fn probes(&self) -> Vec<String> {
+        let mut names = self.attached().to_vec();
+        names.extend(self.path_probes.names());
+        names
+    }
+
+    /// The optional programs that are attached.
+    pub fn path_programs(&self) -> &'static [&'static str] {
+        self.path_probes.programs()
+    }
+}
+
+fn first_line(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    text.lines().next().unwrap_or_default().to_owned()
+}
