@@ -41,6 +41,8 @@ pub struct CheckReport {
     pub lockdown: Option<String>,
     /// The rulesets' backends.
     pub backends: Vec<BackendCheck>,
+    /// The probes that observer can use here, from the one that it cannot do without to the optional ones.
+    pub ladder: Vec<Rung>,
     /// What this kernel lacks.
     pub missing: Vec<Missing>,
     /// What keeps `watch` from working, or from working well.
@@ -65,6 +67,32 @@ pub struct BackendCheck {
     pub present: bool,
     /// The confidence to expect, and why where it is not `exact`.
     pub attribution: String,
+}
+
+/// A probe, and what it is good for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Rung {
+    /// The kernel function or tracepoint.
+    pub probe: String,
+    /// How it is attached: `tracepoint`, `fentry`, `kprobe`; absent where it cannot be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub how: Option<String>,
+    /// What answers it gives.
+    pub gives: String,
+    /// Why it is not there, or not there in the best way, and what that costs in answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
+}
+
+impl Rung {
+    fn words(&self) -> String {
+        match (&self.how, &self.missing) {
+            (Some(how), None) => format!("{} by {how}: {}", self.probe, self.gives),
+            (Some(how), Some(missing)) => format!("{} by {how}: {}; {missing}", self.probe, self.gives),
+            (None, Some(missing)) => format!("{}, not there: {missing}", self.probe),
+            (None, None) => format!("{}, not there: it would give {}", self.probe, self.gives),
+        }
+    }
 }
 
 /// Something that this kernel lacks.
@@ -145,6 +173,9 @@ fn text(report: &CheckReport, look: Look) -> String {
             &format!("{presence}; answers: {}", backend.attribution),
         );
     }
+    for rung in &report.ladder {
+        page.row("probe", &rung.words());
+    }
     for missing in &report.missing {
         page.row("missing", &format!("{}: {}", missing.feature, missing.cost));
     }
@@ -198,6 +229,20 @@ mod tests {
                 present: true,
                 attribution: "exact".into(),
             }],
+            ladder: vec![
+                rung("kfree_skb", Some("tracepoint"), None),
+                rung(
+                    "nf_hook_slow",
+                    Some("kprobe"),
+                    Some("no fentry: costs twice as much"),
+                ),
+                rung(
+                    "nft_immediate_eval",
+                    None,
+                    Some("kprobes are forbidden; rules without counters are inferred"),
+                ),
+                rung("ipt_do_table", None, None),
+            ],
             missing: vec![Missing {
                 feature: "kprobes".into(),
                 cost: "rules of native nft tables without counters are inferred by replaying the packet"
@@ -210,6 +255,15 @@ mod tests {
         }
     }
 
+    fn rung(probe: &str, how: Option<&str>, missing: Option<&str>) -> Rung {
+        Rung {
+            probe: probe.into(),
+            how: how.map(str::to_owned),
+            gives: format!("what {probe} sees"),
+            missing: missing.map(str::to_owned),
+        }
+    }
+
     #[test]
     fn the_page_reads_well_at_eighty_columns() {
         let expected = "\
@@ -219,6 +273,12 @@ types         BTF
 drops         skb:kfree_skb (skb, location, reason, rx_sk)
 lockdown      integrity
 legacy        in use; answers: exact
+probe         kfree_skb by tracepoint: what kfree_skb sees
+probe         nf_hook_slow by kprobe: what nf_hook_slow sees; no fentry: costs
+              twice as much
+probe         nft_immediate_eval, not there: kprobes are forbidden; rules
+              without counters are inferred
+probe         ipt_do_table, not there: it would give what ipt_do_table sees
 missing       kprobes: rules of native nft tables without counters are inferred
               by replaying the packet
 problem       not enough privilege\\x1b[2J
@@ -245,5 +305,7 @@ watch         would not work
             "{json}"
         );
         assert!(!json.contains("null") && !json.contains("lockdown"), "{json}");
+        let rung = r#"{"probe":"kfree_skb","how":"tracepoint","gives":"what kfree_skb sees"}"#;
+        assert!(json.contains(rung), "{json}");
     }
 }

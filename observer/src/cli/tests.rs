@@ -41,6 +41,8 @@ fn wrong_usage_has_exit_code_two_and_help_has_none() {
         &["observer", "watch", "--count", "0"],
         &["observer", "watch", "--duration", "1x"],
         &["observer", "watch", "-o", "xml"],
+        &["observer", "watch", "--budget", "0"],
+        &["observer", "watch", "--probes", "all"],
         &["observer", "watch", "x"],
     ] {
         assert_eq!(
@@ -59,7 +61,7 @@ fn wrong_usage_has_exit_code_two_and_help_has_none() {
 
 #[test]
 fn options_may_be_given_again() {
-    let words = "observer watch --dst 10.0.0.0/8 --dst fd00::/8 --port 80 --port 443 --netns pid:1 -o json --duration 5m";
+    let words = "observer watch --dst 10.0.0.0/8 --dst fd00::/8 --port 80 --port 443 --netns pid:1 -o json --duration 5m --all --probes path --budget 0.5%";
     let Command::Watch(args) = Cli::try_parse_from(words.split(' ')).expect("parses").command else {
         panic!("watch")
     };
@@ -67,6 +69,8 @@ fn options_may_be_given_again() {
     assert_eq!((config.filter.dst.len(), config.filter.ports.len()), (2, 2));
     assert_eq!(config.format, crate::report::Format::Json);
     assert_eq!(config.duration, Some(std::time::Duration::from_secs(300)));
+    assert!(config.all && config.probes == watch::Probes::Path);
+    assert_eq!(config.budget_permille, 5);
 }
 
 #[test]
@@ -76,13 +80,17 @@ fn every_shell_has_completions_and_there_is_a_manual_page() {
         let mut script = Vec::new();
         clap_complete::generate(*shell, &mut Cli::command(), "observer", &mut script);
         assert!(
-            String::from_utf8_lossy(&script).contains("fail-on-drop"),
+            ["fail-on-drop", "budget"]
+                .iter()
+                .all(|option| String::from_utf8_lossy(&script).contains(option)),
             "{shell}"
         );
     }
     let page = String::from_utf8(man::page().expect("renders")).expect("UTF-8");
     assert!(
-        page.contains("OBSERVER WATCH") && page.contains(r"\-\-fail\-on\-drop"),
+        page.contains("OBSERVER WATCH")
+            && page.contains(r"\-\-fail\-on\-drop")
+            && page.contains(r"\-\-budget"),
         "{page}"
     );
 }

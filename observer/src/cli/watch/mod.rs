@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::ValueEnum;
 
+use super::budget::{self, Budget};
 use super::filter::{FilterSpec, RawFilter};
 use super::span;
 use crate::report::Format;
@@ -23,6 +24,8 @@ Examples:
       what dies on its way to these pods, also while it is still addressed to their service
   observer watch --dst 10.96.0.10 --proto udp --port 53 -o json
       lost DNS queries, one JSON object a line
+  observer watch --all --src 10.0.0.10 --port 443
+      the whole way of this client's packets through hooks, tables and NAT, also of those that live
   observer watch --netns pid:4711 --duration 30s --fail-on-drop
       exit code 1 if that process's network namespace drops anything within 30 s
 
@@ -53,7 +56,7 @@ pub struct Args {
     /// Network namespace: a name of ip netns, an inode number of lsns, or pid:N
     #[arg(long, value_name = "NAME|INODE|pid:N")]
     pub netns: Vec<String>,
-    /// Show packets that are not dropped, too (needs path probes: not in this version)
+    /// Show packets that are not dropped, too, with their way (needs path probes)
     #[arg(long)]
     pub all: bool,
     /// What standard output shows
@@ -62,7 +65,7 @@ pub struct Args {
     /// Keep the trace in this file, as JSON, whatever standard output shows
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
-    /// Stop after this many drops
+    /// Stop after this many drops; packets that --all shows do not count
     #[arg(long, value_name = "N")]
     pub count: Option<NonZeroU64>,
     /// Stop after this long: 500ms, 30s, 5m, 2h
@@ -71,28 +74,34 @@ pub struct Args {
     /// Exit with code 1 if a drop was seen
     #[arg(long)]
     pub fail_on_drop: bool,
-    /// How much to attach: drops costs healthy traffic nothing
+    /// How much to attach: path probes see the packet's way, drops alone costs healthy traffic nothing
     #[arg(long, value_name = "MODE", default_value = "auto")]
     pub probes: Probes,
+    /// Of one CPU, what the optional (path) probes may take, from 0.1 to 100, measured from the programs' own run time;
+    /// above it they come off, and that is said; 100 is no limit
+    #[arg(long, value_name = "PERCENT", default_value = budget::DEFAULT_PERCENT, value_parser = budget::parse)]
+    pub budget: Budget,
 }
 
 /// How much to attach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Probes {
-    /// What this kernel and this filter suggest.
+    /// Path probes where the kernel allows them and as long as the budget holds; else as drops.
     #[default]
     Auto,
-    /// Only where packets die.
+    /// Only where packets die; a drop that cannot be named arms path probes for its flow until its retransmission is named.
     Drops,
-    /// Also along the path of the packets that match (not in this version).
+    /// As auto, but an error if the kernel does not allow path probes.
     Path,
 }
 
 /// What to watch and where to write it, checked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchConfig {
     /// What to watch.
     pub filter: FilterSpec,
+    /// Show packets that are not dropped, too; never with [`Probes::Drops`].
+    pub all: bool,
     /// What standard output shows.
     pub format: Format,
     /// The trace file.
@@ -103,10 +112,30 @@ pub struct WatchConfig {
     pub duration: Option<Duration>,
     /// Exit with code 1 if a drop was seen.
     pub fail_on_drop: bool,
-    /// How much to attach; never [`Probes::Path`] in this version.
+    /// How much to attach.
     pub probes: Probes,
+    /// What the optional probes may take, in thousandths of one CPU; [`u32::MAX`] is no limit.
+    pub budget_permille: u32,
     /// What was put right in the filter; said on standard error.
     pub warnings: Vec<String>,
+}
+
+impl Default for WatchConfig {
+    /// What `observer watch` alone says.
+    fn default() -> Self {
+        Self {
+            filter: FilterSpec::default(),
+            all: false,
+            format: Format::default(),
+            write: None,
+            count: None,
+            duration: None,
+            fail_on_drop: false,
+            probes: Probes::default(),
+            budget_permille: Budget::default().permille(),
+            warnings: Vec::new(),
+        }
+    }
 }
 
 impl Args {
@@ -115,13 +144,10 @@ impl Args {
     /// # Errors
     /// One line that says what to do.
     pub fn check(self) -> anyhow::Result<WatchConfig> {
-        if self.all {
+        if self.all && self.probes == Probes::Drops {
             bail!(
-                "--all needs path probes, not in this version; leave it out to see the packets that are dropped"
+                "--all needs path probes: leave out --probes drops, or leave out --all to see only the drops"
             );
-        }
-        if self.probes == Probes::Path {
-            bail!("--probes path is not in this version; use --probes drops");
         }
         let raw = RawFilter {
             dst: self.dst,
@@ -134,12 +160,14 @@ impl Args {
         let checked = raw.check()?;
         Ok(WatchConfig {
             filter: checked.spec,
+            all: self.all,
             format: self.format,
             write: self.write,
             count: self.count,
             duration: self.duration,
             fail_on_drop: self.fail_on_drop,
             probes: self.probes,
+            budget_permille: self.budget.permille(),
             warnings: checked.warnings,
         })
     }

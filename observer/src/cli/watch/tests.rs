@@ -261,25 +261,58 @@ fn a_full_disk_fails_at_the_end_and_the_screen_has_everything() {
 }
 
 #[test]
-fn what_this_version_cannot_do_is_refused_in_one_line() {
-    let all = Args {
+fn all_goes_with_path_probes_and_not_with_drops_alone() {
+    let with = |all, probes| {
+        let args = Args {
+            all,
+            probes,
+            ..Args::default()
+        };
+        args.check()
+    };
+    for probes in [Probes::Auto, Probes::Path] {
+        let config = with(true, probes).expect("is allowed");
+        assert!(config.all && config.probes == probes);
+    }
+    assert!(with(false, Probes::Drops).is_ok());
+    let error = with(true, Probes::Drops).expect_err("refuses").to_string();
+    assert!(
+        error.contains("leave out --probes drops") && !error.contains('\n'),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_words_alone_check_to_the_default() {
+    assert_eq!(Args::default().check().expect("checks"), WatchConfig::default());
+    assert_eq!(WatchConfig::default().budget_permille, 20);
+}
+
+#[test]
+fn packets_that_live_neither_count_nor_fail_and_end_with_the_last_drop() {
+    let config = WatchConfig {
         all: true,
-        ..Args::default()
+        count: NonZeroU64::new(1),
+        fail_on_drop: true,
+        ..WatchConfig::default()
     };
-    assert!(
-        all.check()
-            .expect_err("refuses")
-            .to_string()
-            .contains("needs path probes, not in this version")
-    );
-    let path = Args {
-        probes: Probes::Path,
-        ..Args::default()
+    let passes = || Line::new(samples::NOON, "node02", Event::Path(Box::default()));
+    let page = Page::default();
+    let source = Fake {
+        ends: true,
+        ..Fake::new(vec![samples::start_line(), passes()], vec![passes(), summary(0)])
     };
-    assert!(
-        path.check()
-            .expect_err("refuses")
-            .to_string()
-            .contains("not in this version")
-    );
+    let outcome = driven(&config, source, &page, pending()).expect("ends well");
+    assert_eq!((outcome, page.kinds().as_str()), (Outcome::Done, "SppE"));
+
+    let page = Page::default();
+    let lines = vec![
+        samples::start_line(),
+        passes(),
+        drop_line(policy_drop()),
+        passes(),
+    ];
+    let source = Fake::new(lines, vec![passes(), summary(1)]);
+    let outcome = driven(&config, source, &page, pending()).expect("ends well");
+    assert_eq!((outcome, page.kinds().as_str()), (Outcome::DropSeen, "SpdE"));
 }
