@@ -9,22 +9,92 @@ use anyhow::{Context, Result};
 
 use crate::apt::{self, Package};
 
-/// A stable series such as 6.12. (6.1 is another.)
+/// A line of Debian's kernels: a stable series, and what it is built for. `6.12`, `6.1-cloud`, `6.12-rt`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Series {
     major: u32,
     minor: u32,
+    flavour: Flavour,
 }
 
-/// The series that every scenario must pass on.
-pub const MATRIX: [Series; 2] = [Series { major: 6, minor: 1 }, Series { major: 6, minor: 12 }];
+/// What a kernel is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Flavour {
+    /// Any machine.
+    Ordinary,
+    /// Guests of a cloud: few drivers.
+    Cloud,
+    /// `PREEMPT_RT`: softirqs and most spin locks can be preempted.
+    RealTime,
+}
 
-/// The series for what this machine's own kernel cannot do.
-pub const DEFAULT: Series = MATRIX[1];
+impl Series {
+    const fn new(major: u32, minor: u32, flavour: Flavour) -> Self {
+        Self {
+            major,
+            minor,
+            flavour,
+        }
+    }
+
+    /// Whether a run of everything runs every scenario there. What only differs in how it is built runs those that
+    /// are marked for it: emulated machines are slow.
+    pub fn runs_everything(self) -> bool {
+        self.flavour == Flavour::Ordinary
+    }
+}
+
+/// The kernels that the scenarios must pass on.
+pub const MATRIX: [Series; 5] = [
+    Series::new(6, 1, Flavour::Ordinary),
+    Series::new(6, 1, Flavour::Cloud),
+    DEFAULT,
+    Series::new(6, 12, Flavour::Cloud),
+    Series::new(6, 12, Flavour::RealTime),
+];
+
+/// The kernel for what this machine's own cannot do.
+pub const DEFAULT: Series = Series::new(6, 12, Flavour::Ordinary);
+
+/// The longest name of the matrix, for output in columns.
+pub const NAME_WIDTH: usize = "6.12-cloud".len();
+
+impl Flavour {
+    const ALL: [Self; 3] = [Self::Ordinary, Self::Cloud, Self::RealTime];
+
+    /// The word in a release, `6.1.0-56-cloud-amd64`; none for the ordinary one.
+    fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Ordinary => None,
+            Self::Cloud => Some("cloud"),
+            Self::RealTime => Some("rt"),
+        }
+    }
+
+    /// The flavour of a release; none for one that is not for use (`dbg`).
+    fn of(release: &str) -> Option<Self> {
+        let has = |word: &str| release.split('-').any(|part| part == word);
+        if has("dbg") {
+            return None;
+        }
+        let marked = Self::ALL
+            .into_iter()
+            .find(|flavour| flavour.word().is_some_and(has));
+        Some(marked.unwrap_or(Self::Ordinary))
+    }
+}
 
 impl fmt::Display for Series {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{}.{}", self.major, self.minor))
+        let Self {
+            major,
+            minor,
+            flavour,
+        } = self;
+        match flavour.word() {
+            Some(word) => f.pad(&format!("{major}.{minor}-{word}")),
+            None => f.pad(&format!("{major}.{minor}")),
+        }
     }
 }
 
@@ -33,14 +103,18 @@ impl FromStr for Series {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |part: &str| part.parse::<u32>().ok();
-        text.split_once('.')
-            .and_then(|(major, minor)| {
-                Some(Self {
-                    major: number(major)?,
-                    minor: number(minor)?,
-                })
-            })
-            .ok_or_else(|| format!("{text} is no kernel series: give one such as {DEFAULT}"))
+        let parsed = || {
+            let (series, flavour) = match text.split_once('-') {
+                Some((series, word)) => (series, Some(word)),
+                None => (text, None),
+            };
+            let (major, minor) = series.split_once('.')?;
+            let flavour = Flavour::ALL.into_iter().find(|one| one.word() == flavour)?;
+            Some(Self::new(number(major)?, number(minor)?, flavour))
+        };
+        parsed().ok_or_else(|| {
+            format!("{text} is no kernel: give a series, with -cloud or -rt or without, such as {DEFAULT}")
+        })
     }
 }
 
@@ -76,31 +150,35 @@ pub fn package(series: Series) -> Result<Option<Package>> {
     if Kernel::installed(series).is_some() {
         return Ok(None);
     }
-    let pattern = format!(r"^linux-image-{}\.{}\..*-unsigned$", series.major, series.minor);
-    let releases = apt::names(&pattern)?
-        .into_iter()
-        .filter_map(|name| release_of(&name).map(str::to_owned));
-    let release = newest(series, releases).with_context(|| {
+    let pattern = format!(r"^linux-image-{}\.{}\.", series.major, series.minor);
+    let packages = apt::names(&pattern)?;
+    let releases = packages.iter().filter_map(|name| release_of(name));
+    let release = newest(series, releases.map(str::to_owned)).with_context(|| {
         format!("no package of a {series} kernel: install one, with its modules, in /boot")
     })?;
-    Ok(Some(Package::missing(format!("linux-image-{release}-unsigned"))))
+    // The signed one needs a second package with the modules; which of the two a mirror has differs.
+    let unsigned = format!("linux-image-{release}-unsigned");
+    let signed = format!("linux-image-{release}");
+    let name = if packages.contains(&unsigned) {
+        unsigned
+    } else {
+        signed
+    };
+    Ok(Some(Package::missing(name)))
 }
 
-/// The release that a package of an unsigned kernel holds.
+/// The release that a package of a kernel holds.
 fn release_of(package: &str) -> Option<&str> {
-    package.strip_prefix("linux-image-")?.strip_suffix("-unsigned")
+    let release = package.strip_prefix("linux-image-")?;
+    Some(release.strip_suffix("-unsigned").unwrap_or(release))
 }
 
-/// The newest ordinary kernel of a series: not a cloud one (few drivers), not a real-time one.
+/// The newest kernel of a series, in its flavour.
 fn newest(series: Series, releases: impl Iterator<Item = String>) -> Option<String> {
-    let prefix = format!("{series}.");
+    let prefix = format!("{}.{}.", series.major, series.minor);
     releases
         .filter(|release| release.starts_with(&prefix))
-        .filter(|release| {
-            !["cloud", "rt", "dbg"]
-                .iter()
-                .any(|flavour| release.split('-').any(|part| part == *flavour))
-        })
+        .filter(|release| Flavour::of(release) == Some(series.flavour))
         .max_by_key(|release| numbers(release))
 }
 
@@ -142,31 +220,58 @@ mod tests {
     }
 
     #[test]
-    fn cloud_and_real_time_kernels_are_passed_over() {
-        let releases = ["6.1.0-56-cloud-amd64", "6.1.0-57-rt-amd64", "6.1.0-50-amd64"];
+    fn a_flavour_is_taken_for_no_other() {
+        let releases = [
+            "6.1.0-56-cloud-amd64",
+            "6.1.0-57-rt-amd64",
+            "6.1.0-50-amd64",
+            "6.1.0-58-amd64-dbg",
+        ];
         assert_eq!(pick("6.1", &releases).as_deref(), Some("6.1.0-50-amd64"));
+        assert_eq!(
+            pick("6.1-cloud", &releases).as_deref(),
+            Some("6.1.0-56-cloud-amd64")
+        );
+        assert_eq!(pick("6.1-rt", &releases).as_deref(), Some("6.1.0-57-rt-amd64"));
+        assert_eq!(pick("6.12-rt", &releases), None);
     }
 
     #[test]
-    fn a_package_names_its_release() {
-        assert_eq!(
-            release_of("linux-image-6.1.0-56-amd64-unsigned"),
-            Some("6.1.0-56-amd64")
-        );
-        assert_eq!(release_of("linux-image-6.1.0-56-amd64"), None);
+    fn a_package_names_its_release_signed_or_not() {
+        for package in [
+            "linux-image-6.1.0-56-amd64-unsigned",
+            "linux-image-6.1.0-56-amd64",
+        ] {
+            assert_eq!(release_of(package), Some("6.1.0-56-amd64"));
+        }
+        assert_eq!(release_of("linux-headers-6.1.0-56-amd64"), None);
     }
 
     #[test]
-    fn a_series_is_two_numbers() {
-        assert_eq!(
-            "6.12"
-                .parse::<Series>()
-                .map(|series| series.to_string())
-                .as_deref(),
-            Ok("6.12")
-        );
-        for wrong in ["", "6", "6.x", "6.12.3", "host", "-1.2"] {
+    fn a_kernel_is_named_by_its_series_and_its_flavour() {
+        for name in ["6.12", "6.1-cloud", "6.12-rt"] {
+            let series = name.parse::<Series>().map(|series| series.to_string());
+            assert_eq!(series.as_deref(), Ok(name));
+        }
+        for wrong in [
+            "", "6", "6.x", "6.12.3", "host", "-1.2", "6.12-", "6.12-big", "-rt",
+        ] {
             assert!(wrong.parse::<Series>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn names_of_the_matrix_fit_their_column() {
+        let widest = MATRIX.iter().map(|series| series.to_string().len()).max();
+        assert_eq!(widest, Some(NAME_WIDTH));
+    }
+
+    #[test]
+    fn each_series_of_the_matrix_has_a_kernel_that_runs_everything() {
+        for series in MATRIX {
+            let whole = MATRIX.iter().filter(|one| one.runs_everything());
+            let mut same = whole.filter(|one| (one.major, one.minor) == (series.major, series.minor));
+            assert!(same.next().is_some(), "{series}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::kernels::{Kernel, Series};
+use crate::kernels::{Kernel, NAME_WIDTH, Series};
 use crate::relay::Sink;
 use crate::results::Column;
 use crate::vm::{Guest, quoted};
@@ -30,6 +30,28 @@ pub enum Place {
     Vm(Series),
 }
 
+/// Which scenarios to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice<'a> {
+    /// All of them.
+    Every,
+    /// Those whose file says `matrix = "all"`.
+    EveryKernels,
+    /// Those with this in their name.
+    Named(&'a str),
+}
+
+impl Choice<'_> {
+    /// What the lab is told.
+    fn words(self) -> Option<String> {
+        match self {
+            Self::Every => None,
+            Self::EveryKernels => Some("--every-kernel".to_owned()),
+            Self::Named(part) => Some(part.to_owned()),
+        }
+    }
+}
+
 /// The programs of the lab, built.
 pub struct Lab {
     lab: PathBuf,
@@ -48,20 +70,20 @@ impl Lab {
         })
     }
 
-    /// Runs the scenarios that match `filter` and gathers what came out. What goes wrong is part of that.
-    pub fn run(&self, place: Place, filter: Option<&str>) -> Column {
+    /// Runs the scenarios of `choice` and gathers what came out. What goes wrong is part of that.
+    pub fn run(&self, place: Place, choice: Choice) -> Column {
         match place {
-            Place::Host => self.run_here(filter),
-            Place::Vm(series) => self.run_in_vm(series, filter),
+            Place::Host => self.run_here(choice),
+            Place::Vm(series) => self.run_in_vm(series, choice),
         }
     }
 
-    fn run_here(&self, filter: Option<&str>) -> Column {
+    fn run_here(&self, choice: Choice) -> Column {
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let heading = format!("{} (host)", release.trim());
         column(heading, "host", |dir| {
             let mut command = Command::new(&self.lab);
-            command.args(Self::arguments(&self.observer, dir, filter));
+            command.args(Self::arguments(&self.observer, dir, choice));
             process::forget(&mut command, process::describes_this_package);
             let code = said_with_name(&mut command, "host")?;
             if code != Some(0) {
@@ -74,7 +96,7 @@ impl Lab {
         })
     }
 
-    fn run_in_vm(&self, series: Series, filter: Option<&str>) -> Column {
+    fn run_in_vm(&self, series: Series, choice: Choice) -> Column {
         let kernel = match setup::vm(series) {
             Ok(kernel) => kernel,
             Err(error) => return Column::new(series.to_string(), "", Some(format!("{error:#}"))),
@@ -84,18 +106,23 @@ impl Lab {
             let copy =
                 line(&["cp", &self.observer.display().to_string()].map(str::to_owned)) + " /run/observer";
             let mut words = vec![self.lab.display().to_string()];
-            words.extend(Self::arguments(Path::new("/run/observer"), dir, filter));
+            words.extend(Self::arguments(Path::new("/run/observer"), dir, choice));
             // Emulated, and two machines at a time: what takes a second elsewhere may take many.
             words.extend(["--patience", "30"].map(str::to_owned));
             let line = format!("{copy} && {}", line(&words));
-            match in_vm(&kernel, &line, dir, &Sink::Named(format!("{series:>5}")))? {
+            match in_vm(
+                &kernel,
+                &line,
+                dir,
+                &Sink::Named(format!("{series:>NAME_WIDTH$}")),
+            )? {
                 0 => Ok(()),
                 code => bail!("the lab ended with code {code}"),
             }
         })
     }
 
-    fn arguments(observer: &Path, dir: &Path, filter: Option<&str>) -> Vec<String> {
+    fn arguments(observer: &Path, dir: &Path, choice: Choice) -> Vec<String> {
         let files = [
             ("--observer", observer.to_path_buf()),
             ("--results", dir.join(RESULTS)),
@@ -107,7 +134,7 @@ impl Lab {
         ["run".to_owned()]
             .into_iter()
             .chain(options)
-            .chain(filter.map(str::to_owned))
+            .chain(choice.words())
             .collect()
     }
 
@@ -185,7 +212,7 @@ fn fresh(dir: &Path) -> Result<()> {
 
 /// Runs `command` and passes its lines on, each after a name, as those from virtual machines are.
 fn said_with_name(command: &mut Command, name: &str) -> Result<Option<i32>> {
-    let sink = Sink::Named(format!("{name:>5}"));
+    let sink = Sink::Named(format!("{name:>NAME_WIDTH$}"));
     // One pipe for both, so that what it says and what it complains of stay in order.
     let (ours, theirs) = std::io::pipe().context("cannot make a pipe")?;
     command

@@ -8,7 +8,7 @@ use std::thread;
 use anyhow::{Context, Result, bail};
 
 use crate::kernels::{MATRIX, Series};
-use crate::lab::{Lab, Place};
+use crate::lab::{self, Lab, Place};
 use crate::results::{self, Column, Totals};
 use crate::vm::PROCESSORS;
 use crate::{build, process, setup};
@@ -18,7 +18,7 @@ use crate::{build, process, setup};
 pub struct Arguments {
     /// Only the tests whose name contains this
     filter: Option<String>,
-    /// Only the scenarios, and only on these kernels: host, a series such as 6.12, or all (which adds the unit tests)
+    /// Only the scenarios, and only on these kernels: host, a series such as 6.12 or 6.12-rt, or all (which adds the unit tests)
     #[arg(long = "kernel", value_name = "KERNEL")]
     kernels: Vec<Choice>,
 }
@@ -103,20 +103,38 @@ fn places(choices: &[Choice]) -> Vec<Place> {
 /// two processors they are quicker in turn.
 fn scenarios(lab: &Lab, places: &[Place], filter: Option<&str>) -> Vec<Column> {
     let (here, there): (Vec<Place>, Vec<Place>) = places.iter().partition(|place| **place == Place::Host);
-    let mut columns: Vec<Column> = here.into_iter().map(|place| lab.run(place, filter)).collect();
+    let mut columns: Vec<Column> = here
+        .into_iter()
+        .map(|place| lab.run(place, choice(place, filter, places)))
+        .collect();
     let processors = thread::available_parallelism().map_or(1, usize::from);
     for some in there.chunks((processors / PROCESSORS).max(1)) {
-        columns.extend(side_by_side(lab, some, filter));
+        columns.extend(side_by_side(lab, some, |place| choice(place, filter, places)));
     }
     columns
 }
 
-fn side_by_side(lab: &Lab, places: &[Place], filter: Option<&str>) -> Vec<Column> {
+/// Everything, or what was named; in a run of several kernels, those that differ from another one only in how they
+/// are built run the scenarios that are marked for it.
+fn choice<'a>(place: Place, filter: Option<&'a str>, places: &[Place]) -> lab::Choice<'a> {
+    match (filter, place) {
+        (Some(part), _) => lab::Choice::Named(part),
+        (None, Place::Vm(series)) if places.len() > 1 && !series.runs_everything() => {
+            lab::Choice::EveryKernels
+        }
+        (None, _) => lab::Choice::Every,
+    }
+}
+
+fn side_by_side<'a>(lab: &Lab, places: &[Place], choice: impl Fn(Place) -> lab::Choice<'a>) -> Vec<Column> {
     let mut columns = Vec::new();
     thread::scope(|scope| {
         let running: Vec<_> = places
             .iter()
-            .map(|&place| (place, scope.spawn(move || lab.run(place, filter))))
+            .map(|&place| {
+                let choice = choice(place);
+                (place, scope.spawn(move || lab.run(place, choice)))
+            })
             .collect();
         for (place, thread) in running {
             let column = thread.join().unwrap_or_else(|_| {
@@ -183,6 +201,18 @@ mod tests {
     fn a_place_named_twice_is_run_once() {
         assert_eq!(places(&choices(&["6.12", "host", "6.12"])).len(), 2);
         assert_eq!(places(&choices(&["6.12", "all"])).len(), 1 + MATRIX.len());
+    }
+
+    #[test]
+    fn a_kernel_built_differently_runs_everything_only_when_it_is_asked_for_alone() {
+        let all = places(&[]);
+        let rt = Place::Vm("6.12-rt".parse().unwrap());
+        let ordinary = Place::Vm("6.12".parse().unwrap());
+        assert_eq!(choice(rt, None, &all), lab::Choice::EveryKernels);
+        assert_eq!(choice(ordinary, None, &all), lab::Choice::Every);
+        assert_eq!(choice(Place::Host, None, &all), lab::Choice::Every);
+        assert_eq!(choice(rt, None, &[rt]), lab::Choice::Every);
+        assert_eq!(choice(rt, Some("seed"), &all), lab::Choice::Named("seed"));
     }
 
     #[test]

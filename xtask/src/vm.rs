@@ -18,8 +18,8 @@ use crate::{process, setup, virtme, workspace};
 /// The options of `cargo xtask vm`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The series of the kernel to boot
-    #[arg(long, value_name = "SERIES", default_value_t = crate::kernels::DEFAULT)]
+    /// The kernel to boot: a series, with -cloud or -rt or without
+    #[arg(long, value_name = "KERNEL", default_value_t = crate::kernels::DEFAULT)]
     kernel: Series,
     /// Stop the machine when the command has not ended after that many minutes
     #[arg(long, value_name = "MINUTES", default_value_t = 20)]
