@@ -75,13 +75,7 @@ fn fixed_part(from: &mut &[u8]) -> DropEvent {
         pkt_type: from.get_u8(),
         matched: from.get_u8(),
         generation: from.get_u32_ne(),
-        conn: Conn {
-            address: from.get_u64_ne(),
-            status: from.get_u32_ne(),
-            info: from.get_u32_ne(),
-            original: tuple(from),
-            reply: tuple(from),
-        },
+        conn: conn(from),
         moved_count: from.get_u32_ne(),
         nesting: from.get_u32_ne(),
         stack_count: from.get_u32_ne(),
@@ -90,6 +84,17 @@ fn fixed_part(from: &mut &[u8]) -> DropEvent {
         moved: [Moved::default(); MAX_MOVED],
         jumps: [0; MAX_JUMPS],
         stack: [0; MAX_STACK],
+    }
+}
+
+/// A `struct nf_conn`'s part of a record.
+pub(super) fn conn(from: &mut &[u8]) -> Conn {
+    Conn {
+        address: from.get_u64_ne(),
+        status: from.get_u32_ne(),
+        info: from.get_u32_ne(),
+        original: tuple(from),
+        reply: tuple(from),
     }
 }
 
@@ -105,7 +110,8 @@ fn tuple(from: &mut &[u8]) -> ConnTuple {
     }
 }
 
-fn array<const N: usize>(from: &mut &[u8]) -> [u8; N] {
+/// Bytes of a fixed number.
+pub(super) fn array<const N: usize>(from: &mut &[u8]) -> [u8; N] {
     let mut to = [0; N];
     from.copy_to_slice(&mut to);
     to

@@ -3,7 +3,9 @@
 mod flow;
 mod packet;
 mod service;
+mod ways;
 
 pub use flow::{Flows, tuple_of};
 pub use packet::{device, packet};
 pub use service::Services;
+pub use ways::{Way, Ways, before};

@@ -1,0 +1,300 @@
+//! Which hooks a packet has passed. Records are kept by the packet's address as they came, and only taken apart when
+//! somebody wants to know.
+//!
+//! An `sk_buff` keeps its address from a namespace to the next, into a tunnel and out of it; but the memory of one that
+//! is gone is soon another's. So each record is compared with the one before: the same packet has the same identity
+//! under NAT.
+
+use std::collections::{HashMap, VecDeque};
+
+use observer_common::{DropEvent, HEADER_BYTES, HookEvent, hook_flag};
+
+use crate::capture::{entered_ns, hook_event, skb_of};
+
+/// More hooks than any packet passes: namespaces, bridges and tunnels included.
+const MOST_HOOKS: usize = 64;
+/// More records than any burst is worth.
+const MOST_RECORDS: usize = 32_768;
+/// Between two hooks of a packet: a queue, a slow program.
+const LONGEST_NS: u64 = 5_000_000_000;
+/// A packet that lives is told when no hook has seen it for so long.
+const QUIET_NS: u64 = 100_000_000;
+/// `NF_INET_LOCAL_OUT`, `NFPROTO_IPV4`, `NFPROTO_IPV6`
+const OUTPUT: u8 = 3;
+const INET: [u8; 2] = [2, 10];
+
+/// The ways of packets that are still going.
+#[derive(Default)]
+pub struct Ways {
+    by_skb: HashMap<u64, VecDeque<Box<[u8]>>>,
+    /// In the order they came: address and time.
+    order: VecDeque<(u64, u64)>,
+    /// Records that were let go unseen because there were too many.
+    forgotten: u64,
+}
+
+/// The hooks that one packet has passed, in order.
+pub type Way = Vec<Box<HookEvent>>;
+
+impl Ways {
+    /// Keeps a record.
+    pub fn add(&mut self, record: &[u8]) {
+        let (Some(skb), Some(time)) = (skb_of(record), entered_ns(record)) else {
+            return;
+        };
+        let records = self.by_skb.entry(skb).or_default();
+        records.push_back(record.into());
+        if records.len() > MOST_HOOKS {
+            records.pop_front();
+        }
+        self.order.push_back((skb, time));
+        while self.order.len() > MOST_RECORDS {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((skb, time)) = self.order.pop_front() else {
+            return;
+        };
+        let Some(records) = self.by_skb.get_mut(&skb) else {
+            return;
+        };
+        if records.front().and_then(|record| entered_ns(record)) == Some(time) {
+            records.pop_front();
+            self.forgotten += 1;
+        }
+        if records.is_empty() {
+            self.by_skb.remove(&skb);
+        }
+    }
+
+    /// The way of a packet that died, up to its death.
+    pub fn of_drop(&mut self, event: &DropEvent) -> Way {
+        let Some(records) = self.by_skb.remove(&event.skb) else {
+            return Way::new();
+        };
+        let way = split(records).pop().unwrap_or_default();
+        let is_recent = |last: &HookEvent| event.time_ns.saturating_sub(last.time_ns) < LONGEST_NS;
+        let header = &event.header[..(event.header_bytes as usize).min(HEADER_BYTES)];
+        let died = Identity::of(header);
+        let is_its = |last: &HookEvent| {
+            let inner = Identity::of(before(last));
+            let outer = Identity::of(&last.outer);
+            died.is_some() && (died == inner || (last.flags & hook_flag::TUNNEL != 0 && died == outer))
+        };
+        match way.last() {
+            Some(last) if is_recent(last) && is_its(last) => way,
+            // Wrapped or unwrapped since its last hook.
+            Some(last) if is_recent(last) && event.flags & observer_common::flag::PATH != 0 => way,
+            _ => Way::new(),
+        }
+    }
+
+    /// Ways that no hook has added to for a while, `all` of them or only those; each with its records in order.
+    pub fn finished(&mut self, now_ns: u64, all: bool) -> Vec<Way> {
+        let quiet = |records: &VecDeque<Box<[u8]>>| {
+            let last = records.back().and_then(|record| entered_ns(record)).unwrap_or(0);
+            all || now_ns.saturating_sub(last) >= QUIET_NS
+        };
+        let done: Vec<u64> = self
+            .by_skb
+            .iter()
+            .filter(|(_, records)| quiet(records))
+            .map(|(skb, _)| *skb)
+            .collect();
+        let mut ways: Vec<Way> = done
+            .into_iter()
+            .filter_map(|skb| self.by_skb.remove(&skb))
+            .flat_map(split)
+            .collect();
+        ways.sort_by_key(|way| way.first().map(|event| event.time_ns));
+        self.forget_empty();
+        ways
+    }
+
+    /// Lets go of what is too old to belong to a packet that still lives.
+    pub fn forget_old(&mut self, now_ns: u64) {
+        while let Some((_, time)) = self.order.front()
+            && now_ns.saturating_sub(*time) > LONGEST_NS
+        {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_empty(&mut self) {
+        if self.by_skb.is_empty() {
+            self.order.clear();
+        }
+    }
+}
+
+/// The packets that had this address one after the other.
+fn split(records: VecDeque<Box<[u8]>>) -> Vec<Way> {
+    let mut ways: Vec<Way> = Vec::new();
+    for event in records.iter().filter_map(|record| hook_event(record)) {
+        match ways.last_mut() {
+            Some(way) if way.last().is_some_and(|last| follows(last, &event)) => way.push(event),
+            _ => ways.push(vec![event]),
+        }
+    }
+    ways
+}
+
+/// Whether `next` is the same packet as `last`, further on its way.
+fn follows(last: &HookEvent, next: &HookEvent) -> bool {
+    let is_dead = last.flags & hook_flag::FREED != 0 || last.returned < 0;
+    let is_tunnel = next.flags & hook_flag::TUNNEL != 0;
+    // A packet is made here, unless it only goes into a tunnel here.
+    let is_new = INET.contains(&next.pf) && next.hook == OUTPUT && next.first == 0 && !is_tunnel;
+    let again = last.pf == next.pf && last.hook == next.hook && last.net == next.net && last.entries == next.entries;
+    !is_dead
+        && !(is_new && !again)
+        && next.time_ns.saturating_sub(last.time_ns) < LONGEST_NS
+        && Identity::of(before(last)) == Identity::of(before(next))
+}
+
+/// The packet as it entered the hook; within a tunnel, the inner one.
+pub fn before(event: &HookEvent) -> &[u8] {
+    &event.before[..(event.before_bytes as usize).min(event.before.len())]
+}
+
+/// What NAT, forwarding and tunnels leave as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    version: u8,
+    proto: u8,
+    /// IPv4's identification; IPv6: 0.
+    ip_id: u16,
+    /// TCP: sequence number. UDP: length. ICMP: identifier is NAT's to change; the sequence number.
+    transport: u32,
+}
+
+impl Identity {
+    fn of(header: &[u8]) -> Option<Self> {
+        let first = *header.first()?;
+        let (version, proto, ip_id, at) = match first >> 4 {
+            4 => {
+                let ip_id = u16::from_be_bytes([*header.get(4)?, *header.get(5)?]);
+                (4, *header.get(9)?, ip_id, usize::from(first & 0xf) * 4)
+            }
+            6 => (6, *header.get(6)?, 0, 40),
+            _ => return None,
+        };
+        let be32 = |at: usize| Some(u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?));
+        let be16 = |at: usize| Some(u32::from(u16::from_be_bytes(header.get(at..at + 2)?.try_into().ok()?)));
+        let transport = match proto {
+            6 => be32(at + 4),
+            17 => be16(at + 4),
+            1 | 58 => be16(at + 6),
+            _ => None,
+        };
+        Some(Self {
+            version,
+            proto,
+            ip_id,
+            transport: transport.unwrap_or(0),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::{blank, blank_hook, bytes};
+
+    const SYN: [u8; 40] = [
+        0x45, 0, 0, 60, 0x12, 0x67, 0x40, 0, 63, 6, 0, 0, 10, 224, 0, 0, 10, 224, 2, 16, // IPv4
+        0xa1, 0x12, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0xa0, 0x02, 0xff, 0xff, 0, 0, 0, 0, // TCP
+    ];
+
+    fn at(hook: u8, time_ns: u64, change: impl FnOnce(&mut HookEvent)) -> Vec<u8> {
+        let mut event = blank_hook();
+        event.skb = 7;
+        event.pf = 2;
+        event.hook = hook;
+        event.time_ns = time_ns;
+        event.returned = 1;
+        event.before[..40].copy_from_slice(&SYN);
+        event.before_bytes = 40;
+        change(&mut event);
+        bytes(&event)
+    }
+
+    fn death(time_ns: u64) -> DropEvent {
+        let mut event = blank();
+        event.skb = 7;
+        event.time_ns = time_ns;
+        event.header[..40].copy_from_slice(&SYN);
+        event.header_bytes = 40;
+        event
+    }
+
+    fn hooks(way: &Way) -> Vec<u8> {
+        way.iter().map(|event| event.hook).collect()
+    }
+
+    #[test]
+    fn nat_and_another_namespace_do_not_make_another_packet() {
+        let mut ways = Ways::default();
+        ways.add(&at(3, 1, |_| {}));
+        ways.add(&at(4, 2, |event| event.before[19] = 99));
+        ways.add(&at(0, 3, |event| (event.net, event.before[8]) = (5, 62)));
+        assert_eq!(hooks(&ways.of_drop(&death(4))), [3, 4, 0]);
+        assert!(ways.of_drop(&death(5)).is_empty(), "it died once");
+    }
+
+    #[test]
+    fn a_retransmission_in_the_same_memory_is_another_packet() {
+        let mut ways = Ways::default();
+        ways.add(&at(3, 1, |event| event.before[5] = 1));
+        ways.add(&at(3, 2, |_| {}));
+        ways.add(&at(4, 3, |_| {}));
+        assert_eq!(hooks(&ways.of_drop(&death(4))), [3, 4]);
+        let mut ways = Ways::default();
+        ways.add(&at(3, 1, |_| {}));
+        ways.add(&at(3, 2, |event| event.entries = 1));
+        assert_eq!(ways.finished(u64::MAX, false).len(), 2, "made here twice");
+    }
+
+    #[test]
+    fn another_packets_way_is_never_told_for_a_death() {
+        let mut ways = Ways::default();
+        ways.add(&at(3, 1, |event| event.before[5] = 1));
+        assert!(ways.of_drop(&death(2)).is_empty());
+        ways.add(&at(3, 1, |_| {}));
+        assert!(ways.of_drop(&death(LONGEST_NS + 1)).is_empty(), "long ago");
+    }
+
+    #[test]
+    fn a_packet_in_a_tunnel_is_still_itself() {
+        let mut ways = Ways::default();
+        ways.add(&at(4, 1, |_| {}));
+        ways.add(&at(3, 2, |event| event.flags = hook_flag::TUNNEL));
+        ways.add(&at(0, 3, |_| {}));
+        assert_eq!(hooks(&ways.of_drop(&death(4))), [4, 3, 0]);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_newest_are_kept() {
+        let mut ways = Ways::default();
+        for skb in 0..(MOST_RECORDS as u64 + 10) {
+            ways.add(&at(3, skb, |event| event.skb = skb + 100));
+        }
+        assert_eq!(ways.by_skb.len(), MOST_RECORDS);
+        for time in 0..200 {
+            ways.add(&at(0, time, |_| {}));
+        }
+        assert_eq!(ways.by_skb[&7].len(), MOST_HOOKS);
+        ways.forget_old(u64::MAX);
+        assert!(ways.by_skb.is_empty() && ways.order.is_empty());
+    }
+
+    #[test]
+    fn headers_cut_anywhere_do_no_harm() {
+        for len in 0..SYN.len() {
+            Identity::of(&SYN[..len]);
+        }
+        Identity::of(&[0x6f; 41]);
+    }
+}
