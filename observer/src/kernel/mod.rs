@@ -6,11 +6,13 @@ mod cpus;
 mod devices;
 mod memory;
 mod namespaces;
+mod netlink;
 mod offsets;
 mod path_probes;
 mod programs;
 pub mod raw;
 mod symbols;
+pub mod trace_key;
 
 pub use btf::Types;
 pub use cpus::{online_cpus, possible_cpus};
