@@ -2,6 +2,7 @@
 
 mod btf;
 mod btf_section;
+pub mod budget;
 mod cpus;
 mod devices;
 mod memory;
