@@ -5,12 +5,22 @@
 
 use observer_common::{DropEvent, MAX_MOVED, flag};
 
-use super::Pending;
+use super::droppers::{is_on, is_v6, suspects};
+use super::whole::is_whole;
+use super::{Pending, Site};
 use crate::report::record::{Backend, Confidence, Hook, TableFamily};
-use crate::ruleset::{Ending, Place, Snapshot};
+use crate::ruleset::{Ending, Place, Snapshot, Table};
 
 /// Functions that free what nf_tables drops, on kernels where it frees at all.
 const NFT_FREES: &str = "nft_do_chain";
+/// Frees what cannot be queued: nobody listens, or the queue is full (net/netfilter/nf_queue.c, v6.1 … v6.18).
+const QUEUE_FREES: &str = "nf_queue";
+/// Free what the listener of a queue turned down, in whichever hook (v6.1, v6.12).
+const LISTENER_FREES: [&str; 3] = ["nf_reinject", "nfqnl_reinject", "nfqnl_recv_verdict"];
+/// Targets that queue.
+const QUEUES: [&str; 3] = ["NFQUEUE", "QUEUE", "queue"];
+/// Headers that a device's egress sees before the packet, in bytes: none, Ethernet, Ethernet with a VLAN tag.
+const LINK_HEADERS: [u64; 3] = [0, 14, 18];
 
 /// A counter that moved, with the rule or policy that it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +40,10 @@ pub enum Culprit {
     Place(Place),
     /// Not known; these can have been it. Empty: no rule was.
     OneOf(Vec<Place>),
+    /// A hook function that is no ruleset: its index among the snapshot's.
+    Function(usize),
+    /// No rule; one of these functions, in the order in which they are called. At least one.
+    Functions(Vec<usize>),
 }
 
 /// What was decided.
@@ -58,6 +72,7 @@ impl Verdict {
         match &self.culprit {
             Culprit::Place(place) => vec![*place],
             Culprit::OneOf(places) => places.clone(),
+            Culprit::Function(_) | Culprit::Functions(_) => Vec::new(),
         }
     }
 }
@@ -66,14 +81,14 @@ impl Verdict {
 pub fn decide(
     event: &DropEvent,
     snapshot: &Snapshot,
-    hook: Option<Hook>,
+    site: Option<Site<'_>>,
     symbol: &str,
     pending: &mut Pending,
 ) -> Verdict {
     let scene = Scene {
         event,
         snapshot,
-        hook,
+        site,
         symbol,
     };
     // What moved is numbered by the snapshot that the kernel side compared with, and by no other.
@@ -116,7 +131,7 @@ pub fn decide(
 struct Scene<'a> {
     event: &'a DropEvent,
     snapshot: &'a Snapshot,
-    hook: Option<Hook>,
+    site: Option<Site<'a>>,
     symbol: &'a str,
 }
 
@@ -142,23 +157,79 @@ impl Scene<'_> {
         let Some(table) = self.snapshot.tables.get(place.table) else {
             return false;
         };
-        let is_v6 = self.event.protocol == 0x86dd_u16.to_be();
-        let family_fits = match table.family {
-            TableFamily::Ip => !is_v6,
-            TableFamily::Ip6 => is_v6,
-            TableFamily::Inet => true,
-            _ => false,
-        };
-        let backend_fits = table.backend == Backend::Nft || self.symbol != NFT_FREES;
-        let hook_fits = self
-            .hook
-            .is_none_or(|hook| table.hooks_of(place.chain).contains(&hook));
-        family_fits && backend_fits && hook_fits
+        self.family_fits(table.family)
+            && self.freed_by(table, place)
+            && self.site.is_none_or(|site| {
+                let nft_family = site.nft_family();
+                self.hook_fits(place, site) && nft_family.is_none_or(|family| family == table.family)
+            })
     }
 
-    /// Exactly this packet was counted.
+    /// Whether a packet of this protocol in this hook comes to tables of that family.
+    fn family_fits(&self, table: TableFamily) -> bool {
+        let is_v6 = is_v6(self.event);
+        let of_packet = match table {
+            TableFamily::Ip => !is_v6,
+            TableFamily::Ip6 => is_v6,
+            _ => true,
+        };
+        let of_hook = self.site.is_none_or(|site| match (site.family, table) {
+            (TableFamily::Inet, TableFamily::Ip | TableFamily::Ip6 | TableFamily::Inet) => true,
+            (TableFamily::Netdev, TableFamily::Inet) => site.hook == Hook::Ingress,
+            (family, table) => family == table,
+        });
+        of_packet && of_hook
+    }
+
+    /// Whether the function that freed the packet is the one that frees what this rule drops.
+    fn freed_by(&self, table: &Table, place: &Place) -> bool {
+        let queues = self.queues(table, place);
+        match self.symbol {
+            NFT_FREES => table.backend == Backend::Nft && !queues,
+            QUEUE_FREES => queues,
+            symbol if LISTENER_FREES.contains(&symbol) => queues,
+            _ => true,
+        }
+    }
+
+    fn queues(&self, table: &Table, place: &Place) -> bool {
+        let rule = place
+            .rule
+            .and_then(|rule| table.chains.get(place.chain)?.rules.get(rule));
+        rule.and_then(|rule| rule.target.as_deref())
+            .is_some_and(|target| QUEUES.contains(&target))
+    }
+
+    /// Whether this hook leads to the rule; a device's hook only on that device.
+    fn hook_fits(&self, place: &Place, site: Site<'_>) -> bool {
+        if site.family != TableFamily::Netdev {
+            return self.snapshot.is_reached_from(place.table, place.chain, site.hook);
+        }
+        let bases = self.snapshot.bases_of(place.table, place.chain);
+        let Some(table) = self.snapshot.tables.get(place.table) else {
+            return false;
+        };
+        let functions = &self.snapshot.hooks.functions;
+        bases
+            .iter()
+            .filter_map(|base| table.chains.get(*base))
+            .any(|base| {
+                functions
+                    .iter()
+                    .any(|function| function.private == base.address && is_on(self.event, site, function))
+            })
+    }
+
+    /// Exactly this packet was counted: at a device's egress with its link header.
     fn is_this_packet(&self, moved: &Move) -> bool {
-        moved.packets == 1 && moved.bytes == u64::from(self.event.len_bytes)
+        let is_egress = self.site.is_some_and(|site| site.hook == Hook::Egress);
+        let headers = if is_egress {
+            &LINK_HEADERS[..]
+        } else {
+            &LINK_HEADERS[..1]
+        };
+        let len_bytes = u64::from(self.event.len_bytes);
+        moved.packets == 1 && headers.iter().any(|header| moved.bytes == len_bytes + header)
     }
 
     fn one(&self, moved: &Move, from_left: bool) -> Verdict {
@@ -205,13 +276,27 @@ impl Scene<'_> {
 
     /// A target that drops some packets counted this one, and no rule that drops all of them did.
     fn only_possible(&self, moves: &[Move]) -> Verdict {
-        match moves {
-            [one] if self.is_this_packet(one) => Verdict {
+        let all_seen = self.event.moved_count as usize <= MAX_MOVED;
+        let (confidence, note) = match self.symbol {
+            // The kernel's own place says that a queue dropped it, the counter which.
+            QUEUE_FREES if all_seen => (Confidence::Exact, None),
+            symbol if LISTENER_FREES.contains(&symbol) => (
+                Confidence::Inferred,
+                Some("the program that listens on the queue turned it down"),
+            ),
+            _ => (
+                Confidence::Inferred,
+                Some("this target drops only some of its packets"),
+            ),
+        };
+        let exact: Vec<&Move> = moves.iter().filter(|moved| self.is_this_packet(moved)).collect();
+        match (&exact[..], moves.len()) {
+            ([one], 1) => Verdict {
                 culprit: Culprit::Place(one.place),
-                confidence: Confidence::Inferred,
+                confidence,
                 by_counter: true,
                 jumps_fit: false,
-                note: Some("this target drops only some of its packets"),
+                note,
             },
             _ => unknown(moves.iter().map(|moved| moved.place).collect()),
         }
@@ -222,11 +307,16 @@ impl Scene<'_> {
         let fits = |place: &&Place| self.fits(place);
         let uncounted = self.snapshot.uncounted.iter().filter(fits);
         if was_compared && self.event.flags & flag::STALE == 0 {
-            let note = Some("no rule with a counter dropped it");
-            return Verdict {
-                note,
-                ..unknown(uncounted.copied().collect())
+            let uncounted: Vec<Place> = uncounted.copied().collect();
+            let by_function = if uncounted.is_empty() {
+                self.by_function()
+            } else {
+                None
             };
+            return by_function.unwrap_or_else(|| Verdict {
+                note: Some("no rule with a counter dropped it"),
+                ..unknown(uncounted)
+            });
         }
         let all = self
             .snapshot
@@ -240,6 +330,50 @@ impl Scene<'_> {
             note: Some("the ruleset had just changed"),
             ..unknown(all)
         }
+    }
+
+    /// No rule and no policy that drops was met: it was a function that asks no rules, or a match that takes a packet
+    /// for malformed and drops it without being counted.
+    fn by_function(&self) -> Option<Verdict> {
+        let site = self.site?;
+        if self.symbol == NFT_FREES || self.symbol == QUEUE_FREES || LISTENER_FREES.contains(&self.symbol) {
+            return None;
+        }
+        let suspects = suspects(self.event, self.snapshot, site);
+        let rules_too = site.function.is_none() && self.meets_rules(site);
+        let is_malformed = rules_too && !is_whole(self.event);
+        let (culprit, confidence, note) = match suspects[..] {
+            [] => return None,
+            [one] if !is_malformed => (
+                Culprit::Function(one),
+                Confidence::Inferred,
+                rules_too.then_some("a match of a rule drops without being counted, too, if memory is short"),
+            ),
+            _ => (
+                Culprit::Functions(suspects),
+                Confidence::Unknown,
+                is_malformed.then_some("or a match of a rule, for which the packet is malformed"),
+            ),
+        };
+        Some(Verdict {
+            culprit,
+            confidence,
+            by_counter: false,
+            jumps_fit: false,
+            note,
+        })
+    }
+
+    /// Whether packets in this hook are held against rules.
+    fn meets_rules(&self, site: Site<'_>) -> bool {
+        let tables = self.snapshot.tables.iter().enumerate();
+        let mut fitting = tables.filter(|(_, table)| self.family_fits(table.family));
+        fitting.any(|(index, table)| {
+            let chains = table.chains.iter().enumerate();
+            chains
+                .filter(|(_, chain)| !chain.rules.is_empty())
+                .any(|(chain, _)| self.snapshot.is_reached_from(index, chain, site.hook))
+        })
     }
 }
 

@@ -1,9 +1,11 @@
 //! Who dropped the packet: the kernel's own evidence, turned into a name; or, where there is none, what is known.
 
 mod culprit;
+mod droppers;
 mod hook;
 mod named;
 mod pending;
+mod whole;
 
 #[cfg(test)]
 mod tests;

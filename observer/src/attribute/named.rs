@@ -2,13 +2,14 @@
 
 use observer_common::DropEvent;
 
+use super::droppers::text;
 use super::{Culprit, Verdict};
 use crate::report::record::{
     Backend, Candidate, Cause, DropInfo, Evidence, Hook, Layer, Rule, TableFamily, Tool,
 };
 use crate::ruleset::listed;
 use crate::ruleset::text::Saved;
-use crate::ruleset::{Place, Snapshot, Step, Table};
+use crate::ruleset::{HookFunction, Place, Snapshot, Step, Table};
 
 /// More candidates than a person reads.
 const MOST_CANDIDATES: usize = 8;
@@ -39,8 +40,53 @@ pub fn name<'s>(
                 .filter_map(|place| candidate(snapshot, place, &saved));
             info.candidates = named.collect();
         }
+        Culprit::Function(index) => function_named(&mut info, snapshot, *index),
+        Culprit::Functions(indices) => {
+            let mut note = functions_note(snapshot, indices);
+            if let Some(more) = &info.note {
+                note = format!("{note}; {more}");
+            }
+            info.note = Some(note);
+        }
     }
     info
+}
+
+fn function_named(info: &mut DropInfo, snapshot: &Snapshot, index: usize) {
+    let Some(function) = snapshot.hooks.functions.get(index) else {
+        return;
+    };
+    info.cause = Some(Cause::Hook);
+    info.function = Some(function_name(function));
+    info.priority = function.priority;
+    info.text = text(function).map(str::to_owned);
+    info.evidence.push(Evidence::HookEntry);
+}
+
+/// The functions that may have been it, in the order in which the hook calls them.
+fn functions_note(snapshot: &Snapshot, indices: &[usize]) -> String {
+    let functions = indices
+        .iter()
+        .filter_map(|index| snapshot.hooks.functions.get(*index));
+    let named: Vec<String> = functions
+        .map(|function| match function.priority {
+            Some(priority) => format!("{} (priority {priority})", function_name(function)),
+            None => function_name(function),
+        })
+        .collect();
+    format!(
+        "no rule or policy dropped it, but a function of the hook: {}",
+        named.join(", ")
+    )
+}
+
+/// A function without symbol goes by its address.
+fn function_name(function: &HookFunction) -> String {
+    if function.name.is_empty() {
+        format!("{:#x}", function.address)
+    } else {
+        function.name.clone()
+    }
 }
 
 fn place_named<'s>(
@@ -114,7 +160,7 @@ fn set_path(info: &mut DropInfo, event: &DropEvent, snapshot: &Snapshot, place: 
     let Some(table) = snapshot.tables.get(place.table) else {
         return;
     };
-    let bases = table.bases_of(place.chain);
+    let bases = snapshot.bases_of(place.table, place.chain);
     let of_hook = |base: &&usize| {
         let found = table.chains[**base].base.as_ref().map(|base| base.hook);
         info.hook.is_none() || found == info.hook

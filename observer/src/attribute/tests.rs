@@ -3,7 +3,7 @@
 use observer_common::{DropEvent, Moved, flag};
 
 use super::culprit::Move;
-use super::{Culprit, Pending, decide};
+use super::{Culprit, Pending, Site, decide};
 use crate::capture::blank;
 use crate::report::record::{Backend, Confidence, Hook, TableFamily};
 use crate::ruleset::{Base, Chain, Counter, Ending, Place, Policy, Rule, Snapshot, Step, Table};
@@ -33,6 +33,7 @@ fn base(hook: Hook, policy: Policy, rules: Vec<Rule>) -> Chain {
         name: hook.name().to_owned(),
         base: Some(base),
         rules,
+        address: 0,
     }
 }
 
@@ -42,6 +43,7 @@ fn snapshot() -> Snapshot {
         name: "USER".to_owned(),
         base: None,
         rules: vec![rule(Step::Drop)],
+        address: 0,
     };
     let forward = vec![rule(Step::Drop), rule(Step::MayDrop), rule(Step::Jump(2))];
     let table = Table {
@@ -54,6 +56,7 @@ fn snapshot() -> Snapshot {
             user,
         ],
         hash: 0,
+        address: 0,
     };
     Snapshot {
         generation: 1,
@@ -105,8 +108,19 @@ fn event(moved: &[(u32, u32, u64)]) -> DropEvent {
     event
 }
 
+/// A hook of IPv4 and IPv6, whose caller freed the packet.
+fn inet(hook: Hook) -> Option<Site<'static>> {
+    Some(Site {
+        hook,
+        family: TableFamily::Inet,
+        bridged: false,
+        function: None,
+    })
+}
+
 fn decided(event: &DropEvent, hook: Option<Hook>) -> (Culprit, Confidence) {
-    let verdict = decide(event, &snapshot(), hook, "nf_hook_slow", &mut Pending::default());
+    let site = hook.and_then(inet);
+    let verdict = decide(event, &snapshot(), site, "nf_hook_slow", &mut Pending::default());
     (verdict.culprit, verdict.confidence)
 }
 
@@ -157,13 +171,13 @@ fn a_rule_that_the_hook_does_not_lead_to_is_not_it() {
 fn the_interrupted_packet_gets_what_the_interrupting_one_left() {
     let (snapshot, mut pending) = (snapshot(), Pending::default());
     let both = event(&[(0, 1, 60), (3, 1, 60)]);
-    decide(&both, &snapshot, Some(Hook::Output), "nf_hook_slow", &mut pending);
+    decide(&both, &snapshot, inet(Hook::Output), "nf_hook_slow", &mut pending);
     let mut outer = event(&[]);
     outer.sequence = 6;
     let verdict = decide(
         &outer,
         &snapshot,
-        Some(Hook::Forward),
+        inet(Hook::Forward),
         "nf_hook_slow",
         &mut pending,
     );
@@ -245,7 +259,7 @@ fn a_legacy_rule_is_not_it_where_nf_tables_freed_the_packet() {
     let verdict = decide(
         &moved,
         &snapshot(),
-        Some(Hook::Forward),
+        inet(Hook::Forward),
         "nft_do_chain",
         &mut Pending::default(),
     );

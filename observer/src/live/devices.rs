@@ -3,35 +3,43 @@
 use observer_common::DropEvent;
 
 use crate::attribute::Site;
-use crate::report::record::Hook;
+use crate::report::record::{Hook, TableFamily};
 use crate::trace::device;
 
 /// Names of the devices in and out. `came_in`: name of the device that the packet first came in by, if it came in.
 pub fn devices(
     event: &DropEvent,
-    site: Option<Site>,
+    site: Option<Site<'_>>,
     came_in: Option<String>,
 ) -> (Option<String>, Option<String>) {
     let dev = device(&event.dev_name);
     let route = device(&event.route_name);
     match site {
         // A frame on a bridge: its device is the port it leaves by, its route br_netfilter's own.
+        Some(site) if site.hook == Hook::Forward && (site.bridged || site.family == TableFamily::Bridge) => {
+            (came_in, dev)
+        }
+        // A frame for the bridge itself: its device is the bridge already.
+        Some(site) if site.hook == Hook::Input && site.family == TableFamily::Bridge => {
+            (came_in.or(dev), None)
+        }
         Some(Site {
-            hook: Hook::Forward,
-            bridged: true,
-        }) => (came_in, dev),
-        Some(Site {
-            hook: Hook::Prerouting | Hook::Input,
+            hook: Hook::Prerouting | Hook::Input | Hook::Ingress,
             ..
         }) => (dev, None),
         Some(Site {
             hook: Hook::Forward, ..
         }) => (dev, route),
         Some(Site {
+            hook: Hook::Output,
+            family: TableFamily::Bridge,
+            ..
+        }) => (None, dev),
+        Some(Site {
             hook: Hook::Output, ..
         }) => (None, route.or(dev)),
         Some(Site {
-            hook: Hook::Postrouting,
+            hook: Hook::Postrouting | Hook::Egress,
             ..
         }) => (came_in, dev.or(route)),
         _ if event.iif == 0 => (None, dev.or(route)),
@@ -59,7 +67,16 @@ mod tests {
     }
 
     fn shown(event: &DropEvent, site: Option<(Hook, bool)>) -> (String, String) {
-        let site = site.map(|(hook, bridged)| Site { hook, bridged });
+        shown_of(event, TableFamily::Inet, site)
+    }
+
+    fn shown_of(event: &DropEvent, family: TableFamily, site: Option<(Hook, bool)>) -> (String, String) {
+        let site = site.map(|(hook, bridged)| Site {
+            hook,
+            family,
+            bridged,
+            function: None,
+        });
         let came_in = (event.iif != 0).then(|| format!("if{}", event.iif));
         let (dev_in, dev_out) = devices(event, site, came_in);
         (dev_in.unwrap_or_default(), dev_out.unwrap_or_default())
@@ -92,6 +109,32 @@ mod tests {
         assert_eq!(
             shown(&named(2, (3, "vethb"), "br0"), Some((Hook::Forward, true))),
             pair("if2", "vethb")
+        );
+    }
+
+    #[test]
+    fn the_bridge_and_devices_have_hooks_of_their_own() {
+        let bridge = |event: &DropEvent, hook| shown_of(event, TableFamily::Bridge, Some((hook, false)));
+        let forwarded = named(2, (3, "vethb"), "");
+        assert_eq!(bridge(&forwarded, Hook::Forward), pair("if2", "vethb"));
+        assert_eq!(bridge(&forwarded, Hook::Postrouting), pair("if2", "vethb"));
+        assert_eq!(
+            bridge(&named(2, (2, "vetha"), ""), Hook::Prerouting),
+            pair("vetha", "")
+        );
+        assert_eq!(bridge(&named(2, (4, "br0"), ""), Hook::Input), pair("if2", ""));
+        assert_eq!(
+            bridge(&named(0, (3, "vethb"), "br0"), Hook::Output),
+            pair("", "vethb")
+        );
+        let netdev = |event: &DropEvent, hook| shown_of(event, TableFamily::Netdev, Some((hook, false)));
+        assert_eq!(
+            netdev(&named(2, (2, "eth0"), ""), Hook::Ingress),
+            pair("eth0", "")
+        );
+        assert_eq!(
+            netdev(&named(2, (3, "cni0"), "cni0"), Hook::Egress),
+            pair("if2", "cni0")
         );
     }
 

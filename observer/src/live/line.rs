@@ -69,7 +69,7 @@ impl Teller {
         let symbol = known.symbols.of(event.location).map(|symbol| symbol.name);
         let by_netfilter = event.flags & flag::NETFILTER != 0;
         let site = if by_netfilter {
-            site_of(frames(event), known.symbols)
+            site_of(frames(event), event.location, known.symbols)
         } else {
             None
         };
@@ -125,12 +125,12 @@ impl Teller {
         known: &Known<'_>,
         snapshot: Option<&Rc<Snapshot>>,
         symbol: Option<&str>,
-        site: Option<Site>,
+        site: Option<Site<'_>>,
     ) -> DropInfo {
         let hook = site.map(|site| site.hook);
         let mut info = match snapshot {
             Some(snapshot) => {
-                let mut verdict = decide(event, snapshot, hook, symbol.unwrap_or(""), &mut self.pending);
+                let mut verdict = decide(event, snapshot, site, symbol.unwrap_or(""), &mut self.pending);
                 check_number(&mut verdict, event, snapshot, known.store);
                 self.named(event, known, snapshot, hook, &verdict)
             }

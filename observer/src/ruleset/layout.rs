@@ -31,6 +31,12 @@ pub struct NetLayout {
     pub ops: Option<u64>,
     /// `net.nf.hooks_ipv4`; `hooks_ipv6` follows.
     pub hooks: u64,
+    /// `net.nf.hooks_bridge`
+    pub hooks_bridge: Option<u64>,
+    /// `net.nf.hooks_arp`
+    pub hooks_arp: Option<u64>,
+    /// Devices and their hooks.
+    pub devices: Option<DevicesLayout>,
     /// `net.gen`
     pub generic: Option<u64>,
     /// `nf_hook_entries.hooks`
@@ -39,6 +45,23 @@ pub struct NetLayout {
     pub priority: Option<u64>,
     /// `nf_nat_lookup_hook_priv.entries`
     pub nat_entries: u64,
+}
+
+/// A namespace's devices and their hooks, include/linux/netdevice.h.
+#[derive(Clone, Copy, Debug)]
+pub struct DevicesLayout {
+    /// `net.dev_base_head`
+    pub head: u64,
+    /// `net_device.dev_list`
+    pub node: u64,
+    /// `net_device.ifindex`
+    pub ifindex: u64,
+    /// `net_device.name`
+    pub name: u64,
+    /// `net_device.nf_hooks_ingress`
+    pub ingress: Option<u64>,
+    /// `net_device.nf_hooks_egress`; since 5.16.
+    pub egress: Option<u64>,
 }
 
 /// x_tables, include/linux/netfilter/x_tables.h.
@@ -140,17 +163,33 @@ impl Layout {
 }
 
 fn net(types: &mut Types) -> Option<NetLayout> {
+    let devices = devices(types);
     let mut at = |module, path: &str| types.offset(module, path).map(u64::from);
     Some(NetLayout {
         list: at(None, "net.list")?,
         inum: at(None, "net.ns.inum")?,
         ops: at(None, "net.ns.ops"),
         hooks: at(None, "net.nf.hooks_ipv4")?,
+        hooks_bridge: at(None, "net.nf.hooks_bridge"),
+        hooks_arp: at(None, "net.nf.hooks_arp"),
+        devices,
         generic: at(None, "net.gen"),
         entries: at(None, "nf_hook_entries.hooks")?,
         priority: at(None, "nf_hook_ops.priority"),
         // The first member in every version; the module that has the type may not be loaded yet.
         nat_entries: at(NF_NAT, "nf_nat_lookup_hook_priv.entries").unwrap_or(0),
+    })
+}
+
+fn devices(types: &mut Types) -> Option<DevicesLayout> {
+    let mut at = |path: &str| types.offset(None, path).map(u64::from);
+    Some(DevicesLayout {
+        head: at("net.dev_base_head")?,
+        node: at("net_device.dev_list")?,
+        ifindex: at("net_device.ifindex")?,
+        name: at("net_device.name")?,
+        ingress: at("net_device.nf_hooks_ingress"),
+        egress: at("net_device.nf_hooks_egress"),
     })
 }
 

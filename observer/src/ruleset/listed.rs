@@ -104,8 +104,10 @@ table inet mine { # handle 7
                 name: "forward".to_owned(),
                 base: None,
                 rules,
+                address: 0,
             }],
             hash: 0,
+            address: 0,
         }
     }
 

@@ -1,6 +1,8 @@
 //! What netfilter has in force in each namespace: one model for both backends, read from the kernel's own memory.
 
+mod devices;
 mod hooks;
+mod index;
 mod layout;
 pub mod listed;
 mod model;
@@ -13,7 +15,8 @@ mod store;
 pub mod text;
 pub mod xtables;
 
-pub use hooks::{HookFunction, Hooks};
+pub use hooks::{HookDevice, HookFunction, Hooks};
+pub use index::Index;
 pub use layout::Layout;
 pub use model::{Base, Chain, Counter, Ending, Policy, Rule, Step, Table};
 pub use runs::{Runs, Slot};

@@ -15,6 +15,8 @@ pub struct Table {
     pub chains: Vec<Chain>,
     /// A hash of everything but the counters: the same for the same rules.
     pub hash: u64,
+    /// nf_tables: address of its `struct nft_table`. x_tables: 0.
+    pub address: u64,
 }
 
 /// A chain.
@@ -26,6 +28,8 @@ pub struct Chain {
     pub base: Option<Base>,
     /// Its rules in order.
     pub rules: Vec<Rule>,
+    /// nf_tables: address of its `struct nft_chain`. x_tables: 0.
+    pub address: u64,
 }
 
 /// What makes a chain a base chain.

@@ -1,6 +1,7 @@
 //! From which hooks, and by which jumps, a chain is reached.
-
-use std::collections::BTreeSet;
+//!
+//! A verdict map leads to chains that its elements name, and the elements are not read: a map may lead to any chain of
+//! its table that no hook calls itself.
 
 use super::{Chain, Step, Table};
 use crate::report::record::Hook;
@@ -11,8 +12,8 @@ const DEEPEST: usize = 64;
 impl Table {
     /// Indices of the base chains from which a chain is reached; itself, if it is one.
     pub fn bases_of(&self, chain: usize) -> Vec<usize> {
-        let bases = (0..self.chains.len()).filter(|base| self.chains[*base].base.is_some());
-        bases.filter(|base| self.reaches(*base, chain)).collect()
+        let bases = self.bases();
+        bases.filter(|base| self.reached(*base)[chain]).collect()
     }
 
     /// Hooks from which a chain is reached.
@@ -23,28 +24,52 @@ impl Table {
             .collect()
     }
 
-    fn reaches(&self, from: usize, to: usize) -> bool {
-        let mut seen = BTreeSet::from([from]);
-        let mut queue = vec![from];
-        while let Some(chain) = queue.pop() {
-            if chain == to {
-                return true;
+    /// For each chain what [`Self::bases_of`] says.
+    pub(super) fn all_bases(&self) -> Vec<Vec<usize>> {
+        let mut found = vec![Vec::new(); self.chains.len()];
+        for base in self.bases() {
+            let reached = self.reached(base).into_iter().enumerate();
+            for (chain, _) in reached.filter(|(_, is_reached)| *is_reached) {
+                found[chain].push(base);
             }
-            queue.extend(self.chains[chain].next().filter(|next| seen.insert(*next)));
         }
-        false
+        found
     }
 
-    /// The chains from a base chain down to `chain`, if only one way leads there. A verdict map may lead anywhere.
+    fn bases(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.chains.len()).filter(|base| self.chains[*base].base.is_some())
+    }
+
+    /// For each chain whether a packet can come there from this one.
+    fn reached(&self, from: usize) -> Vec<bool> {
+        let mut reached = vec![false; self.chains.len()];
+        let mut maps_followed = false;
+        let mut queue = vec![from];
+        while let Some(chain) = queue.pop() {
+            if std::mem::replace(&mut reached[chain], true) {
+                continue;
+            }
+            queue.extend(self.chains[chain].next().filter(|next| !reached[*next]));
+            if !maps_followed && self.chains[chain].has_map() {
+                maps_followed = true;
+                queue.extend((0..self.chains.len()).filter(|to| self.chains[*to].base.is_none()));
+            }
+        }
+        reached
+    }
+
+    /// The chains from a base chain down to `chain`, if only one way leads there. Where a verdict map may lead to it,
+    /// the way is not known.
     pub fn only_path(&self, base: usize, chain: usize) -> Option<Vec<usize>> {
-        let mut rules = self.chains.iter().flat_map(|chain| &chain.rules);
-        if base != chain && rules.any(|rule| rule.step == Step::Map) {
+        let reached = self.reached(base);
+        let mut on_the_way = self.chains.iter().zip(&reached).filter(|(_, reached)| **reached);
+        if base != chain && on_the_way.any(|(chain, _)| chain.has_map()) {
             return None;
         }
         let mut path = vec![chain];
         let mut at = chain;
         while at != base {
-            let callers = self.callers(base, at);
+            let callers = self.callers(&reached, at);
             let [caller] = callers[..] else { return None };
             if path.len() > DEEPEST {
                 return None;
@@ -55,15 +80,13 @@ impl Table {
         path.reverse();
         Some(path)
     }
-}
 
-impl Table {
-    /// Chains that lead to `chain` and that `base` leads to.
-    fn callers(&self, base: usize, chain: usize) -> Vec<usize> {
+    /// Chains that lead to `chain`, of those that are reached.
+    fn callers(&self, reached: &[bool], chain: usize) -> Vec<usize> {
         let calls = |caller: &usize| self.chains[*caller].next().any(|next| next == chain);
         (0..self.chains.len())
+            .filter(|caller| reached[*caller])
             .filter(calls)
-            .filter(|caller| self.reaches(base, *caller))
             .collect()
     }
 }
@@ -76,4 +99,11 @@ impl Chain {
             _ => None,
         })
     }
+
+    fn has_map(&self) -> bool {
+        self.rules.iter().any(|rule| rule.step == Step::Map)
+    }
 }
+
+#[cfg(test)]
+mod tests;

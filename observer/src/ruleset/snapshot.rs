@@ -8,9 +8,9 @@ use super::runs::Runs;
 use super::hooks::{HookFunction, Hooks};
 use super::layout::{Layout, NetLayout, NftLayout, SeqLayout};
 use super::xtables::Location;
-use super::{Counter, Ending, Policy, Step, Table, nftables, xtables};
+use super::{Counter, Ending, Index, Policy, Step, Table, nftables, xtables};
 use crate::kernel::{Reader, Symbols};
-use crate::report::record::{Backend, TableFamily};
+use crate::report::record::Backend;
 
 /// A ruleset that changes while it is read is read again this often.
 const TRIES: usize = 4;
@@ -46,6 +46,8 @@ pub struct Snapshot {
     pub first_run: u32,
     /// What is compared while a packet is in a hook.
     pub runs: Runs,
+    /// What is looked up in its tables.
+    pub index: Index,
 }
 
 /// A rule, or a base chain's policy.
@@ -110,12 +112,13 @@ impl Snapshot {
             if !seen.insert(function.private) {
                 continue;
             }
-            let family = if function.ipv6 {
-                TableFamily::Ip6
-            } else {
-                TableFamily::Ip
-            };
-            let read = xtables::read(source.memory, layout, function.private, family, source.one_cpu);
+            let read = xtables::read(
+                source.memory,
+                layout,
+                function.private,
+                function.family,
+                source.one_cpu,
+            );
             if let Some((mut table, location)) = read {
                 set_priorities(&mut table, &self.hooks, function.private);
                 self.tables.push(table);

@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hasher as _};
 use super::expr::Decoder;
 use crate::kernel::Reader;
 use crate::report::record::{Backend, TableFamily};
-use crate::ruleset::hooks::{HookFunction, INET_HOOKS};
+use crate::ruleset::hooks::{HookFunction, hook_of};
 use crate::ruleset::layout::{NftLayout, XtLayout};
 use crate::ruleset::{Base, Chain, Counter, Policy, Rule, Table};
 
@@ -23,7 +23,7 @@ const CHAIN_IS_BASE: u8 = 1;
 /// The tables of one namespace.
 #[derive(Default)]
 pub struct Reading {
-    /// The tables that a hook of IPv4 or IPv6 calls into.
+    /// The tables that a hook calls into, in whatever family.
     pub tables: Vec<Table>,
 }
 
@@ -77,7 +77,7 @@ impl<R: Reader> Walk<'_, R> {
         let mut hasher = DefaultHasher::new();
         let chains = addresses
             .iter()
-            .map(|chain| self.chain(*chain, &index, &mut hasher))
+            .map(|chain| self.chain(*chain, family, &index, &mut hasher))
             .collect::<Option<_>>()?;
         Some(Table {
             backend: Backend::Nft,
@@ -85,6 +85,7 @@ impl<R: Reader> Walk<'_, R> {
             name,
             chains,
             hash: hasher.finish(),
+            address: at,
         })
     }
 
@@ -104,7 +105,13 @@ impl<R: Reader> Walk<'_, R> {
         Some(found)
     }
 
-    fn chain(&mut self, at: u64, index: &HashMap<u64, usize>, hasher: &mut DefaultHasher) -> Option<Chain> {
+    fn chain(
+        &mut self,
+        at: u64,
+        family: TableFamily,
+        index: &HashMap<u64, usize>,
+        hasher: &mut DefaultHasher,
+    ) -> Option<Chain> {
         let name = self
             .memory
             .string(self.memory.u64(at + self.nft.chain_name)?, NAME_BYTES)?;
@@ -112,7 +119,7 @@ impl<R: Reader> Walk<'_, R> {
         let base = if flags & CHAIN_IS_BASE == 0 {
             None
         } else {
-            Some(self.base(at - self.nft.base_chain)?)
+            Some(self.base(at - self.nft.base_chain, family)?)
         };
         let rules = self.rules(at, index, hasher)?;
         hasher.write(name.as_bytes());
@@ -122,10 +129,15 @@ impl<R: Reader> Walk<'_, R> {
             .filter_map(|rule| rule.comment.as_deref())
             .for_each(|comment| hasher.write(comment.as_bytes()));
         hasher.write_u8(base.as_ref().map_or(2, |base| base.policy as u8));
-        Some(Chain { name, base, rules })
+        Some(Chain {
+            name,
+            base,
+            rules,
+            address: at,
+        })
     }
 
-    fn base(&self, at: u64) -> Option<Base> {
+    fn base(&self, at: u64, family: TableFamily) -> Option<Base> {
         let hook = self.memory.u32(at + self.nft.base_hooknum)?;
         let stats = self.memory.u64(at + self.nft.base_stats)?;
         let counter = (stats != 0).then_some(Counter {
@@ -134,7 +146,7 @@ impl<R: Reader> Walk<'_, R> {
             bytes_first: true,
         });
         Some(Base {
-            hook: *INET_HOOKS.get(hook as usize)?,
+            hook: hook_of(family, hook)?,
             priority: self.memory.u32(at + self.nft.base_priority)?.cast_signed(),
             policy: if self.memory.u8(at + self.nft.base_policy)? == 0 {
                 Policy::Drop

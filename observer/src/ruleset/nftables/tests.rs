@@ -158,7 +158,9 @@ fn memory(forward: &[Vec<u8>]) -> Dump {
 fn table(dump: &Dump) -> Option<Table> {
     let function = HookFunction {
         hook: Hook::Forward,
-        ipv6: false,
+        family: TableFamily::Ip,
+        device: None,
+        address: 0,
         name: "nft_do_chain_ipv4".to_owned(),
         private: FORWARD,
         priority: Some(0),

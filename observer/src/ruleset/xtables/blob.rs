@@ -118,6 +118,7 @@ pub fn decode(name: &str, blob: &Blob, names: &mut impl Names) -> Option<Table> 
         name: name.to_owned(),
         chains,
         hash: hash(blob, &entries),
+        address: 0,
     };
     Some(table)
 }
@@ -216,6 +217,7 @@ fn chains(blob: &Blob, entries: &[Entry]) -> Option<Vec<Chain>> {
             name: hook.name().to_owned(),
             base: Some(base),
             rules: Vec::new(),
+            address: 0,
         });
     }
     user_chains(entries, &mut chains, &mut ranges, &mut starts);
@@ -251,6 +253,7 @@ fn user_chains(
             name: name.clone(),
             base: None,
             rules: Vec::new(),
+            address: 0,
         });
     }
 }

@@ -1,0 +1,217 @@
+//! Hook functions that are no ruleset and can drop a packet, and what it means when they do.
+
+use observer_common::{DropEvent, flag};
+
+use super::Site;
+use crate::report::record::{Backend, Hook, TableFamily};
+use crate::ruleset::{HookFunction, Snapshot};
+
+/// What a function needs to drop a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    /// The packet has an entry in conntrack.
+    Entry,
+    /// The packet has none: the function failed to give it one.
+    NoEntry,
+    /// Nothing.
+    Nothing,
+}
+
+/// Functions by the beginning of their names, v6.1 … v6.18.
+const DROPPERS: [(&str, Needs, &str); 19] = [
+    ("ipv4_conntrack_in", Needs::NoEntry, FULL),
+    ("ipv4_conntrack_local", Needs::NoEntry, FULL),
+    ("ipv6_conntrack_in", Needs::NoEntry, FULL),
+    ("ipv6_conntrack_local", Needs::NoEntry, FULL),
+    ("nf_ct_bridge_pre", Needs::NoEntry, FULL),
+    ("nf_confirm", Needs::Entry, CLASH),
+    ("ipv4_confirm", Needs::Entry, CLASH),
+    ("ipv6_confirm", Needs::Entry, CLASH),
+    ("nf_ct_bridge_post", Needs::Entry, CLASH),
+    (
+        "nf_nat_",
+        Needs::Entry,
+        "NAT could not set up the translation of a new connection: no free port is left for it, or its answers would \
+         be taken for another connection's. `conntrack -S` counts it; see how many ports the rule may use",
+    ),
+    (
+        "ip_vs_",
+        Needs::Nothing,
+        "IPVS did not deliver it: the virtual service has no real server left, or is overloaded. See `ipvsadm -Ln`",
+    ),
+    ("ipv4_synproxy_hook", Needs::Entry, SYNPROXY),
+    ("ipv6_synproxy_hook", Needs::Entry, SYNPROXY),
+    (
+        "nf_hook_run_bpf",
+        Needs::Nothing,
+        "A BPF program on this hook dropped it. `bpftool net` and `bpftool link` show the program",
+    ),
+    (
+        "selinux_",
+        Needs::Nothing,
+        "SELinux does not allow it: the labels of the packet, the device or the peer. See `ausearch -m avc`",
+    ),
+    (
+        "apparmor_",
+        Needs::Nothing,
+        "AppArmor does not allow it. See the kernel's log for what it denied",
+    ),
+    (
+        "br_nf_",
+        Needs::Nothing,
+        "br_netfilter could not make an IP packet of the frame: its IP header is malformed or longer than the frame",
+    ),
+    (
+        "nf_flow_offload_",
+        Needs::Nothing,
+        "A flowtable could not translate or forward the packet. `nft list flowtables` shows the tables",
+    ),
+    (
+        "ebt_",
+        Needs::Nothing,
+        "A table of ebtables dropped it, or one of its chains' policies. See `ebtables-legacy -t filter -L --Lc`",
+    ),
+];
+const FULL: &str = "conntrack could not make an entry for the packet: its table is full (`sysctl \
+                    net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max`), memory is short, or it could \
+                    not replace an old entry. `conntrack -S` counts it";
+const CLASH: &str = "conntrack could not enter the new connection: another packet with the same addresses and ports was \
+                     faster (two queries sent at once from one socket), or its hash table is too small. `conntrack -S` \
+                     counts it (`insert_failed`, `chaintoolong`)";
+const SYNPROXY: &str = "SYNPROXY dropped it: the handshake with the client or the server did not come about";
+/// Functions that route anew what a table has changed.
+const REROUTE: [&str; 5] = [
+    "iptable_mangle_hook",
+    "ip6table_mangle_hook",
+    "nf_route_table_hook4",
+    "nf_route_table_hook6",
+    "nf_route_table_inet",
+];
+const REROUTED: &str = "A rule changed what its route depends on (mark, address, type of service), and there is no route \
+                        for it as it is now. See `ip rule` and `ip route`";
+/// Functions that drop nothing, or nothing that would be seen here: defragmentation keeps fragments, and frees them by
+/// itself.
+const HARMLESS: [&str; 6] = [
+    "ipv4_conntrack_defrag",
+    "ipv6_defrag",
+    "ip_sabotage_in",
+    "accept_all",
+    "ebt_broute",
+    "smack_ip_output",
+];
+/// Functions that walk rules of a legacy table that is read.
+const LEGACY: [&str; 4] = [
+    "ipt_do_table",
+    "ip6t_do_table",
+    "iptable_mangle_hook",
+    "ip6table_mangle_hook",
+];
+
+/// What a drop by this function means and what to check; `None` if the function is not known.
+pub fn text(function: &HookFunction) -> Option<&'static str> {
+    if REROUTE.contains(&function.name.as_str()) {
+        return Some(REROUTED);
+    }
+    known(&function.name).map(|(_, text)| text)
+}
+
+fn known(name: &str) -> Option<(Needs, &'static str)> {
+    let found = DROPPERS.iter().find(|(start, ..)| name.starts_with(start));
+    found.map(|(_, needs, text)| (*needs, *text))
+}
+
+/// Indices of the functions that can have dropped a packet in this hook, apart from the rules they ask, in the order in
+/// which they are called. What is not known can drop.
+pub fn suspects(event: &DropEvent, snapshot: &Snapshot, site: Site<'_>) -> Vec<usize> {
+    let functions = snapshot.hooks.functions.iter().enumerate();
+    let here = functions.filter(|(_, function)| !function.in_nat && is_on(event, site, function));
+    if let Some(inside) = site.function {
+        // Freed inside a function of the hook: that one, unless it only asked rules.
+        let it = here.filter(|(_, function)| function.name == inside && !is_ruleset(snapshot, function));
+        return it.map(|(index, _)| index).collect();
+    }
+    here.filter(|(_, function)| can_drop(event, snapshot, function))
+        .map(|(index, _)| index)
+        .collect()
+}
+
+/// Whether a packet passed this function in this hook.
+pub fn is_on(event: &DropEvent, site: Site<'_>, function: &HookFunction) -> bool {
+    let family = match site.family {
+        TableFamily::Inet if is_v6(event) => TableFamily::Ip6,
+        TableFamily::Inet => TableFamily::Ip,
+        family => family,
+    };
+    let device_fits = function
+        .device
+        .as_ref()
+        .is_none_or(|device| event.dev_ifindex == 0 || device.ifindex == event.dev_ifindex);
+    function.hook == site.hook && function.family == family && device_fits
+}
+
+/// Whether a packet is of IPv6.
+pub fn is_v6(event: &DropEvent) -> bool {
+    event.protocol == 0x86dd_u16.to_be()
+}
+
+fn can_drop(event: &DropEvent, snapshot: &Snapshot, function: &HookFunction) -> bool {
+    let name = function.name.as_str();
+    if HARMLESS.contains(&name) {
+        return false;
+    }
+    if REROUTE.contains(&name) && function.hook == Hook::Output {
+        return true;
+    }
+    if is_ruleset(snapshot, function) {
+        return false;
+    }
+    let has_entry = event.flags & flag::CONN != 0;
+    match known(name) {
+        Some((Needs::Entry, _)) => has_entry,
+        Some((Needs::NoEntry, _)) => !has_entry,
+        _ => true,
+    }
+}
+
+/// Whether all that a function does is to ask rules that were read.
+fn is_ruleset(snapshot: &Snapshot, function: &HookFunction) -> bool {
+    if LEGACY.contains(&function.name.as_str()) {
+        return all_legacy_read(snapshot);
+    }
+    snapshot.nft_chain(function.private).is_some()
+}
+
+/// Whether every legacy table that a hook calls is known.
+fn all_legacy_read(snapshot: &Snapshot) -> bool {
+    let functions = snapshot.hooks.functions.iter();
+    let called = functions.filter(|function| LEGACY.contains(&function.name.as_str()));
+    let mut privates: Vec<u64> = called.map(|function| function.private).collect();
+    privates.sort_unstable();
+    privates.dedup();
+    let legacy = |table: &&crate::ruleset::Table| table.backend == Backend::Legacy;
+    snapshot.tables.iter().filter(legacy).count() >= privates.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_says_what_to_do_in_one_line() {
+        for (name, _, text) in DROPPERS {
+            assert!(!text.contains('\n') && !text.contains("  "), "{name}: {text}");
+        }
+        assert!(!REROUTED.contains("  "));
+    }
+
+    #[test]
+    fn no_name_hides_behind_another() {
+        for (index, (name, ..)) in DROPPERS.iter().enumerate() {
+            let earlier = &DROPPERS[..index];
+            assert!(
+                !earlier.iter().any(|(start, ..)| name.starts_with(start)),
+                "{name}"
+            );
+        }
+    }
+}

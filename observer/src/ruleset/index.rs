@@ -1,0 +1,90 @@
+//! What is looked up in a snapshot for each packet, and takes a walk through its tables to find: made once, when it is
+//! first needed.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+
+use super::{Snapshot, Table};
+use crate::report::record::{Backend, Hook};
+
+/// Made from a snapshot's tables; they must not change afterwards.
+#[derive(Debug, Default)]
+pub struct Index {
+    /// nf_tables' chains by the address of their `struct nft_chain`: table and chain.
+    chains: OnceCell<HashMap<u64, (usize, usize)>>,
+    /// For each table its rules by handle, sorted: handle, chain, rule. Handles are unique in a table.
+    handles: OnceCell<Vec<Vec<(u64, usize, usize)>>>,
+    /// For each table and chain the base chains that lead there.
+    bases: OnceCell<Vec<Vec<Vec<usize>>>>,
+}
+
+impl Snapshot {
+    /// Table and chain of the `struct nft_chain` at this address.
+    pub fn nft_chain(&self, address: u64) -> Option<(usize, usize)> {
+        let chains = self.index.chains.get_or_init(|| chains(&self.tables));
+        chains.get(&address).copied()
+    }
+
+    /// Index of the rule with this handle in a chain.
+    pub fn rule_by_handle(&self, table: usize, chain: usize, handle: u64) -> Option<usize> {
+        let tables = self
+            .index
+            .handles
+            .get_or_init(|| self.tables.iter().map(handles).collect());
+        let rules = tables.get(table)?;
+        let first = rules.partition_point(|(known, ..)| *known < handle);
+        let (known, of, rule) = *rules.get(first)?;
+        (known == handle && of == chain).then_some(rule)
+    }
+
+    /// Indices of the base chains from which a chain is reached; as [`Table::bases_of`].
+    pub fn bases_of(&self, table: usize, chain: usize) -> &[usize] {
+        let bases = self
+            .index
+            .bases
+            .get_or_init(|| self.tables.iter().map(Table::all_bases).collect());
+        bases
+            .get(table)
+            .and_then(|chains| chains.get(chain))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a packet in this hook can come to a chain.
+    pub fn is_reached_from(&self, table: usize, chain: usize, hook: Hook) -> bool {
+        let hook_of = |base: &usize| {
+            let base = self.tables.get(table)?.chains.get(*base)?;
+            Some(base.base.as_ref()?.hook)
+        };
+        self.bases_of(table, chain)
+            .iter()
+            .any(|base| hook_of(base) == Some(hook))
+    }
+}
+
+fn chains(tables: &[Table]) -> HashMap<u64, (usize, usize)> {
+    let of_nft = tables
+        .iter()
+        .enumerate()
+        .filter(|(_, table)| table.backend == Backend::Nft);
+    of_nft
+        .flat_map(|(index, table)| {
+            let chains = table.chains.iter().enumerate();
+            chains.map(move |(chain, known)| (known.address, (index, chain)))
+        })
+        .filter(|(address, _)| *address != 0)
+        .collect()
+}
+
+fn handles(table: &Table) -> Vec<(u64, usize, usize)> {
+    let mut found = Vec::new();
+    for (index, chain) in table.chains.iter().enumerate() {
+        let rules = chain
+            .rules
+            .iter()
+            .enumerate()
+            .filter(|(_, rule)| rule.handle != 0);
+        found.extend(rules.map(|(number, rule)| (rule.handle, index, number)));
+    }
+    found.sort_unstable();
+    found
+}
