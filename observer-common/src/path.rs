@@ -15,9 +15,9 @@ pub const SLOT_BYTES: u32 = 16;
 /// Bytes of one element of the memory for snapshots.
 pub const CHUNK_BYTES: u32 = 32 * 1024;
 /// How many traversals may be open on one CPU, one within the other.
-pub const MAX_DEPTH: u32 = 4;
+pub const MAX_DEPTH: u32 = 6;
 /// How many of them can have a snapshot of counters.
-pub const SNAPSHOT_DEPTH: u32 = 2;
+pub const SNAPSHOT_DEPTH: u32 = 3;
 
 /// Facts about a [`HookEvent`], as bits of its `flags`.
 pub mod hook_flag {

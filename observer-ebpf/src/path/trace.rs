@@ -1,7 +1,7 @@
 //! What nf_tables' trace hook says: each rule that matched, each return, each policy.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use observer_common::{EventKind, MAX_DEPTH, NftOffsets, PATH_FILTER, Step, hook_flag, step};
+use observer_common::{EventKind, MAX_DEPTH, NftOffsets, PATH_FILTER, Step, hook_flag};
 
 use super::frame::{self, Frame, tracking};
 use super::{BRIDGE, PREROUTING, packet};

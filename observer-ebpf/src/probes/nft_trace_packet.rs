@@ -20,6 +20,11 @@ use crate::{
 /// `struct nft_rule_dp`: is_last 1, dlen 12, handle 42 bits.
 const HANDLE_SHIFT: u32 = 13;
 const HANDLE_MASK: u64 = (1 << 42) - 1;
+const IS_LAST: u64 = 1;
+/// `enum nft_verdicts`, include/uapi/linux/netfilter/nf_tables.h
+const NFT_CONTINUE: i32 = -1;
+const NFT_JUMP: i32 = -3;
+const NFT_GOTO: i32 = -4;
 /// `struct nft_verdict`, include/net/netfilter/nf_tables.h
 const VERDICT_CHAIN: u32 = 8;
 
@@ -53,21 +58,23 @@ fn call(ctx: &ProbeContext) -> Option<()> {
     let base: u64 = field(arguments.info, offsets.trace_base)?;
     let code: i32 = read(arguments.verdict)?;
     let to: u64 = field(arguments.verdict, VERDICT_CHAIN).unwrap_or(0);
-    let handle = match arguments.kind {
-        step::POLICY => u64::from(field::<u8>(base, offsets.base_policy)?),
-        _ if arguments.rule == 0 => 0,
-        _ => read::<u64>(arguments.rule)? >> HANDLE_SHIFT & HANDLE_MASK,
+    let rule: u64 = if arguments.rule == 0 { 0 } else { read(arguments.rule)? };
+    // Where a chain ends, 6.1 says RETURN and later kernels say RULE, of what is no rule: its handle is not filled.
+    let is_end = arguments.kind != step::POLICY && code == NFT_CONTINUE && rule & IS_LAST != 0;
+    let (kind, handle) = match arguments.kind {
+        step::POLICY => (step::POLICY, u64::from(field::<u8>(base, offsets.base_policy)?)),
+        _ if is_end => (step::RETURN, 0),
+        kind => (kind, rule >> HANDLE_SHIFT & HANDLE_MASK),
     };
     traced(
         offsets,
         &Traced {
             pkt: arguments.pkt,
-            kind: arguments.kind,
+            kind,
             code,
             handle,
             base: base + u64::from(offsets.base_chain),
-            // `enum nft_verdicts`: only a jump and a goto lead anywhere.
-            to: if code == -3 || code == -4 { to } else { 0 },
+            to: if code == NFT_JUMP || code == NFT_GOTO { to } else { 0 },
         },
     )
 }

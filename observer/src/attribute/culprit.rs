@@ -55,6 +55,10 @@ pub struct Verdict {
     pub confidence: Confidence,
     /// Whether a counter said so.
     pub by_counter: bool,
+    /// Whether nf_tables' trace hook said so.
+    pub by_trace: bool,
+    /// The chains from the base chain down to the rule's, by index, where the packet's own way shows them.
+    pub path: Option<Vec<usize>>,
     /// Whether the jump stack that came with the record is this packet's.
     pub jumps_fit: bool,
     /// What to know about the answer.
@@ -249,6 +253,8 @@ impl Scene<'_> {
                 Confidence::Inferred
             },
             by_counter: true,
+            by_trace: false,
+            path: None,
             jumps_fit: !from_left && self.event.moved_count == 1 && self.event.nesting <= 1,
             note,
         }
@@ -269,6 +275,8 @@ impl Scene<'_> {
             culprit: Culprit::Place(one.place),
             confidence: Confidence::Inferred,
             by_counter: true,
+            by_trace: false,
+            path: None,
             jumps_fit: false,
             note,
         }
@@ -295,6 +303,8 @@ impl Scene<'_> {
                 culprit: Culprit::Place(one.place),
                 confidence,
                 by_counter: true,
+                by_trace: false,
+                path: None,
                 jumps_fit: false,
                 note,
             },
@@ -359,6 +369,8 @@ impl Scene<'_> {
             culprit,
             confidence,
             by_counter: false,
+            by_trace: false,
+            path: None,
             jumps_fit: false,
             note,
         })
@@ -382,6 +394,8 @@ fn unknown(candidates: Vec<Place>) -> Verdict {
         culprit: Culprit::OneOf(candidates),
         confidence: Confidence::Unknown,
         by_counter: false,
+        by_trace: false,
+        path: None,
         jumps_fit: false,
         note: None,
     }

@@ -4,7 +4,10 @@ mod culprit;
 mod droppers;
 mod hook;
 mod named;
+mod passages;
 mod pending;
+mod proof;
+mod walk;
 mod whole;
 
 #[cfg(test)]
@@ -13,4 +16,6 @@ mod tests;
 pub use culprit::{Culprit, Verdict, decide};
 pub use hook::{Site, site_of};
 pub use named::{name, tool};
+pub use passages::{bare, hook_of, passages};
 pub use pending::Pending;
+pub use proof::prove;

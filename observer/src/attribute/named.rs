@@ -109,6 +109,9 @@ fn place_named<'s>(
     info.chain = Some(chain.name.clone());
     info.tool = Some(tool(table));
     info.ruleset = Some(format!("{:016x}", table.hash));
+    if verdict.by_trace {
+        info.evidence.push(Evidence::NftTrace);
+    }
     if verdict.by_counter {
         info.evidence.push(if table.backend == Backend::Legacy {
             Evidence::XtCounter
@@ -160,6 +163,11 @@ fn set_path(info: &mut DropInfo, event: &DropEvent, snapshot: &Snapshot, place: 
     let Some(table) = snapshot.tables.get(place.table) else {
         return;
     };
+    if let Some(path) = &verdict.path {
+        let names = path.iter().filter_map(|chain| table.chains.get(*chain));
+        info.chain_path = names.map(|chain| chain.name.clone()).collect();
+        return;
+    }
     let bases = snapshot.bases_of(place.table, place.chain);
     let of_hook = |base: &&usize| {
         let found = table.chains[**base].base.as_ref().map(|base| base.hook);

@@ -1,8 +1,6 @@
 //! One traversal of a hook in the words of the trace: a passage for each table.
 
-use std::collections::BTreeMap;
-
-use observer_common::{HookEvent, hook_flag, step};
+use observer_common::{HookEvent, hook_flag};
 
 use super::walk::{Counts, by_counters, by_trace, is_traced_whole};
 use crate::report::record::{Backend, Hook, PassVerdict, Passage, PathEvidence, PathStep};
@@ -94,24 +92,6 @@ pub fn visits(event: &HookEvent, snapshot: &Snapshot) -> Vec<Visit> {
     // Stable: what has one priority keeps the order in which it was seen.
     found.sort_by_key(|visit| priority(visit).unwrap_or(0));
     found
-}
-
-/// The rule or policy that ended the packet, if the record proves it: the last thing that it met was a drop.
-pub fn culprit(event: &HookEvent, snapshot: &Snapshot) -> Option<(usize, Met)> {
-    if event.flags & (hook_flag::MIXED | hook_flag::CUT | hook_flag::UNSEEN) != 0 {
-        return None;
-    }
-    let visits = visits(event, snapshot);
-    let visit = visits.last()?;
-    let table = snapshot.tables.get(visit.table)?;
-    let met = *visit.steps.last()?;
-    let drops = match met.outcome {
-        Outcome::Policy(accepted) => !accepted,
-        Outcome::Verdict(code) => code == 0,
-        Outcome::AsWritten => written(table, &met) == Some(Step::Drop),
-        _ => false,
-    };
-    drops.then_some((visit.table, met))
 }
 
 fn written(table: &Table, met: &Met) -> Option<Step> {
@@ -301,15 +281,4 @@ fn may_drop(table: &Table, met: &Met) -> Option<PassVerdict> {
         "DNAT" | "SNAT" | "MASQUERADE" | "REDIRECT" | "NETMAP" => Some(PassVerdict::Accept),
         _ => None,
     }
-}
-
-/// How many steps of each kind a record has: for tests and for what could not be resolved.
-pub fn step_kinds(event: &HookEvent) -> BTreeMap<u32, usize> {
-    let count = (event.step_count as usize).min(event.steps.len());
-    let mut kinds = BTreeMap::new();
-    for step in &event.steps[..count] {
-        *kinds.entry(step.kind).or_insert(0) += 1;
-    }
-    debug_assert!(kinds.keys().all(|kind| *kind <= step::VERDICT));
-    kinds
 }

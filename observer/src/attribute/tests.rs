@@ -204,7 +204,7 @@ fn what_was_left_two_drops_ago_belongs_to_nobody() {
     let verdict = decide(
         &event(&[]),
         &snapshot,
-        Some(Hook::Forward),
+        inet(Hook::Forward),
         "nf_hook_slow",
         &mut pending,
     );

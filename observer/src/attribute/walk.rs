@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use observer_common::{HookEvent, hook_flag, step};
 
 use super::passages::{Met, Outcome, Visit};
-use crate::report::record::Hook;
+use crate::report::record::{Backend, Hook, TableFamily};
 use crate::ruleset::{Policy, Snapshot, Step, Table};
 
 /// Deeper than the kernel goes (`NFT_JUMP_STACK_SIZE` is 16; x_tables counts its chains).
@@ -15,6 +15,23 @@ const DEEPEST: usize = 256;
 /// Whether the trace hook was watched all the time that the packet was in the hook.
 pub fn is_traced_whole(event: &HookEvent) -> bool {
     event.flags & hook_flag::TRACED != 0
+}
+
+/// Whether a packet that passes this table leaves a mark in the record: a counter, or what the trace hook says.
+pub fn is_told(table: &Table, event: &HookEvent) -> bool {
+    match table.backend {
+        Backend::Legacy => event.flags & hook_flag::COUNTERS != 0,
+        Backend::Nft => is_traced_whole(event),
+    }
+}
+
+/// Whether packets of this protocol come to tables of that family.
+pub fn is_of_packet(family: TableFamily, is_v6: bool) -> bool {
+    match family {
+        TableFamily::Ip => !is_v6,
+        TableFamily::Ip6 => is_v6,
+        _ => true,
+    }
 }
 
 /// The steps of a record.

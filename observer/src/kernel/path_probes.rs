@@ -1,10 +1,12 @@
 //! The probes on the way of packets that live: put on and taken off while observer runs.
 
+use std::os::fd::{AsFd as _, OwnedFd};
+
 use anyhow::{Context as _, Result};
 use aya::programs::fentry::FEntryLinkId;
 use aya::programs::fexit::FExitLinkId;
 use aya::programs::kprobe::KProbeLinkId;
-use aya::programs::{FEntry, FExit, KProbe};
+use aya::programs::{FEntry, FExit, KProbe, Program};
 use aya::{Btf, Ebpf};
 
 use super::programs::{Programs, program};
@@ -224,9 +226,20 @@ impl Programs {
         names
     }
 
-    /// The optional programs that are attached.
-    pub fn path_programs(&self) -> &'static [&'static str] {
-        self.path_probes.programs()
+    /// Descriptors of the optional programs that are attached.
+    pub fn path_descriptors(&self) -> Vec<OwnedFd> {
+        let ebpf = self.ebpf.borrow();
+        let names = self.path_probes.programs().iter();
+        let descriptors = names.filter_map(|name| {
+            let program = match ebpf.program(name)? {
+                Program::FEntry(program) => program.fd(),
+                Program::FExit(program) => program.fd(),
+                Program::KProbe(program) => program.fd(),
+                _ => return None,
+            };
+            program.ok()?.as_fd().try_clone_to_owned().ok()
+        });
+        descriptors.collect()
     }
 }
 

@@ -89,7 +89,7 @@ fn missing(report: &mut CheckReport, types: &Types, has_reason: bool) {
 }
 
 fn backends() -> Vec<BackendCheck> {
-    let expected = attribution();
+    let expected = attribution(false);
     let backend = |name: &str, present| BackendCheck {
         name: name.to_owned(),
         present,

@@ -9,6 +9,7 @@ use observer_common::{Filter, MAX_FILTER, MAX_RANGES, Network};
 use super::reasons::Reasons;
 use crate::cli::filter::{FilterSpec, NetnsSpec};
 use crate::kernel::{NetnsNames, Symbols};
+use crate::report::record::DropLine;
 
 /// Functions of netfilter that free packets: what they free is netfilter's drop, whatever the reason says.
 const FREE: [&str; 4] = ["nf_hook_slow", "nft_do_chain", "nf_queue", "nf_reinject"];
@@ -44,6 +45,26 @@ pub fn set_functions(filter: &mut Filter, symbols: &Symbols) {
         filter.range_count += 1;
     }
     filter.hook_slow = symbols.range("nf_hook_slow").unwrap_or_default();
+}
+
+/// The filter that matches one flow, in whichever namespace, before and after NAT.
+pub fn of_flow(person: Filter, line: &DropLine) -> Filter {
+    let mut filter = Filter {
+        active: 1,
+        ..Filter::new()
+    };
+    filter.ranges = person.ranges;
+    filter.range_count = person.range_count;
+    filter.hook_slow = person.hook_slow;
+    filter.netfilter_drop = person.netfilter_drop;
+    let original = line.flow.as_ref().map(|flow| &flow.original);
+    let sources = [line.packet.src, original.map(|tuple| tuple.src)];
+    let destinations = [line.packet.dst, original.map(|tuple| tuple.dst)];
+    let hosts = |ends: [Option<IpAddr>; 2]| ends.into_iter().flatten().map(|host| network(&IpNet::from(host)));
+    filter.src_count = fill(&mut filter.src, hosts(sources));
+    filter.dst_count = fill(&mut filter.dst, hosts(destinations));
+    filter.proto_count = fill(&mut filter.protos, line.packet.proto.map(|proto| proto.0).into_iter());
+    filter
 }
 
 /// Inode of a namespace.

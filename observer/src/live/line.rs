@@ -2,21 +2,22 @@
 
 use std::rc::Rc;
 
-use observer_common::{DropEvent, Matched as CommonMatched, flag};
+use observer_common::{DropEvent, Matched as CommonMatched, flag, hook_flag};
 
 use super::clock;
 use super::devices::devices;
 use super::reasons::Reasons;
 use super::ruletext::Ruletexts;
-use crate::attribute::{Pending, Site, Verdict, decide, name, site_of};
+use super::way::{path, snapshot_of};
+use crate::attribute::{Pending, Site, Verdict, decide, name, prove, site_of};
 use crate::diagnose::{self, PacketFacts, PktType};
 use crate::kernel::{DeviceLayout, NetnsNames, Programs, Symbols};
 use crate::report::record::{
     Backend, Confidence, DropInfo, DropLine, Event, Evidence, Flow, Hook, Layer, Line, Matched, Netns,
-    Packet, TableFamily,
+    Packet, TableFamily, Mark, PacketFamily, PathLine,
 };
 use crate::ruleset::{Snapshot, Store};
-use crate::trace::{Flows, packet};
+use crate::trace::{Flows, Seen, Way, before, headers, packet};
 
 /// What is known of the kernel at the moment.
 pub struct Known<'a> {
@@ -38,6 +39,8 @@ pub struct Teller {
     pub names: NetnsNames,
     device_layout: Option<DeviceLayout>,
     flows: Flows,
+    /// Of packets that live.
+    passes: Flows,
     pending: Pending,
     texts: Ruletexts,
 }
@@ -58,13 +61,14 @@ impl Teller {
             names: NetnsNames::default(),
             device_layout,
             flows: Flows::default(),
+            passes: Flows::default(),
             pending: Pending::default(),
             texts: Ruletexts::default(),
         }
     }
 
     /// The line for a record; `None` if it is no loss, or only keeps the counters' books straight.
-    pub fn line(&mut self, event: &DropEvent, known: &Known<'_>) -> Option<Line> {
+    pub fn line(&mut self, event: &DropEvent, way: &Way, known: &Known<'_>) -> Option<Line> {
         let packet = packet(event);
         let symbol = known.symbols.of(event.location).map(|symbol| symbol.name);
         let by_netfilter = event.flags & flag::NETFILTER != 0;
@@ -79,7 +83,7 @@ impl Teller {
             .at(event.net, event.generation)
             .or_else(|| known.store.current(event.net));
         let info = if by_netfilter {
-            self.netfilter(event, known, snapshot, symbol, site)
+            self.netfilter(event, way, known, snapshot, symbol, site)
         } else {
             self.other(event, &packet, symbol, in_dev.as_deref(), out_dev.as_deref())?
         };
@@ -98,7 +102,7 @@ impl Teller {
             out_dev,
             flow,
             matched: matched(event.matched),
-            path: Vec::new(),
+            path: path(way, &mut self.names, known),
             drop: info,
             hints: Vec::new(),
         };
@@ -106,6 +110,42 @@ impl Teller {
             clock::wall(event.time_ns),
             self.node.clone(),
             Event::Drop(Box::new(drop)),
+        ))
+    }
+
+    /// The line for a packet that lives; `None` if its headers were not to be read.
+    pub fn passed(&mut self, way: &Way, known: &Known<'_>) -> Option<Line> {
+        let (first, last) = (way.first()?, way.last()?);
+        let mut packet = headers(before(first))?;
+        packet.len = first.len_bytes;
+        packet.mark = Mark(first.mark_before);
+        let has_conn = last.flags & hook_flag::CONN != 0 && last.flags & hook_flag::TUNNEL == 0;
+        let seen = Seen {
+            conn: has_conn.then_some(&last.conn),
+            info: last.conn.info,
+            inode: first.netns_inode,
+        };
+        let mut flow = self.passes.flow(&seen, &packet, false);
+        if let (Some(flow), Some(snapshot)) = (&mut flow, snapshot_of(last, known)) {
+            let is_v6 = packet.family == PacketFamily::Ip6;
+            let family = if is_v6 { TableFamily::Ip6 } else { TableFamily::Ip };
+            flow.service = self.texts.service(known, &snapshot, flow, &packet, family);
+        }
+        let netns = Netns {
+            inode: first.netns_inode,
+            name: self.names.name(first.netns_inode),
+        };
+        let line = PathLine {
+            netns: Some(netns),
+            packet,
+            flow,
+            matched: matched(last.matched),
+            path: path(way, &mut self.names, known),
+        };
+        Some(Line::new(
+            clock::wall(first.time_ns),
+            self.node.clone(),
+            Event::Path(Box::new(line)),
         ))
     }
 
@@ -122,6 +162,7 @@ impl Teller {
     fn netfilter(
         &mut self,
         event: &DropEvent,
+        way: &Way,
         known: &Known<'_>,
         snapshot: Option<&Rc<Snapshot>>,
         symbol: Option<&str>,
@@ -132,7 +173,8 @@ impl Teller {
             Some(snapshot) => {
                 let mut verdict = decide(event, snapshot, site, symbol.unwrap_or(""), &mut self.pending);
                 check_number(&mut verdict, event, snapshot, known.store);
-                self.named(event, known, snapshot, hook, &verdict)
+                let (verdict, snapshot) = proved(verdict, event, way, snapshot, site, known);
+                self.named(event, known, &snapshot, hook, &verdict)
             }
             None => unread(hook),
         };
@@ -168,7 +210,7 @@ impl Teller {
     ) -> Option<Flow> {
         let is_v6 = event.protocol == 0x86dd_u16.to_be();
         let tracked = snapshot.is_some_and(|snapshot| is_tracked(snapshot, hook, is_v6));
-        let mut flow = self.flows.flow(event, packet, tracked)?;
+        let mut flow = self.flows.flow(&Seen::of(event), packet, tracked)?;
         if let Some(snapshot) = snapshot {
             let family = if is_v6 { TableFamily::Ip6 } else { TableFamily::Ip };
             flow.service = self.texts.service(known, snapshot, &flow, packet, family);
@@ -204,6 +246,28 @@ impl Teller {
         };
         explanation.fill(&mut info);
         Some(info)
+    }
+}
+
+/// The verdict that the packet's last hook proves, with the snapshot that it speaks of; else the one that there is.
+fn proved(
+    verdict: Verdict,
+    event: &DropEvent,
+    way: &Way,
+    snapshot: &Rc<Snapshot>,
+    site: Option<Site<'_>>,
+    known: &Known<'_>,
+) -> (Verdict, Rc<Snapshot>) {
+    let last = way.last().filter(|_| event.flags & flag::PATH != 0);
+    let Some(last) = last else {
+        return (verdict, Rc::clone(snapshot));
+    };
+    match snapshot_of(last, known) {
+        // Indexes of rules are good within one snapshot only.
+        Some(of_hook) if of_hook.generation == snapshot.generation || !verdict.is_named() => {
+            (prove(verdict, event, last, &of_hook, site), of_hook)
+        }
+        _ => (verdict, Rc::clone(snapshot)),
     }
 }
 

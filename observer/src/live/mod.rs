@@ -7,10 +7,12 @@ mod devices;
 mod filter;
 mod line;
 mod open;
+mod paths;
 mod reasons;
 mod ruletext;
 mod source;
 mod totals;
+mod way;
 
 pub use check::check;
 pub use open::Live;

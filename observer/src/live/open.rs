@@ -14,6 +14,7 @@ use super::changes::Changes;
 use super::clock;
 use super::filter;
 use super::line::Teller;
+use super::paths::Paths;
 use super::reasons::Reasons;
 use super::totals::Totals;
 use crate::cli::watch::WatchConfig;
@@ -50,6 +51,8 @@ pub struct Live {
     pub(super) types: Types,
     pub(super) teller: Teller,
     pub(super) filter: Filter,
+    pub(super) path_filter: Filter,
+    pub(super) paths: Paths,
     pub(super) changes: Changes,
     pub(super) totals: Totals,
     pub(super) ready: AsyncFd<OwnedFd>,
@@ -94,6 +97,8 @@ impl Live {
             store: Store::new(programs.room()),
             teller: Teller::new(node(), reasons, DeviceLayout::find(&mut types)),
             filter,
+            path_filter: Filter::new(),
+            paths: Paths::new(config),
             changes: Changes::default(),
             totals: Totals::default(),
             lines: VecDeque::new(),
@@ -125,8 +130,9 @@ impl Live {
         self.missed_before = self.programs.missed();
         self.filter.enabled = 1;
         self.programs.set_filter(&self.filter)?;
+        let notes = self.start_paths()?;
         self.started_ns = clock::monotonic_ns();
-        self.lines.push_back(self.start_line(config.filter.info()));
+        self.lines.push_back(self.start_line(config.filter.info(), notes));
         release_memory();
         Ok(())
     }
@@ -137,32 +143,30 @@ impl Live {
         possible_cpus() > 1 && attached.iter().filter(|name| name.contains("percpu")).count() == 2
     }
 
-    fn start_line(&self, filter: FilterInfo) -> Line {
+    fn start_line(&self, filter: FilterInfo, notes: Vec<String>) -> Line {
         let start = Start {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: kernel_release(),
             filter,
-            probes: self.programs.attached().to_vec(),
-            attribution: attribution(),
-            notes: Vec::new(),
+            probes: self.programs.probes(),
+            attribution: attribution(self.programs.watches_hooks()),
+            notes,
         };
         Line::new(Time::now(), self.teller.node.clone(), Event::Start(start))
     }
 }
 
-/// What answers to expect of drops mode, by backend.
-pub fn attribution() -> std::collections::BTreeMap<String, String> {
-    [
-        ("legacy", "exact"),
-        ("iptables-nft", "exact"),
-        (
-            "nft",
-            "exact for rules that count; unknown, with the candidates, for rules that do not",
-        ),
-    ]
-    .into_iter()
-    .map(|(backend, expected)| (backend.to_owned(), expected.to_owned()))
-    .collect()
+/// What answers to expect, by backend, with probes on the way of packets or without.
+pub fn attribution(with_paths: bool) -> std::collections::BTreeMap<String, String> {
+    let native = if with_paths {
+        "exact"
+    } else {
+        "exact for rules that count; unknown, with the candidates, for rules that do not"
+    };
+    [("legacy", "exact"), ("iptables-nft", "exact"), ("nft", native)]
+        .into_iter()
+        .map(|(backend, expected)| (backend.to_owned(), expected.to_owned()))
+        .collect()
 }
 
 /// The kernel's release, as `uname -r` prints it.

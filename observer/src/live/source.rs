@@ -29,6 +29,10 @@ impl Source for Live {
                 continue;
             }
             self.look_at_changes();
+            self.look_at_paths();
+            if !self.lines.is_empty() {
+                continue;
+            }
             self.wait().await?;
         }
     }
@@ -37,6 +41,8 @@ impl Source for Live {
         self.filter.enabled = 0;
         self.programs.set_filter(&self.filter)?;
         while self.drain() {}
+        self.drain_paths();
+        self.tell_passed(true);
         let duration_ns = clock::monotonic_ns().saturating_sub(self.started_ns);
         let missed = self.programs.missed().saturating_sub(self.missed_before);
         let summary = self.totals.summary(&self.programs.counts(), missed, duration_ns);
@@ -60,6 +66,10 @@ impl Live {
             records.extend(decode(&record));
         }
         let some = !records.is_empty();
+        if some {
+            // What they passed was written before they died.
+            self.drain_paths();
+        }
         // Rulesets first: every moment without a baseline costs an answer, and older drops keep their own snapshot.
         for record in &records {
             if let Captured::Ruleset(event) = record {
@@ -91,21 +101,27 @@ impl Live {
             // A CPU that came online after the others had theirs.
             self.programs.take_baseline(event.net, &[event.cpu]);
         }
+        let way = self.way_of(event);
         let known = Known {
             store: &self.store,
             symbols: &self.symbols,
             programs: &self.programs,
         };
-        let line = self.teller.line(event, &known);
+        let line = self.teller.line(event, &way, &known);
         if bookkeeping {
             return;
         }
         match line {
             Some(line) => {
-                if let Some(drop) = line.as_drop() {
+                let drop = line.as_drop().cloned();
+                if let Some(drop) = &drop {
                     self.totals.told(drop.drop.confidence);
                 }
                 self.lines.push_back(line);
+                if let Some(drop) = drop {
+                    self.named(&drop);
+                    self.arm(event, &drop);
+                }
             }
             None => self.totals.not_loss += 1,
         }
@@ -125,6 +141,7 @@ impl Live {
     fn look_at(&mut self, net: u64) {
         self.refresh_modules();
         if self.store.read(&mut self.programs, &self.symbols, net) {
+            self.refresh_trace();
             log::debug!("the rulesets of the namespace at {net:x} were read anew");
         }
     }
@@ -142,6 +159,7 @@ impl Live {
         self.store
             .refresh_layout(&mut self.types, &self.symbols, &self.programs);
         filter::set_functions(&mut self.filter, &self.symbols);
+        filter::set_functions(&mut self.path_filter, &self.symbols);
         if let Err(error) = self.programs.set_filter(&self.filter) {
             log::warn!("{error:#}");
         }
@@ -168,7 +186,8 @@ impl Live {
 
     /// Waits for a record, or for a ruleset to be looked at.
     async fn wait(&mut self) -> Result<()> {
-        let due = [self.changes.next(), self.poll].into_iter().flatten().min();
+        let paths = self.paths.next().map(Instant::from_std);
+        let due = [self.changes.next(), self.poll, paths].into_iter().flatten().min();
         let timer = async {
             match due {
                 Some(at) => sleep_until(at).await,

@@ -257,6 +257,7 @@ mod tests {
                     name: "FORWARD".into(),
                     base: Some(base),
                     rules: forward,
+                    ..Chain::default()
                 },
                 Chain {
                     name: "USER".into(),
@@ -270,6 +271,7 @@ mod tests {
                 },
             ],
             hash: 0,
+            address: 0,
         }
     }
 

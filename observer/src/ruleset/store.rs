@@ -310,6 +310,14 @@ impl Store {
             .find(|snapshot| snapshot.generation == generation)
     }
 
+    /// The snapshot that was read while nf_tables had this generation.
+    pub fn with_nft_seq(&self, net: u64, seq: u32) -> Option<&Rc<Snapshot>> {
+        let known = self.nets.get(&net)?;
+        std::iter::once(&known.current)
+            .chain(&known.old)
+            .find(|snapshot| snapshot.nft_seq.1 == seq)
+    }
+
     /// Every namespace's snapshot in force.
     pub fn all(&self) -> impl Iterator<Item = &Rc<Snapshot>> {
         self.nets.values().map(|known| &known.current)

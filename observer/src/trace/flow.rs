@@ -21,18 +21,38 @@ pub struct Flows {
     packets: HashMap<u64, u64>,
 }
 
+/// What was seen of a packet's connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// The connection, if it has one.
+    pub conn: Option<&'a Conn>,
+    /// `enum ip_conntrack_info`
+    pub info: u32,
+    /// Its network namespace.
+    pub inode: u32,
+}
+
+impl<'a> Seen<'a> {
+    /// Of a packet that died.
+    pub fn of(event: &'a DropEvent) -> Self {
+        Self {
+            conn: (event.flags & flag::CONN != 0).then_some(&event.conn),
+            info: event.conn.info,
+            inode: event.netns_inode,
+        }
+    }
+}
+
 impl Flows {
     /// The connection of a packet; without one, its headers taken as one. `None` for what has no addresses.
     ///
     /// `tracked`: whether conntrack has seen it for sure, so that no connection means an invalid packet.
-    pub fn flow(&mut self, event: &DropEvent, packet: &Packet, tracked: bool) -> Option<Flow> {
-        let is_conn = event.flags & flag::CONN != 0;
-        let original = if is_conn {
-            tuple(&event.conn.original)
-        } else {
-            tuple_of(packet)?
+    pub fn flow(&mut self, seen: &Seen<'_>, packet: &Packet, tracked: bool) -> Option<Flow> {
+        let original = match seen.conn {
+            Some(conn) => tuple(&conn.original),
+            None => tuple_of(packet)?,
         };
-        let key = key(event.netns_inode, packet, &original);
+        let key = key(seen.inode, packet, &original);
         if self.packets.len() >= MOST_FLOWS && !self.packets.contains_key(&key) {
             self.packets.clear();
         }
@@ -41,9 +61,9 @@ impl Flows {
         Some(Flow {
             id: format!("{key:016x}"),
             original,
-            reply: is_conn.then(|| tuple(&event.conn.reply)),
-            nat: if is_conn { nat(&event.conn) } else { Vec::new() },
-            ct_state: state(event, tracked),
+            reply: seen.conn.map(|conn| tuple(&conn.reply)),
+            nat: seen.conn.map(nat).unwrap_or_default(),
+            ct_state: state(seen, tracked),
             service: None,
             packets: *packets,
         })
@@ -77,14 +97,14 @@ fn nat(conn: &Conn) -> Vec<Nat> {
 }
 
 /// `enum ip_conntrack_info`, include/uapi/linux/netfilter/nf_conntrack_common.h
-fn state(event: &DropEvent, tracked: bool) -> Option<CtState> {
-    if event.flags & flag::CONN == 0 {
-        return match event.conn.info {
+fn state(seen: &Seen<'_>, tracked: bool) -> Option<CtState> {
+    if seen.conn.is_none() {
+        return match seen.info {
             7 => Some(CtState::Untracked),
             _ => tracked.then_some(CtState::Invalid),
         };
     }
-    match event.conn.info {
+    match seen.info {
         0 | 3 => Some(CtState::Established),
         1 | 4 => Some(CtState::Related),
         2 => Some(CtState::New),

@@ -5,7 +5,7 @@ mod packet;
 mod service;
 mod ways;
 
-pub use flow::{Flows, tuple_of};
-pub use packet::{device, packet};
+pub use flow::{Flows, Seen, tuple_of};
+pub use packet::{device, endpoints, headers, packet};
 pub use service::Services;
 pub use ways::{Way, Ways, before};

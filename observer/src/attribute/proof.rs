@@ -1,0 +1,163 @@
+//! What a record of the hook that a packet died in proves: the last thing that it met there.
+
+use observer_common::{DropEvent, HookEvent, hook_flag};
+
+use super::culprit::{Culprit, Verdict};
+use super::droppers::suspects;
+use super::passages::{Met, Outcome, Visit, visits};
+use super::{Site, hook_of};
+use crate::report::record::{Backend, Confidence};
+use crate::ruleset::{Ending, Place, Snapshot, Step, Table};
+
+/// Flags of a record that proves nothing.
+const NO_PROOF: u32 =
+    hook_flag::MIXED | hook_flag::CUT | hook_flag::UNSEEN | hook_flag::STALE | hook_flag::RESUMED;
+
+/// A verdict from the record of the hook in which the packet was freed, where it is surer than `verdict`, which was
+/// reached without.
+pub fn prove(
+    verdict: Verdict,
+    drop: &DropEvent,
+    last: &HookEvent,
+    snapshot: &Snapshot,
+    site: Option<Site<'_>>,
+) -> Verdict {
+    if last.flags & hook_flag::FREED == 0 || last.flags & NO_PROOF != 0 {
+        return verdict;
+    }
+    let seen = visits(last, snapshot);
+    let proof = match seen.last().and_then(|visit| drops(visit, snapshot)) {
+        Some((table, met)) => by_rule(table, met, &seen, snapshot),
+        None => by_function(drop, &seen, last, snapshot, site),
+    };
+    match proof {
+        Some(proof) if verdict.confidence != Confidence::Exact => proof,
+        Some(proof) if proof.culprit != verdict.culprit && !same_place(&proof, &verdict) => Verdict {
+            confidence: Confidence::Inferred,
+            note: Some("the rule counters and the packet's own way do not agree"),
+            ..verdict
+        },
+        Some(proof) => Verdict {
+            path: proof.path,
+            ..verdict
+        },
+        None => verdict,
+    }
+}
+
+fn same_place(a: &Verdict, b: &Verdict) -> bool {
+    let key = |verdict: &Verdict| match &verdict.culprit {
+        Culprit::Place(place) => Some((place.table, place.chain, place.rule)),
+        _ => None,
+    };
+    key(a).is_some() && key(a) == key(b)
+}
+
+/// The last thing met in a table, if it ends every packet.
+fn drops(visit: &Visit, snapshot: &Snapshot) -> Option<(usize, Met)> {
+    let met = *visit.steps.last()?;
+    let table = snapshot.tables.get(visit.table)?;
+    let ends = match met.outcome {
+        Outcome::Policy(accepted) => !accepted,
+        Outcome::Verdict(code) => code == 0,
+        Outcome::AsWritten => written(table, &met) == Some(Step::Drop),
+        _ => false,
+    };
+    ends.then_some((visit.table, met))
+}
+
+fn written(table: &Table, met: &Met) -> Option<Step> {
+    Some(table.chains.get(met.chain)?.rules.get(met.rule?)?.step)
+}
+
+fn by_rule(table: usize, met: Met, seen: &[Visit], snapshot: &Snapshot) -> Option<Verdict> {
+    if met.rule.is_none() && !matches!(met.outcome, Outcome::Policy(_)) {
+        // A rule that is not in what was read.
+        return None;
+    }
+    let is_nft = snapshot.tables.get(table)?.backend == Backend::Nft;
+    let by_trace = is_nft && !matches!(met.outcome, Outcome::AsWritten);
+    Some(Verdict {
+        culprit: Culprit::Place(Place {
+            table,
+            chain: met.chain,
+            rule: met.rule,
+            ending: Ending::Certain,
+        }),
+        confidence: Confidence::Exact,
+        by_counter: !by_trace,
+        by_trace,
+        jumps_fit: false,
+        path: seen.last().map(chain_path),
+        note: None,
+    })
+}
+
+/// The chains that were entered and not left, from the base chain down.
+fn chain_path(visit: &Visit) -> Vec<usize> {
+    let mut path = vec![visit.base];
+    for met in &visit.steps {
+        // Back in a chain from which it was jumped.
+        while path.len() > 1 && path.last() != Some(&met.chain) && path.contains(&met.chain) {
+            path.pop();
+        }
+        if path.last() != Some(&met.chain) {
+            path.push(met.chain);
+        }
+    }
+    path
+}
+
+/// No table ended it: the function that did stands behind the last table that was passed, and before the first that was
+/// not.
+fn by_function(
+    drop: &DropEvent,
+    seen: &[Visit],
+    last: &HookEvent,
+    snapshot: &Snapshot,
+    site: Option<Site<'_>>,
+) -> Option<Verdict> {
+    let site = site?;
+    let hook = hook_of(last.pf, last.hook)?;
+    let priority = |table: usize, base: usize| {
+        let base = snapshot.tables.get(table)?.chains.get(base)?.base.as_ref()?;
+        (base.hook == hook).then_some(base.priority)
+    };
+    let after = seen.iter().filter_map(|visit| priority(visit.table, visit.base)).max();
+    let is_seen = |table: usize, base: usize| seen.iter().any(|visit| (visit.table, visit.base) == (table, base));
+    let is_v6 = last.pf == 10;
+    let unseen = snapshot.tables.iter().enumerate().filter(|(_, table)| {
+        table.name != "nat" && super::walk::is_told(table, last) && super::walk::is_of_packet(table.family, is_v6)
+    });
+    let before = unseen
+        .flat_map(|(index, table)| (0..table.chains.len()).map(move |base| (index, base)))
+        .filter(|(table, base)| !is_seen(*table, *base))
+        .filter_map(|(table, base)| priority(table, base))
+        .filter(|priority| after.is_none_or(|after| *priority > after))
+        .min();
+    let fits = |index: &usize| {
+        let priority = snapshot.hooks.functions.get(*index).and_then(|function| function.priority);
+        priority.is_some_and(|priority| {
+            after.is_none_or(|after| priority >= after) && before.is_none_or(|before| priority <= before)
+        })
+    };
+    let left: Vec<usize> = suspects(drop, snapshot, site).into_iter().filter(fits).collect();
+    let [one] = left[..] else { return None };
+    // A table whose matches drop malformed packets by themselves is no proof against a function.
+    let surely = after.is_none_or(|after| {
+        snapshot.hooks.functions.get(one).and_then(|function| function.priority) > Some(after)
+    });
+    Some(Verdict {
+        culprit: Culprit::Function(one),
+        confidence: if surely && before.is_some() {
+            Confidence::Exact
+        } else {
+            Confidence::Inferred
+        },
+        by_counter: false,
+        by_trace: false,
+        jumps_fit: false,
+        path: None,
+        note: None,
+    })
+}

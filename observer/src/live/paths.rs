@@ -1,0 +1,383 @@
+//! The probes on the way of live packets: when they are on, for whom, and what they may cost.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use observer_common::{Count, DropEvent, Filter, MAX_FILTER, hook_flag};
+
+use super::line::Known;
+use super::open::Live;
+use super::{clock, filter};
+use crate::attribute::tool;
+use crate::cli::watch::{Probes, WatchConfig};
+use crate::kernel::budget::Meter;
+use crate::kernel::trace_key::{TraceKey, gates, nf_tables_is_present};
+use crate::kernel::find_nft_offsets;
+use crate::report::record::{Backend, Confidence, DropLine, Event, Layer, Line, Lost, ProbesLine, Time, Tool};
+use crate::ruleset::{Policy, Snapshot, Table};
+use crate::trace::{Way, Ways};
+
+/// How often records of hooks are taken: the kernel side does not wake anybody for them.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long the probes stay on for a flow: TCP repeats a SYN after 1, 3 and 7 s.
+const ARMED: Duration = Duration::from_secs(10);
+/// A flow that was armed for is not armed for again so soon.
+const ARMED_AGAIN: Duration = Duration::from_secs(60);
+/// So many of them are remembered.
+const MOST_ARMED: usize = 1024;
+
+/// What is known of the ways of packets, and how they are watched.
+pub struct Paths {
+    /// What the person asked for.
+    probes: Probes,
+    /// Whether packets that live are told.
+    all: bool,
+    /// The ways of packets that are still going.
+    pub(super) ways: Ways,
+    key: Option<TraceKey>,
+    /// Why nf_tables' trace hook is not watched, once that was found out.
+    no_trace: Option<String>,
+    meter: Meter,
+    state: State,
+    /// Flows that were armed for, and when.
+    armed: HashMap<String, Instant>,
+    next: Instant,
+    lost_told: u64,
+}
+
+enum State {
+    /// Nothing is attached.
+    Off,
+    /// For the person's filter.
+    On,
+    /// For one flow, until then.
+    Armed { until: Instant, flow: String },
+    /// They cost too much, or cannot be attached.
+    Given,
+}
+
+impl Paths {
+    /// As the person asked for it; nothing is attached yet.
+    pub fn new(config: &WatchConfig) -> Self {
+        Self {
+            probes: config.probes,
+            all: config.all,
+            ways: Ways::default(),
+            key: None,
+            no_trace: None,
+            meter: Meter::new(config.budget_permille),
+            state: State::Off,
+            armed: HashMap::new(),
+            next: Instant::now(),
+            lost_told: 0,
+        }
+    }
+
+    /// When there is something to look at.
+    pub fn next(&self) -> Option<Instant> {
+        match self.state {
+            State::Off | State::Given => None,
+            State::On | State::Armed { .. } => Some(self.meter.due().map_or(self.next, |due| due.min(self.next))),
+        }
+    }
+}
+
+impl Live {
+    /// Attaches the probes at start, if that is wanted; what is missing is returned in words.
+    ///
+    /// # Errors
+    /// They were asked for by name and cannot be attached.
+    pub(super) fn start_paths(&mut self) -> Result<Vec<String>> {
+        if self.paths.probes == Probes::Drops {
+            return Ok(Vec::new());
+        }
+        match self.turn_on(self.filter) {
+            Ok(()) => {
+                self.paths.state = State::On;
+                Ok(self.paths.no_trace.iter().cloned().collect())
+            }
+            Err(error) if self.paths.probes == Probes::Path || self.paths.all => {
+                bail!(
+                    "this kernel allows no probes on the way of packets: {error:#}; leave out --probes path and --all, \
+                     `observer check` says more"
+                )
+            }
+            Err(error) => {
+                self.paths.state = State::Given;
+                log::debug!("no path probes: {error:?}");
+                Ok(vec![format!(
+                    "no path probes: {}; drops are seen, the way to them is not",
+                    first_line(&error)
+                )])
+            }
+        }
+    }
+
+    /// Attaches, for what this filter matches.
+    fn turn_on(&mut self, filter: Filter) -> Result<()> {
+        self.programs.attach_hooks()?;
+        self.path_filter = Filter { enabled: 1, ..filter };
+        self.refresh_trace();
+        self.programs.set_path_filter(&self.path_filter)?;
+        self.watch_cost();
+        Ok(())
+    }
+
+    fn watch_cost(&mut self) {
+        let programs = self.programs.path_descriptors();
+        let borrowed: Vec<_> = programs.iter().map(|fd| fd.as_fd()).collect();
+        if let Err(error) = self.paths.meter.watch(&borrowed, Instant::now()) {
+            log::warn!("cannot measure what the probes cost: {error}");
+        }
+    }
+
+    /// Takes the probes off.
+    fn turn_off(&mut self) {
+        self.path_filter.enabled = 0;
+        self.path_filter.traced = 0;
+        let off = self
+            .programs
+            .set_path_filter(&self.path_filter)
+            .and_then(|()| self.programs.detach_paths());
+        if let Err(error) = off {
+            log::warn!("cannot take the path probes off: {error:#}");
+        }
+        self.paths.key = None;
+        self.watch_cost();
+    }
+
+    /// Watches nf_tables' trace hook if a ruleset has rules that no counter tells of: call when rulesets or modules
+    /// changed.
+    pub(super) fn refresh_trace(&mut self) {
+        if self.path_filter.enabled == 0 || self.programs.watches_trace() || self.paths.no_trace.is_some() {
+            return;
+        }
+        if !self.store.all().any(|snapshot| wants_trace(snapshot)) {
+            return;
+        }
+        match self.turn_trace_on() {
+            Ok(()) => {
+                self.path_filter.traced = 1;
+                if let Err(error) = self.programs.set_path_filter(&self.path_filter) {
+                    log::warn!("{error:#}");
+                }
+                self.watch_cost();
+            }
+            Err(error) => {
+                let text = format!("nf_tables' rules without counters are not seen: {}", first_line(&error));
+                log::info!("{text}");
+                self.paths.no_trace = Some(text);
+            }
+        }
+    }
+
+    fn turn_trace_on(&mut self) -> Result<()> {
+        if self.paths.key.is_none() {
+            gates(&self.symbols, &mut self.types)?;
+        }
+        let offsets = find_nft_offsets(&mut self.types).context("this kernel does not describe nf_tables' types")?;
+        self.programs.set_nft_offsets(&offsets)?;
+        self.programs.attach_trace()?;
+        if self.paths.key.is_none() {
+            match TraceKey::turn_on(nf_tables_is_present(&self.symbols)) {
+                Ok(key) => self.paths.key = Some(key),
+                Err(error) => {
+                    self.programs.detach_trace()?;
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the records of hooks that are there.
+    pub(super) fn drain_paths(&mut self) {
+        while let Some(record) = self.programs.paths.next() {
+            self.paths.ways.add(&record);
+        }
+    }
+
+    /// What is due: records to take, packets that live to tell, the budget, the end of being armed.
+    pub(super) fn look_at_paths(&mut self) {
+        let now = Instant::now();
+        if self.paths.next().is_none_or(|next| next > now) {
+            return;
+        }
+        if self.paths.next <= now {
+            self.paths.next = now + LOOK;
+            self.drain_paths();
+            self.tell_passed(false);
+            self.tell_lost_hooks();
+        }
+        self.look_at_budget(now);
+        if let State::Armed { until, flow } = &self.paths.state
+            && *until <= now
+        {
+            let text = format!("path probes are off again: flow {flow} was not seen again");
+            self.disarm(text);
+        }
+    }
+
+    /// The way of a packet that died.
+    pub(super) fn way_of(&mut self, event: &DropEvent) -> Way {
+        self.paths.ways.of_drop(event)
+    }
+
+    /// Tells the packets that no hook has seen for a while, or `all` of them.
+    pub(super) fn tell_passed(&mut self, all: bool) {
+        let now_ns = clock::monotonic_ns();
+        if !self.paths.all {
+            self.paths.ways.forget_old(now_ns);
+            return;
+        }
+        for way in self.paths.ways.finished(now_ns, all) {
+            // A packet that died is told by its death, or was no loss.
+            if way.last().is_some_and(|last| last.flags & hook_flag::FREED != 0) {
+                continue;
+            }
+            let known = Known {
+                store: &self.store,
+                symbols: &self.symbols,
+                programs: &self.programs,
+            };
+            if let Some(line) = self.teller.passed(&way, &known) {
+                self.lines.push_back(line);
+            }
+        }
+    }
+
+    /// Says how many hooks were not recorded because user space was too slow.
+    fn tell_lost_hooks(&mut self) {
+        let lost = self.programs.counts()[Count::HookLost as usize];
+        if lost <= self.paths.lost_told {
+            return;
+        }
+        let line = Lost {
+            count: lost - self.paths.lost_told,
+            since: None,
+            place: "path-ring-buffer".to_owned(),
+        };
+        self.paths.lost_told = lost;
+        self.push(Event::Lost(line));
+    }
+
+    fn look_at_budget(&mut self, now: Instant) {
+        match self.paths.meter.look(now) {
+            Ok(Some(measured)) => {
+                log::debug!("path probes take {} of one CPU", percent(measured.share.0));
+                if measured.is_over {
+                    self.give_up(measured.share.0);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => log::debug!("cannot measure what the probes cost: {error}"),
+        }
+    }
+
+    fn give_up(&mut self, share_permille: u32) {
+        self.turn_off();
+        self.paths.state = State::Given;
+        self.tell_probes(format!(
+            "path probes are off: they took {} of one CPU, more than the budget; drops are still seen, and --budget gives \
+             them more",
+            percent(share_permille)
+        ));
+    }
+
+    /// A drop that no counter names: watches its flow until it comes again, if nothing is watched now.
+    pub(super) fn arm(&mut self, event: &DropEvent, line: &DropLine) {
+        if !matches!(self.paths.state, State::Off) || self.paths.probes != Probes::Drops {
+            return;
+        }
+        let Some(flow) = line.flow.as_ref().filter(|_| is_worth(line)) else {
+            return;
+        };
+        let now = Instant::now();
+        let again = self.paths.armed.get(&flow.id).is_some_and(|since| now.duration_since(*since) < ARMED_AGAIN);
+        if again {
+            return;
+        }
+        if self.paths.armed.len() >= MOST_ARMED {
+            self.paths.armed.clear();
+        }
+        self.paths.armed.insert(flow.id.clone(), now);
+        match self.turn_on(filter::of_flow(self.filter, line)) {
+            Ok(()) => {
+                log::debug!("armed for {} on CPU {}", flow.id, event.cpu);
+                self.paths.state = State::Armed {
+                    until: now + ARMED,
+                    flow: flow.id.clone(),
+                };
+                self.tell_probes(format!(
+                    "path probes are on for flow {}: what drops it is named when it comes again",
+                    flow.id
+                ));
+            }
+            Err(error) => {
+                log::info!("cannot watch the flow's way: {error:#}");
+                self.paths.state = State::Given;
+            }
+        }
+    }
+
+    /// A flow that was armed for has been named.
+    pub(super) fn named(&mut self, line: &DropLine) {
+        let State::Armed { flow, .. } = &self.paths.state else {
+            return;
+        };
+        let is_it = line.flow.as_ref().is_some_and(|of| of.id == *flow);
+        if is_it && line.drop.confidence == Confidence::Exact {
+            let text = format!("path probes are off again: flow {flow} is named");
+            self.disarm(text);
+        }
+    }
+
+    fn disarm(&mut self, text: String) {
+        self.turn_off();
+        self.paths.state = State::Off;
+        self.tell_probes(text);
+    }
+
+    fn tell_probes(&mut self, text: String) {
+        let line = ProbesLine {
+            text,
+            probes: self.programs.probes(),
+        };
+        self.push(Event::Probes(line));
+    }
+
+    fn push(&mut self, event: Event) {
+        self.lines.push_back(Line::new(Time::now(), self.teller.node.clone(), event));
+    }
+}
+
+/// A drop whose cause the hooks can tell.
+fn is_worth(line: &DropLine) -> bool {
+    line.drop.layer == Layer::Netfilter && line.drop.confidence != Confidence::Exact
+}
+
+/// Whether a ruleset of nf_tables has rules, or a policy that drops, that no counter tells of.
+fn wants_trace(snapshot: &Snapshot) -> bool {
+    let is_silent = |table: &Table| {
+        let mut rules = table.chains.iter().flat_map(|chain| &chain.rules);
+        let mut bases = table.chains.iter().filter_map(|chain| chain.base.as_ref());
+        rules.any(|rule| rule.counter.is_none())
+            || bases.any(|base| base.policy == Policy::Drop && base.counter.is_none())
+            || tool(table) == Tool::Nft
+    };
+    let mut tables = snapshot.tables.iter();
+    tables.any(|table| table.backend == Backend::Nft && is_silent(table))
+}
+
+fn percent(permille: u32) -> String {
+    format!("{}.{} %", permille / 10, permille % 10)
+}
+
+fn first_line(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+const _: () = assert!(MAX_FILTER >= 2);

@@ -1,0 +1,219 @@
+//! A packet's way in the words of the trace: the passages of each hook, with devices, namespaces and what was changed.
+
+use std::rc::Rc;
+
+use observer_common::{HookEvent, hook_flag};
+
+use super::clock;
+use super::line::Known;
+use crate::attribute::{bare, hook_of, passages};
+use crate::kernel::NetnsNames;
+use crate::report::record::{Change, Hook, Mark, Netns, Passage, Tuple};
+use crate::ruleset::Snapshot;
+use crate::trace::{Way, before, device, endpoints};
+
+/// `NFPROTO_IPV4`, `NFPROTO_IPV6`
+const INET: [u8; 2] = [2, 10];
+/// Said of a hook that nothing is registered on: the packet was there and nobody looked at it.
+const NO_HOOK: &str = "no hook registered here";
+/// Said where a flow table took the packet.
+const OFFLOADED: &str = "flowtable fast path: it left the hooks here";
+
+/// The passages of a way.
+pub fn path(way: &Way, names: &mut NetnsNames, known: &Known<'_>) -> Vec<Passage> {
+    let mut path = Vec::new();
+    for (index, event) in way.iter().enumerate() {
+        let previous = index.checked_sub(1).and_then(|index| way.get(index));
+        let snapshot = snapshot_of(event, known);
+        let snapshot = snapshot.as_deref();
+        for hook in silent(previous.map(std::convert::AsRef::as_ref), event, known) {
+            path.push(unregistered(hook, event, names));
+        }
+        if let Some(previous) = previous
+            && left_silently(previous, event, known)
+        {
+            path.push(unregistered(Hook::Postrouting, previous, names));
+        }
+        path.extend(of_hook(event, snapshot, names));
+    }
+    path
+}
+
+/// The rulesets that were in force when the packet passed.
+pub fn snapshot_of(event: &HookEvent, known: &Known<'_>) -> Option<Rc<Snapshot>> {
+    let compared = known.store.at(event.net, event.generation);
+    if event.flags & hook_flag::STALE == 0
+        && let Some(snapshot) = compared
+    {
+        return Some(Rc::clone(snapshot));
+    }
+    // Handles and addresses of nf_tables are good for the generation that the kernel had then.
+    known.store.with_nft_seq(event.net, event.nft_seq).map(Rc::clone)
+}
+
+/// Passages of one hook.
+fn of_hook(event: &HookEvent, snapshot: Option<&Snapshot>, names: &mut NetnsNames) -> Vec<Passage> {
+    let mut found = passages(event, snapshot);
+    let netns = netns(event, names);
+    for passage in &mut found {
+        passage.at = Some(clock::wall(event.time_ns));
+        passage.netns = Some(netns.clone());
+        passage.in_dev = device(&event.in_name);
+        passage.out_dev = device(&event.out_name);
+        passage.outer = outer(event);
+    }
+    changes(event, &mut found);
+    if let Some(snapshot) = snapshot
+        && is_offloaded(event, snapshot)
+        && let Some(last) = found.last_mut()
+    {
+        last.note = Some(OFFLOADED.to_owned());
+    }
+    found
+}
+
+fn netns(event: &HookEvent, names: &mut NetnsNames) -> Netns {
+    Netns {
+        inode: event.netns_inode,
+        name: names.name(event.netns_inode),
+    }
+}
+
+/// The headers around the packet while it is in a tunnel.
+fn outer(event: &HookEvent) -> Option<Tuple> {
+    if event.flags & hook_flag::TUNNEL == 0 {
+        return None;
+    }
+    endpoints(&event.outer).map(|ends| ends.tuple)
+}
+
+/// Puts what changed to the table that is most likely to have done it: addresses to nat, a mark to the target that sets
+/// marks, else to the last.
+fn changes(event: &HookEvent, passages: &mut [Passage]) {
+    let marked = passages
+        .iter()
+        .position(|passage| passage.steps.iter().any(|step| sets_mark(step.target.as_deref())));
+    let nat = passages.iter().position(|passage| {
+        passage.table.as_deref() == Some("nat")
+            || passage.steps.iter().any(|step| translates(step.target.as_deref()))
+    });
+    let last = passages.len().saturating_sub(1);
+    if event.mark_before != event.mark_after
+        && let Some(passage) = passages.get_mut(marked.unwrap_or(last))
+    {
+        passage.changes.push(Change::Mark {
+            from: Mark(event.mark_before),
+            to: Mark(event.mark_after),
+        });
+    }
+    if let Some(passage) = passages.get_mut(nat.unwrap_or(last)) {
+        passage.changes.extend(translations(event));
+    }
+}
+
+fn sets_mark(target: Option<&str>) -> bool {
+    target.is_some_and(|target| ["MARK", "CONNMARK", "mark", "ct mark", "TPROXY"].contains(&target))
+}
+
+fn translates(target: Option<&str>) -> bool {
+    const NAT: [&str; 10] = [
+        "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP", "dnat", "snat", "masquerade", "masq", "redirect",
+    ];
+    target.is_some_and(|target| NAT.contains(&target) || target == "nat" || target == "redir")
+}
+
+/// Addresses and ports that differ between entering and leaving.
+fn translations(event: &HookEvent) -> Vec<Change> {
+    if event.flags & hook_flag::AFTER == 0 {
+        return Vec::new();
+    }
+    let (Some(then), Some(now)) = (endpoints(before(event)), endpoints(&event.after)) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    if (then.tuple.dst, then.tuple.dport) != (now.tuple.dst, now.tuple.dport) {
+        found.push(Change::Dnat {
+            from: then.destination(),
+            to: now.destination(),
+        });
+    }
+    if (then.tuple.src, then.tuple.sport) != (now.tuple.src, now.tuple.sport) {
+        found.push(Change::Snat {
+            from: then.source(),
+            to: now.source(),
+        });
+    }
+    found
+}
+
+/// A flow table forwards packets by itself: it takes them at a device's ingress (`nf_flow_offload_ip_hook`,
+/// net/netfilter/nf_flow_table_ip.c).
+fn is_offloaded(event: &HookEvent, snapshot: &Snapshot) -> bool {
+    let stolen = event.returned == 0 && event.flags & hook_flag::FREED == 0;
+    let mut functions = snapshot.hooks.functions.iter();
+    stolen
+        && hook_of(event.pf, event.hook) == Some(Hook::Ingress)
+        && functions.any(|function| function.name.starts_with("nf_flow_offload"))
+}
+
+/// Hooks that the packet must have passed before this one in the same namespace, and that have no functions.
+fn silent(previous: Option<&HookEvent>, event: &HookEvent, known: &Known<'_>) -> Vec<Hook> {
+    if !INET.contains(&event.pf) || event.first != 0 {
+        return Vec::new();
+    }
+    let was = previous
+        .filter(|previous| previous.net == event.net && INET.contains(&previous.pf))
+        .and_then(|previous| hook_of(previous.pf, previous.hook));
+    let missing = match (hook_of(event.pf, event.hook), was) {
+        (Some(Hook::Forward | Hook::Input), None | Some(Hook::Postrouting | Hook::Output)) => {
+            vec![Hook::Prerouting]
+        }
+        // Made here, or forwarded.
+        (Some(Hook::Postrouting), Some(Hook::Prerouting)) => vec![Hook::Forward],
+        (Some(Hook::Postrouting), None | Some(Hook::Postrouting)) if event.in_ifindex == 0 => {
+            vec![Hook::Output]
+        }
+        _ => Vec::new(),
+    };
+    missing
+        .into_iter()
+        .filter(|hook| is_unregistered(event, *hook, known))
+        .collect()
+}
+
+/// Whether the packet left its namespace through POSTROUTING without being seen there.
+fn left_silently(previous: &HookEvent, event: &HookEvent, known: &Known<'_>) -> bool {
+    let was = hook_of(previous.pf, previous.hook);
+    let went_on = previous.net != event.net
+        || (event.flags & hook_flag::TUNNEL != 0) != (previous.flags & hook_flag::TUNNEL != 0);
+    INET.contains(&previous.pf)
+        && previous.returned == 1
+        && went_on
+        && matches!(was, Some(Hook::Forward | Hook::Output))
+        && is_unregistered(previous, Hook::Postrouting, known)
+}
+
+fn is_unregistered(event: &HookEvent, hook: Hook, known: &Known<'_>) -> bool {
+    const LISTS: [Hook; 5] = [
+        Hook::Prerouting,
+        Hook::Input,
+        Hook::Forward,
+        Hook::Output,
+        Hook::Postrouting,
+    ];
+    let Some(index) = LISTS.iter().position(|of| *of == hook) else {
+        return false;
+    };
+    let index = if event.pf == INET[1] { index + LISTS.len() } else { index };
+    let snapshot = known.store.current(event.net);
+    snapshot.is_some_and(|snapshot| snapshot.hooks.lists.get(index) == Some(&0))
+}
+
+fn unregistered(hook: Hook, event: &HookEvent, names: &mut NetnsNames) -> Passage {
+    Passage {
+        netns: Some(netns(event, names)),
+        outer: outer(event),
+        note: Some(NO_HOOK.to_owned()),
+        ..bare(hook, None)
+    }
+}
