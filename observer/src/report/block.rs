@@ -4,11 +4,11 @@ use super::clock::{second_of_day, span, time_of_day};
 use super::fold::Repeats;
 use super::layout::{INDENT, Row, Tone};
 use super::record::{
-    Candidate, Confidence, DropInfo, DropLine, Hint, HintKind, Layer, Line, Lost, Rule, Start, Summary, Time,
-    Tool,
+    Candidate, Confidence, DropInfo, DropLine, Hint, HintKind, Layer, Line, Lost, ProbesLine, Rule, Start,
+    Summary, Time, Tool,
 };
 use super::terminal::Look;
-use super::words;
+use super::{way, words};
 
 /// From this width on, where it died stands beside what died.
 const WIDE: usize = 120;
@@ -36,9 +36,12 @@ pub(super) fn drop(line: &Line, drop: &DropLine, look: Look) -> String {
     rows[0].time = time_of_day(line.time);
     rows[0].tone = Tone::Alarm;
     rows.extend(why(drop));
-    rows.extend(words::flow(drop).map(|flow| Row::new("flow", flow)));
+    rows.extend(
+        words::flow(drop.flow.as_ref(), &drop.packet, drop.matched).map(|flow| Row::new("flow", flow)),
+    );
     rows.extend(drop.drop.note.as_ref().map(|note| Row::new("note", note.clone())));
     rows.extend(drop.hints.iter().flat_map(hint));
+    rows.extend(way::of_drop(drop, look));
     render(&rows, look)
 }
 
@@ -53,13 +56,17 @@ fn by(drop: &DropLine) -> Row {
         .tool
         .map(|tool| format!(" ({})", tool.name()))
         .unwrap_or_default();
+    let priority = info
+        .priority
+        .map(|priority| format!(", priority {priority}"))
+        .unwrap_or_default();
     let tone = match info.confidence {
         Confidence::Exact => Tone::Good,
         Confidence::Inferred | Confidence::Unknown => Tone::Care,
     };
     Row {
         end: Some((words::confidence(info), tone)),
-        ..Row::new("by", format!("{default}{}{tool}", words::cause(info)))
+        ..Row::new("by", format!("{default}{}{priority}{tool}", words::cause(info)))
     }
 }
 
@@ -163,7 +170,7 @@ fn hint(hint: &Hint) -> Vec<Row> {
 }
 
 /// `now` is when it is told: rows stand in the order of their times.
-pub(super) fn repeats(repeats: &Repeats, now: Time, look: Look) -> String {
+pub(super) fn repeats(repeats: &Repeats, tone: Tone, now: Time, look: Look) -> String {
     let took = repeats.last.nanos_since(repeats.first);
     let when = second_of_day(repeats.first);
     let took = if took < NANOS_PER_MILLI {
@@ -174,7 +181,7 @@ pub(super) fn repeats(repeats: &Repeats, now: Time, look: Look) -> String {
     let words = format!("{took}  {}", repeats.what);
     let row = Row {
         time: time_of_day(now),
-        tone: Tone::Alarm,
+        tone,
         ..Row::new(&format!("×{}", repeats.count), words)
     };
     render(&[row], look)
@@ -235,6 +242,15 @@ pub(super) fn lost(line: &Line, lost: &Lost, look: Look) -> String {
     render(&[row], look)
 }
 
+pub(super) fn probes(line: &Line, probes: &ProbesLine, look: Look) -> String {
+    let row = Row {
+        time: time_of_day(line.time),
+        tone: Tone::Care,
+        ..Row::new("NOTE", probes.text.clone())
+    };
+    render(&[row], look)
+}
+
 pub(super) fn summary(line: &Line, summary: &Summary, look: Look) -> String {
     let head = format!(
         "{} packets died in {}: {} reported, {} filtered, {} lost",
@@ -275,15 +291,15 @@ pub(super) fn summary(line: &Line, summary: &Summary, look: Look) -> String {
     render(&rows, look)
 }
 
-pub(super) fn unfolded(count: u64, what: &str, look: Look) -> String {
+pub(super) fn unfolded(count: u64, what: &str, tone: Tone, look: Look) -> String {
     let row = Row {
-        tone: Tone::Alarm,
+        tone,
         ..Row::new(&format!("+{count}"), what)
     };
     render(&[row], look)
 }
 
-fn render(rows: &[Row], look: Look) -> String {
+pub(super) fn render(rows: &[Row], look: Look) -> String {
     let mut text = String::new();
     for row in rows {
         row.render(look, &mut text);

@@ -1,9 +1,9 @@
-//! Repeats: the first drop of a flow by a cause is told at once, later ones are counted. Memory is bounded: a flood of
+//! Repeats: the first packet of a flow with one fate is told at once, later ones are counted. Memory is bounded: a flood of
 //! random flows pushes out those that have been quiet the longest.
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::record::{DropLine, Time};
+use super::record::{DropLine, Flow, Packet, PathLine, Time};
 use super::words;
 
 /// So many flows are remembered.
@@ -11,7 +11,7 @@ pub const MAX_FLOWS: usize = 1024;
 /// At least this long between two counts of one flow, in nanoseconds.
 const COUNT_INTERVAL_NS: u64 = 1_000_000_000;
 
-/// What makes two drops repeats of each other.
+/// What makes two packets repeats of each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     flow: String,
@@ -21,33 +21,46 @@ pub struct Key {
 impl Key {
     /// Of this drop: its connection, or its addresses and ports, and its cause.
     pub fn of(line: &DropLine) -> Self {
-        let flow = match &line.flow {
-            Some(flow) => flow.id.clone(),
-            None => {
-                let packet = &line.packet;
-                format!(
-                    "{:?} {:?} {:?} {:?} {:?}",
-                    packet.proto, packet.src, packet.sport, packet.dst, packet.dport
-                )
-            }
-        };
         Self {
-            flow,
+            flow: flow(line.flow.as_ref(), &line.packet),
             cause: words::cause(&line.drop),
         }
+    }
+
+    /// Of this packet that lives: its connection, or its addresses and ports, and in a connection its direction. The
+    /// answers go another way.
+    pub fn of_pass(line: &PathLine) -> Self {
+        let direction = |packet: &Packet| match (packet.src, packet.dst) {
+            (Some(src), Some(dst)) => format!("{src} {dst}"),
+            _ => String::new(),
+        };
+        Self {
+            flow: flow(line.flow.as_ref(), &line.packet),
+            cause: direction(&line.packet),
+        }
+    }
+}
+
+fn flow(flow: Option<&Flow>, packet: &Packet) -> String {
+    match flow {
+        Some(flow) => flow.id.clone(),
+        None => format!(
+            "{:?} {:?} {:?} {:?} {:?}",
+            packet.proto, packet.src, packet.sport, packet.dst, packet.dport
+        ),
     }
 }
 
 /// A flow that has been told of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repeats {
-    /// The packet and the cause, in words.
+    /// The packet and its fate, in words.
     pub what: String,
-    /// Drops so far, the first included.
+    /// Packets so far, the first included.
     pub count: u64,
-    /// Of the earliest drop.
+    /// Of the earliest packet.
     pub first: Time,
-    /// Of the latest drop.
+    /// Of the latest packet.
     pub last: Time,
     shown: u64,
     shown_at: Time,
@@ -67,12 +80,12 @@ pub struct Fold {
     flows: HashMap<Key, Repeats>,
     by_age: BTreeMap<u64, Key>,
     next_seq: u64,
-    /// Drops of flows that were pushed out before their last count was shown.
+    /// Packets of flows that were pushed out before their last count was shown.
     forgotten: u64,
 }
 
 impl Fold {
-    /// Counts a drop. `None`: it is the first of its kind, to be told at once.
+    /// Counts a packet. `None`: it is the first of its kind, to be told at once.
     pub fn add(&mut self, key: &Key, time: Time, what: impl FnOnce() -> String) -> Option<&Repeats> {
         let seq = self.next_seq;
         self.next_seq += 1;
@@ -127,7 +140,7 @@ impl Fold {
         })
     }
 
-    /// The flows with repeats that were not shown, the most frequent first, and how many drops are beyond telling.
+    /// The flows with repeats that were not shown, the most frequent first, and how many packets are beyond telling.
     pub fn rest(&mut self, now: Time) -> (Vec<(Key, Repeats)>, u64) {
         let mut rest = self.take(now, |repeats| repeats.count > repeats.shown);
         rest.sort_by(|a, b| b.1.count.cmp(&a.1.count).then_with(|| a.0.cmp(&b.0)));

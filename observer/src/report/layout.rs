@@ -52,6 +52,7 @@ pub(super) struct Row {
     pub(super) label: String,
     pub(super) tone: Tone,
     pub(super) words: String,
+    pub(super) words_tone: Option<Tone>,
     /// Follows the words, in a tone of its own.
     pub(super) end: Option<(String, Tone)>,
 }
@@ -64,6 +65,7 @@ impl Row {
             label: label.to_owned(),
             tone: Tone::Dim,
             words,
+            words_tone: None,
             end: None,
         }
     }
@@ -78,6 +80,13 @@ impl Row {
         let columns = look.width.saturating_sub(INDENT).max(20);
         let end = self.end.as_ref().map(|(text, tone)| (escape(text), *tone));
         let mut lines = wrap(&escape(&self.words), columns);
+        if let Some(tone) = self.words_tone {
+            for line in &mut lines {
+                let words = line.trim_start();
+                let indent = &line[..line.len() - words.len()];
+                *line = format!("{indent}{}", tone.paint(words, look));
+            }
+        }
         let mut last_with_end = None;
         if let Some((text, tone)) = &end {
             let last = lines.pop().unwrap_or_default();

@@ -8,10 +8,12 @@ mod fold;
 mod icmp;
 mod json;
 mod layout;
+mod pass;
 pub mod record;
 mod tally;
 mod terminal;
 mod text;
+mod way;
 mod words;
 
 #[cfg(test)]

@@ -40,7 +40,16 @@ fn values() -> Vec<Value> {
 
 /// The sample of the two-node cluster, changed at one place.
 fn changed(pointer: &str, value: Option<Value>) -> Value {
-    let mut line = serde_json::to_value(samples::drop_line(samples::policy_drop())).expect("serialises");
+    changed_in(samples::policy_drop(), pointer, value)
+}
+
+/// The second passage of its way, where kube-proxy translates, changed at one place.
+fn on_the_way(pointer: &str, value: Option<Value>) -> Value {
+    changed_in(samples::path_drop(), &format!("/path/1{pointer}"), value)
+}
+
+fn changed_in(drop: DropLine, pointer: &str, value: Option<Value>) -> Value {
+    let mut line = serde_json::to_value(samples::drop_line(drop)).expect("serialises");
     let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
     let parent = line
         .pointer_mut(parent)
@@ -86,7 +95,9 @@ fn evidence_without_a_name_here_is_valid() {
 #[test]
 fn unknown_fields_and_kinds_are_allowed() {
     assert!(is_valid(&changed("/drop/later", Some(json!({"x": 1})))));
-    assert!(is_valid(&changed("/kind", Some(json!("path")))));
+    assert!(is_valid(&changed("/kind", Some(json!("later")))));
+    let change = json!({"kind": "later", "x": 1});
+    assert!(is_valid(&on_the_way("/changes", Some(json!([change])))));
 }
 
 #[test]
@@ -110,9 +121,52 @@ fn mistakes_are_caught() {
         ("/flow/packets", Some(json!(0))),
         ("/flow/nat", Some(json!([]))),
         ("/in", Some(json!(""))),
+        ("/path", Some(json!([]))),
+        ("/path", Some(json!([{"hook": "FORWARD"}]))),
+        ("/drop/priority", Some(json!(0))),
+        ("/kind", Some(json!("path"))),
+        ("/kind", Some(json!("probes"))),
     ];
     for (pointer, value) in mistakes {
         assert!(!is_valid(&changed(pointer, value.clone())), "{pointer} {value:?}");
+    }
+}
+
+#[test]
+fn mistakes_on_the_way_are_caught() {
+    let mistakes = [
+        ("/hook", None),
+        ("/hook", Some(json!("prerouting"))),
+        ("/evidence", None),
+        ("/evidence", Some(json!("guessed"))),
+        ("/at", Some(json!("14:03"))),
+        ("/table", None),
+        ("/backend", None),
+        ("/priority", Some(json!("filter"))),
+        ("/verdict", Some(json!("DENY"))),
+        ("/outer", Some(json!({"src": "10.0.0.10"}))),
+        ("/steps", Some(json!([]))),
+        ("/steps/0/chain", None),
+        ("/steps/0/rule", Some(json!(0))),
+        ("/steps/0/goto", Some(json!("KUBE-SERVICES"))),
+        ("/steps/0/policy", Some(json!("ACCEPT"))),
+        ("/steps/0/times", Some(json!(1))),
+        ("/changes/0/to", None),
+        ("/changes/0/to", Some(json!("nginx:80"))),
+        ("/changes/1/to", Some(json!("10.224.2.16:80"))),
+        ("/note", Some(json!(""))),
+    ];
+    for (pointer, value) in mistakes {
+        assert!(
+            !is_valid(&on_the_way(pointer, value.clone())),
+            "{pointer} {value:?}"
+        );
+    }
+    for right in ["10.224.2.16", "fd00::1", "[fd00::1]:80"] {
+        assert!(
+            is_valid(&on_the_way("/changes/0/to", Some(json!(right)))),
+            "{right}"
+        );
     }
 }
 

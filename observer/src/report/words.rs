@@ -186,15 +186,15 @@ pub fn whereabouts(line: &DropLine, node: &str) -> String {
 }
 
 /// The connection: its state, its service, the tuple before NAT where that is not the packet's own.
-pub fn flow(line: &DropLine) -> Option<String> {
-    let flow = line.flow.as_ref()?;
+pub fn flow(flow: Option<&Flow>, packet: &Packet, matched: Option<Matched>) -> Option<String> {
+    let flow = flow?;
     let mut parts: Vec<String> = Vec::new();
     parts.extend(flow.ct_state.map(|state| state.name().to_owned()));
     parts.extend(flow.service.as_ref().map(|service| format!("service {service}")));
-    if !is_same(&flow.original, &line.packet) {
+    if !is_same(&flow.original, packet) {
         parts.push(nat_words(flow));
     }
-    parts.extend(match line.matched {
+    parts.extend(match matched {
         Some(Matched::Original) => Some("the filter matched it before NAT".to_owned()),
         Some(Matched::Reply) => Some("the filter matched its answers".to_owned()),
         _ => None,

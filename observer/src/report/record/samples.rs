@@ -2,6 +2,10 @@
 
 use super::*;
 
+mod way;
+
+pub(crate) use way::{At, jump, pass_line, path_drop, policy, probes_line, step, target};
+
 /// A moment of the samples: 2024-05-01T14:03:07.123456789Z.
 pub(crate) const NOON: Time = Time(1_714_572_187_123_456_789);
 
@@ -144,6 +148,25 @@ pub(crate) fn route_drop() -> DropLine {
     }
 }
 
+/// A hook function that is no ruleset.
+fn hook_drop() -> DropLine {
+    let mut line = policy_drop();
+    line.hints.clear();
+    line.drop = DropInfo {
+        layer: Layer::Netfilter,
+        reason: "NETFILTER_DROP".into(),
+        symbol: Some("nf_hook_slow".into()),
+        hook: Some(Hook::Postrouting),
+        cause: Some(Cause::Hook),
+        function: Some("nf_nat_ipv4_out".into()),
+        priority: Some(100),
+        confidence: Confidence::Exact,
+        evidence: vec![Evidence::HookEntry],
+        ..DropInfo::default()
+    };
+    line
+}
+
 /// No headers, and nothing known.
 fn unknown_drop() -> DropLine {
     let mut line = DropLine::default();
@@ -214,6 +237,10 @@ pub(crate) fn all() -> Vec<Line> {
         drop_line(rule_drop()),
         drop_line(route_drop()),
         drop_line(unknown_drop()),
+        drop_line(path_drop()),
+        drop_line(hook_drop()),
+        pass_line(),
+        probes_line(),
         lost_line(),
         summary_line(),
     ]
