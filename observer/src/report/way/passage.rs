@@ -7,7 +7,7 @@ use super::super::record::{
 use super::super::words;
 use super::steps;
 
-/// So many chains that a dropped packet came back from are named.
+/// So many chains that a dropped packet was in are named, beside those on the way to its death.
 const MAX_LEFT_AGAIN: usize = 8;
 
 /// Something to be told of a hook, in chunks between which a line may be broken.
@@ -125,7 +125,7 @@ fn went(verdict: PassVerdict) -> &'static str {
     }
 }
 
-/// The row that everything leads to; before it, the way to it and the chains that the packet came back from.
+/// The row that everything leads to; before it, the way to it and the other chains that the packet was in.
 fn culprit(
     passage: &Passage,
     told: &[&PathStep],
@@ -162,7 +162,13 @@ fn left_again(passage: &Passage, told: &[&PathStep], name: &Name) -> Option<Item
         chains.len().saturating_sub(MAX_LEFT_AGAIN),
         chains.len().checked_sub(1)?,
     );
-    let mut chunks = vec![format!("{}: came back from", name.with_chain())];
+    // Where the end was not seen, it may have died in one of them.
+    let verb = if passage.steps.last().is_some_and(decides) {
+        "came back from"
+    } else {
+        "went into"
+    };
+    let mut chunks = vec![format!("{}: {verb}", name.with_chain())];
     let named = chains.iter().enumerate().take(MAX_LEFT_AGAIN);
     chunks.extend(named.map(|(number, chain)| format!("{chain}{}", if number == last { "" } else { "," })));
     chunks.extend((more > 0).then(|| format!("and {more} more")));

@@ -263,6 +263,37 @@ fn the_culprit_is_the_one_that_the_drop_names() {
 }
 
 #[test]
+fn a_chain_that_the_packet_may_have_died_in_is_not_said_to_be_left() {
+    let mut drop = path_drop();
+    let last = drop.path.last_mut().expect("a passage");
+    last.steps = vec![jump("FORWARD", 4, "DOCKER-USER")];
+    let text = way_at(&drop_line(drop), 80);
+    assert!(
+        text.contains("    filter FORWARD: went into DOCKER-USER\n    DROP by policy"),
+        "{text}"
+    );
+    assert!(!text.contains("came back"), "{text}");
+}
+
+#[test]
+fn the_rule_that_kills_is_told_with_the_jumps_that_led_there() {
+    let mut drop = path_drop();
+    drop.drop = super::super::record::samples::rule_drop().drop;
+    let last = drop.path.last_mut().expect("a passage");
+    let kills = PathStep {
+        verdict: Some("DROP".into()),
+        ..step("KUBE-FORWARD", 1)
+    };
+    last.steps = vec![jump("FORWARD", 1, "KUBE-FORWARD"), kills];
+    let expected = "  FORWARD flannel.1 → cni0  mangle: accepted by policy
+    filter FORWARD 1 → KUBE-FORWARD 1 DROP
+    DROP by rule 1 of filter KUBE-FORWARD
+";
+    let text = way_at(&drop_line(drop), 80);
+    assert!(text.ends_with(expected), "{text}");
+}
+
+#[test]
 fn the_death_is_set_off_in_colour() {
     let color = Look {
         color: true,
