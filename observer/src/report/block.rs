@@ -4,7 +4,7 @@ use super::clock::{second_of_day, span, time_of_day};
 use super::fold::Repeats;
 use super::layout::{INDENT, Row, Tone};
 use super::record::{
-    Candidate, Confidence, DropInfo, DropLine, Hint, HintKind, Layer, Line, Lost, ProbesLine, Rule, Start,
+    Candidate, Cause, Confidence, DropInfo, DropLine, Hint, HintKind, Line, Lost, ProbesLine, Rule, Start,
     Summary, Time, Tool,
 };
 use super::terminal::Look;
@@ -47,7 +47,7 @@ pub(super) fn drop(line: &Line, drop: &DropLine, look: Look) -> String {
 
 fn by(drop: &DropLine) -> Row {
     let info = &drop.drop;
-    let default = if info.cause == Some(super::record::Cause::Policy) {
+    let default = if info.cause == Some(Cause::Policy) {
         "default "
     } else {
         ""
@@ -70,7 +70,7 @@ fn by(drop: &DropLine) -> Row {
     }
 }
 
-/// The rule and the way to it; in other layers, what it means; where nothing is known, what it may have been.
+/// The rule and the way to it; of a hook function and in other layers, what it means; where nothing is known, what it may have been.
 fn why(drop: &DropLine) -> Vec<Row> {
     let info = &drop.drop;
     let mut rows = Vec::new();
@@ -80,7 +80,7 @@ fn why(drop: &DropLine) -> Vec<Row> {
     if let Some(rule) = &info.rule {
         rows.push(Row::new("rule", rule_words(info, rule)));
     }
-    if info.layer != Layer::Netfilter || info.cause.is_none() {
+    if !matches!(info.cause, Some(Cause::Rule | Cause::Policy)) {
         rows.extend(info.text.as_ref().map(|text| Row::new("why", text.clone())));
     }
     rows.extend(

@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::record::samples::{self, NOON, drop_line, policy_drop, route_drop, rule_drop};
+use super::record::samples::{self, NOON, drop_line, hook_drop, policy_drop, route_drop, rule_drop};
 use super::record::{Confidence, Event, Line};
 use super::*;
 
@@ -136,6 +136,17 @@ why  There is no route to the destination; check: ip -6 route get
      fd00:1::2
 ";
     assert_eq!(without_time(&text), expected);
+}
+
+#[test]
+fn a_hook_function_is_told_with_its_priority_and_what_it_means() {
+    let text = told(&[drop_line(hook_drop())], Look::plain(80));
+    let expected = "
+by   hook function nf_nat_ipv4_out at POSTROUTING, no ruleset,
+     priority 100  exact
+why  No address was left to translate to.
+";
+    assert!(without_time(&text).contains(expected), "{text}");
 }
 
 #[test]

@@ -149,7 +149,7 @@ pub(crate) fn route_drop() -> DropLine {
 }
 
 /// A hook function that is no ruleset.
-fn hook_drop() -> DropLine {
+pub(crate) fn hook_drop() -> DropLine {
     let mut line = policy_drop();
     line.hints.clear();
     line.drop = DropInfo {
@@ -160,6 +160,7 @@ fn hook_drop() -> DropLine {
         cause: Some(Cause::Hook),
         function: Some("nf_nat_ipv4_out".into()),
         priority: Some(100),
+        text: Some("No address was left to translate to.".into()),
         confidence: Confidence::Exact,
         evidence: vec![Evidence::HookEntry],
         ..DropInfo::default()
