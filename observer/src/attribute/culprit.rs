@@ -5,22 +5,10 @@
 
 use observer_common::{DropEvent, MAX_MOVED, flag};
 
-use super::droppers::{is_on, is_v6, suspects};
-use super::whole::is_whole;
+use super::scene::{LISTENER_FREES, QUEUE_FREES, Scene};
 use super::{Pending, Site};
-use crate::report::record::{Backend, Confidence, Hook, TableFamily};
-use crate::ruleset::{Ending, Place, Snapshot, Table};
-
-/// Functions that free what nf_tables drops, on kernels where it frees at all.
-const NFT_FREES: &str = "nft_do_chain";
-/// Frees what cannot be queued: nobody listens, or the queue is full (net/netfilter/nf_queue.c, v6.1 … v6.18).
-const QUEUE_FREES: &str = "nf_queue";
-/// Free what the listener of a queue turned down, in whichever hook (v6.1, v6.12).
-const LISTENER_FREES: [&str; 3] = ["nf_reinject", "nfqnl_reinject", "nfqnl_recv_verdict"];
-/// Targets that queue.
-const QUEUES: [&str; 3] = ["NFQUEUE", "QUEUE", "queue"];
-/// Headers that a device's egress sees before the packet, in bytes: none, Ethernet, Ethernet with a VLAN tag.
-const LINK_HEADERS: [u64; 3] = [0, 14, 18];
+use crate::report::record::Confidence;
+use crate::ruleset::{Ending, Place, Snapshot};
 
 /// A counter that moved, with the rule or policy that it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,110 +120,7 @@ pub fn decide(
     verdict
 }
 
-struct Scene<'a> {
-    event: &'a DropEvent,
-    snapshot: &'a Snapshot,
-    site: Option<Site<'a>>,
-    symbol: &'a str,
-}
-
 impl Scene<'_> {
-    fn moves(&self) -> Vec<Move> {
-        let count = (self.event.moved_count as usize).min(MAX_MOVED);
-        let moved = self.event.moved[..count].iter();
-        moved
-            .filter_map(|moved| {
-                let index = moved.candidate.checked_sub(self.snapshot.first)? as usize;
-                let place = *self.snapshot.places.get(index)?;
-                Some(Move {
-                    place,
-                    packets: moved.packets,
-                    bytes: moved.bytes,
-                })
-            })
-            .collect()
-    }
-
-    /// Whether a packet in this hook, of this family, freed by this function, can have met this rule.
-    fn fits(&self, place: &Place) -> bool {
-        let Some(table) = self.snapshot.tables.get(place.table) else {
-            return false;
-        };
-        self.family_fits(table.family)
-            && self.freed_by(table, place)
-            && self.site.is_none_or(|site| {
-                let nft_family = site.nft_family();
-                self.hook_fits(place, site) && nft_family.is_none_or(|family| family == table.family)
-            })
-    }
-
-    /// Whether a packet of this protocol in this hook comes to tables of that family.
-    fn family_fits(&self, table: TableFamily) -> bool {
-        let is_v6 = is_v6(self.event);
-        let of_packet = match table {
-            TableFamily::Ip => !is_v6,
-            TableFamily::Ip6 => is_v6,
-            _ => true,
-        };
-        let of_hook = self.site.is_none_or(|site| match (site.family, table) {
-            (TableFamily::Inet, TableFamily::Ip | TableFamily::Ip6 | TableFamily::Inet) => true,
-            (TableFamily::Netdev, TableFamily::Inet) => site.hook == Hook::Ingress,
-            (family, table) => family == table,
-        });
-        of_packet && of_hook
-    }
-
-    /// Whether the function that freed the packet is the one that frees what this rule drops.
-    fn freed_by(&self, table: &Table, place: &Place) -> bool {
-        let queues = self.queues(table, place);
-        match self.symbol {
-            NFT_FREES => table.backend == Backend::Nft && !queues,
-            QUEUE_FREES => queues,
-            symbol if LISTENER_FREES.contains(&symbol) => queues,
-            _ => true,
-        }
-    }
-
-    fn queues(&self, table: &Table, place: &Place) -> bool {
-        let rule = place
-            .rule
-            .and_then(|rule| table.chains.get(place.chain)?.rules.get(rule));
-        rule.and_then(|rule| rule.target.as_deref())
-            .is_some_and(|target| QUEUES.contains(&target))
-    }
-
-    /// Whether this hook leads to the rule; a device's hook only on that device.
-    fn hook_fits(&self, place: &Place, site: Site<'_>) -> bool {
-        if site.family != TableFamily::Netdev {
-            return self.snapshot.is_reached_from(place.table, place.chain, site.hook);
-        }
-        let bases = self.snapshot.bases_of(place.table, place.chain);
-        let Some(table) = self.snapshot.tables.get(place.table) else {
-            return false;
-        };
-        let functions = &self.snapshot.hooks.functions;
-        bases
-            .iter()
-            .filter_map(|base| table.chains.get(*base))
-            .any(|base| {
-                functions
-                    .iter()
-                    .any(|function| function.private == base.address && is_on(self.event, site, function))
-            })
-    }
-
-    /// Exactly this packet was counted: at a device's egress with its link header.
-    fn is_this_packet(&self, moved: &Move) -> bool {
-        let is_egress = self.site.is_some_and(|site| site.hook == Hook::Egress);
-        let headers = if is_egress {
-            &LINK_HEADERS[..]
-        } else {
-            &LINK_HEADERS[..1]
-        };
-        let len_bytes = u64::from(self.event.len_bytes);
-        moved.packets == 1 && headers.iter().any(|header| moved.bytes == len_bytes + header)
-    }
-
     fn one(&self, moved: &Move, from_left: bool) -> Verdict {
         // More counters moved than fit into the record: another may be it as well.
         let all_seen = self.event.moved_count as usize <= MAX_MOVED;
@@ -311,85 +196,9 @@ impl Scene<'_> {
             _ => unknown(moves.iter().map(|moved| moved.place).collect()),
         }
     }
-
-    /// No counter moved, or there was nothing to compare with.
-    fn no_counter(&self, was_compared: bool) -> Verdict {
-        let fits = |place: &&Place| self.fits(place);
-        let uncounted = self.snapshot.uncounted.iter().filter(fits);
-        if was_compared && self.event.flags & flag::STALE == 0 {
-            let uncounted: Vec<Place> = uncounted.copied().collect();
-            let by_function = if uncounted.is_empty() {
-                self.by_function()
-            } else {
-                None
-            };
-            return by_function.unwrap_or_else(|| Verdict {
-                note: Some("no rule with a counter dropped it"),
-                ..unknown(uncounted)
-            });
-        }
-        let all = self
-            .snapshot
-            .places
-            .iter()
-            .filter(fits)
-            .chain(uncounted)
-            .copied()
-            .collect();
-        Verdict {
-            note: Some("the ruleset had just changed"),
-            ..unknown(all)
-        }
-    }
-
-    /// No rule and no policy that drops was met: it was a function that asks no rules, or a match that takes a packet
-    /// for malformed and drops it without being counted.
-    fn by_function(&self) -> Option<Verdict> {
-        let site = self.site?;
-        if self.symbol == NFT_FREES || self.symbol == QUEUE_FREES || LISTENER_FREES.contains(&self.symbol) {
-            return None;
-        }
-        let suspects = suspects(self.event, self.snapshot, site);
-        let rules_too = site.function.is_none() && self.meets_rules(site);
-        let is_malformed = rules_too && !is_whole(self.event);
-        let (culprit, confidence, note) = match suspects[..] {
-            [] => return None,
-            [one] if !is_malformed => (
-                Culprit::Function(one),
-                Confidence::Inferred,
-                rules_too.then_some("a match of a rule drops without being counted, too, if memory is short"),
-            ),
-            _ => (
-                Culprit::Functions(suspects),
-                Confidence::Unknown,
-                is_malformed.then_some("or a match of a rule, for which the packet is malformed"),
-            ),
-        };
-        Some(Verdict {
-            culprit,
-            confidence,
-            by_counter: false,
-            by_trace: false,
-            path: None,
-            jumps_fit: false,
-            note,
-        })
-    }
-
-    /// Whether packets in this hook are held against rules.
-    fn meets_rules(&self, site: Site<'_>) -> bool {
-        let tables = self.snapshot.tables.iter().enumerate();
-        let mut fitting = tables.filter(|(_, table)| self.family_fits(table.family));
-        fitting.any(|(index, table)| {
-            let chains = table.chains.iter().enumerate();
-            chains
-                .filter(|(_, chain)| !chain.rules.is_empty())
-                .any(|(chain, _)| self.snapshot.is_reached_from(index, chain, site.hook))
-        })
-    }
 }
 
-fn unknown(candidates: Vec<Place>) -> Verdict {
+pub(super) fn unknown(candidates: Vec<Place>) -> Verdict {
     Verdict {
         culprit: Culprit::OneOf(candidates),
         confidence: Confidence::Unknown,

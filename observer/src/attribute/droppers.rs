@@ -3,6 +3,7 @@
 use observer_common::{DropEvent, flag};
 
 use super::Site;
+use super::whole::is_whole;
 use crate::report::record::{Backend, Hook, TableFamily};
 use crate::ruleset::{HookFunction, Snapshot};
 
@@ -29,7 +30,7 @@ const DROPPERS: [(&str, Needs, &str); 19] = [
     ("ipv6_confirm", Needs::Entry, CLASH),
     ("nf_ct_bridge_post", Needs::Entry, CLASH),
     (
-        "nf_nat_",
+        NAT,
         Needs::Entry,
         "NAT could not set up the translation of a new connection: no free port is left for it, or its answers would \
          be taken for another connection's. `conntrack -S` counts it; see how many ports the rule may use",
@@ -72,6 +73,8 @@ const DROPPERS: [(&str, Needs, &str); 19] = [
         "A table of ebtables dropped it, or one of its chains' policies. See `ebtables-legacy -t filter -L --Lc`",
     ),
 ];
+/// NAT's functions.
+const NAT: &str = "nf_nat_";
 const FULL: &str = "conntrack could not make an entry for the packet: its table is full (`sysctl \
                     net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max`), memory is short, or it could \
                     not replace an old entry. `conntrack -S` counts it";
@@ -167,10 +170,44 @@ fn can_drop(event: &DropEvent, snapshot: &Snapshot, function: &HookFunction) -> 
     }
     let has_entry = event.flags & flag::CONN != 0;
     match known(name) {
+        Some((Needs::Entry, _)) if name.starts_with(NAT) => has_entry && nat_can_drop(event, function.hook),
+        Some((Needs::Entry, CLASH)) => has_entry && confirm_can_drop(event, snapshot, function),
         Some((Needs::Entry, _)) => has_entry,
         Some((Needs::NoEntry, _)) => !has_entry,
         _ => true,
     }
+}
+
+/// What conntrack has done for a packet so far: bits of `nf_conn.status`, `enum ip_conntrack_status`,
+/// include/uapi/linux/netfilter/nf_conntrack_common.h.
+const CONFIRMED: u32 = 1 << 3;
+const SRC_NAT_DONE: u32 = 1 << 7;
+const DST_NAT_DONE: u32 = 1 << 8;
+
+/// Whether NAT's work in this hook can have failed: the packet has an entry, and its translation is not set up. NAT sets
+/// the source up where packets end their way, the destination where they begin it (`HOOK2MANIP`, net/netfilter/nf_nat_core.c).
+pub fn nat_is_open(event: &DropEvent, hook: Hook) -> bool {
+    let done = match hook {
+        Hook::Input | Hook::Postrouting => SRC_NAT_DONE,
+        _ => DST_NAT_DONE,
+    };
+    event.flags & flag::CONN != 0 && event.conn.status & done == 0
+}
+
+/// For the first packet of a connection the bit tells NAT's failure from that of what comes after it. NAT can also drop
+/// later packets, and what is malformed.
+fn nat_can_drop(event: &DropEvent, hook: Hook) -> bool {
+    nat_is_open(event, hook) || event.conn.status & CONFIRMED != 0 || !is_whole(event)
+}
+
+/// A new connection whose translation failed did not come as far as to be confirmed.
+fn confirm_can_drop(event: &DropEvent, snapshot: &Snapshot, confirm: &HookFunction) -> bool {
+    let is_before = |function: &HookFunction| {
+        let same = function.hook == confirm.hook && function.family == confirm.family;
+        same && !function.in_nat && function.name.starts_with(NAT) && function.priority < confirm.priority
+    };
+    let nat_failed = nat_is_open(event, confirm.hook) && event.conn.status & CONFIRMED == 0;
+    !(nat_failed && snapshot.hooks.functions.iter().any(is_before))
 }
 
 /// Whether all that a function does is to ask rules that were read.

@@ -2,12 +2,14 @@
 
 mod culprit;
 mod droppers;
+mod elimination;
 mod hook;
 mod named;
 mod passages;
 mod pending;
 mod proof;
 mod walk;
+mod scene;
 mod whole;
 
 #[cfg(test)]

@@ -118,6 +118,8 @@ fn place_named<'s>(
         } else {
             Evidence::NftCounter
         });
+    } else {
+        info.evidence.push(Evidence::HookEntry);
     }
     match place.rule {
         None => {

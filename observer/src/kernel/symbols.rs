@@ -40,7 +40,7 @@ impl Symbols {
         self.entries.is_empty()
     }
 
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut found: Vec<(u64, &str)> = text.lines().filter_map(text_symbol).collect();
         found.sort_by_key(|(address, _)| *address);
         found.dedup_by_key(|(address, _)| *address);

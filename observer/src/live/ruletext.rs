@@ -7,9 +7,9 @@ use std::rc::Rc;
 use super::line::Known;
 use crate::attribute::tool;
 use crate::report::record::{Backend, Flow, Packet, TableFamily, Tool};
-use crate::ruleset::text::Saved;
+use crate::ruleset::text::{Saved, run_tool};
 use crate::ruleset::{Place, Snapshot, Table};
-use crate::trace::Services;
+use crate::trace::{KUBE_PROXY_MAPS, KUBE_PROXY_TABLE, Services};
 
 /// So many outputs are kept.
 const MOST: usize = 64;
@@ -23,6 +23,8 @@ pub struct Ruletexts {
     known: HashMap<Key, Rc<Ruletext>>,
     /// Tables of nf_tables' own, by generation and index.
     tables: HashMap<(u32, usize), Rc<Ruletext>>,
+    /// Services of kube-proxy's tables in its nftables mode, by generation and index.
+    kube_proxy: HashMap<(u32, usize), Rc<Services>>,
 }
 
 /// One output, and the Services in it.
@@ -71,10 +73,49 @@ impl Ruletexts {
             table.family == family && table.name == "nat" && table.chain("KUBE-SERVICES").is_some()
         };
         let mut tables = snapshot.tables.iter().filter(is_kube);
-        tables.find_map(|table| {
-            let text = self.of(known, snapshot, table.backend, family);
-            text.services.of(flow, packet).map(str::to_owned)
-        })
+        tables
+            .find_map(|table| {
+                let text = self.of(known, snapshot, table.backend, family);
+                text.services.of(flow, packet).map(str::to_owned)
+            })
+            .or_else(|| {
+                let is_kube_proxy = |(_, table): &(usize, &Table)| {
+                    table.backend == Backend::Nft && table.family == family && table.name == KUBE_PROXY_TABLE
+                };
+                let (index, table) = snapshot.tables.iter().enumerate().find(is_kube_proxy)?;
+                let services = self.kube_proxy(known, snapshot, index, table);
+                services.of(flow, packet).map(str::to_owned)
+            })
+    }
+
+    /// Services of kube-proxy's own table; as for [`Self::of`].
+    fn kube_proxy(
+        &mut self,
+        known: &Known<'_>,
+        snapshot: &Snapshot,
+        index: usize,
+        table: &Table,
+    ) -> Rc<Services> {
+        let key = (snapshot.generation, index);
+        if let Some(services) = self.kube_proxy.get(&key) {
+            return Rc::clone(services);
+        }
+        let list = |map| {
+            let args = ["list", "map", table.family.name(), KUBE_PROXY_TABLE, map];
+            run_tool(snapshot.inode, "nft", &args)
+        };
+        let Some(maps) = in_force(known, snapshot, || KUBE_PROXY_MAPS.map(list)) else {
+            return Rc::default();
+        };
+        let mut services = Services::default();
+        services.add_chains(table.chains.iter().map(|chain| chain.name.as_str()));
+        maps.iter().flatten().for_each(|map| services.add_map(map));
+        let services = Rc::new(services);
+        if self.kube_proxy.len() >= MOST {
+            self.kube_proxy.clear();
+        }
+        self.kube_proxy.insert(key, Rc::clone(&services));
+        services
     }
 
     /// A table of nf_tables' own, as `nft` lists it; as for [`Self::of`].
@@ -133,7 +174,7 @@ impl Ruletexts {
 }
 
 /// What a tool prints, if the snapshot was in force before it ran and still is.
-fn in_force(known: &Known<'_>, snapshot: &Snapshot, run: impl FnOnce() -> Saved) -> Option<Saved> {
+fn in_force<T>(known: &Known<'_>, snapshot: &Snapshot, run: impl FnOnce() -> T) -> Option<T> {
     if !known.is_in_force(snapshot) {
         return None;
     }

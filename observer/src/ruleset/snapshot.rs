@@ -46,6 +46,8 @@ pub struct Snapshot {
     pub first_run: u32,
     /// What is compared while a packet is in a hook.
     pub runs: Runs,
+    /// Whether nf_tables frees by itself what it drops.
+    pub nft_frees: bool,
     /// What is looked up in its tables.
     pub index: Index,
 }
@@ -75,6 +77,8 @@ pub struct Source<'a, R> {
     pub nft_net_id: Option<u32>,
     /// Whether only one CPU is possible.
     pub one_cpu: bool,
+    /// Whether nf_tables frees by itself what it drops.
+    pub nft_frees: bool,
 }
 
 impl Snapshot {
@@ -90,6 +94,7 @@ impl Snapshot {
             inode: source.memory.u32(net + layout.inum)?,
             hooks: Hooks::read(source.memory, source.symbols, layout, net)?,
             nft_seq: source.nft_seq(net),
+            nft_frees: source.nft_frees,
             ..Self::default()
         };
         snapshot.read_legacy(source);

@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use observer_common::MAX_SLOTS;
 
-use super::Layout;
 use super::ranges::Ranges;
 use super::runs::Runs;
 use super::snapshot::{Snapshot, Source};
+use super::{Layout, nftables};
 use crate::kernel::{Memory, Programs, Reader as _, Room, Symbols, Types, online_cpus, possible_cpus};
 
 /// A namespace whose rulesets change while they are read is read again this often.
@@ -22,6 +22,8 @@ const MOST_NAMESPACES: usize = 65_536;
 pub struct Store {
     layout: Layout,
     nft_net_id: Option<u32>,
+    /// Known once nf_tables is there.
+    nft_frees: Option<bool>,
     nets: HashMap<u64, Known>,
     /// Of the kernel's candidates.
     free: Ranges,
@@ -47,6 +49,7 @@ impl Store {
         Self {
             layout: Layout::default(),
             nft_net_id: None,
+            nft_frees: None,
             nets: HashMap::new(),
             free: Ranges::new(room.candidates),
             free_runs: Ranges::new(room.runs),
@@ -64,6 +67,9 @@ impl Store {
         if self.nft_net_id.is_none() {
             let at = symbols.data("nf_tables_net_id");
             self.nft_net_id = at.and_then(|at| programs.memory.u32(at));
+        }
+        if self.nft_frees.is_none() {
+            self.nft_frees = nftables::frees(&programs.memory, symbols);
         }
     }
 
@@ -174,6 +180,7 @@ impl Store {
             layout: &self.layout,
             nft_net_id: self.nft_net_id,
             one_cpu: self.one_cpu,
+            nft_frees: self.nft_frees.unwrap_or(false),
         }
     }
 

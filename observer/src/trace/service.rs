@@ -1,7 +1,10 @@
-//! Names of Kubernetes Services, from the comments that kube-proxy writes into the nat table.
+//! Names of Kubernetes Services, from the comments that kube-proxy writes into the nat table, or in its nftables mode
+//! from its chains and maps (`nftables.rs`).
 //!
 //! `KUBE-SERVICES` has a rule for each cluster IP, commented `namespace/name:port cluster IP`; each `KUBE-SEP-…` chain
 //! a DNAT rule for one endpoint, commented `namespace/name:port` (pkg/proxy/iptables/proxier.go, Kubernetes 1.20 … 1.34).
+
+mod nftables;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,6 +12,9 @@ use std::net::IpAddr;
 use crate::report::record::{Flow, Packet};
 use crate::ruleset::text::{SavedRule, words};
 
+pub use nftables::{MAPS, TABLE};
+
+/// Address, protocol, port.
 type Key = (IpAddr, u8, u16);
 
 /// Services by where they are reached.
@@ -65,13 +71,17 @@ impl Services {
         let name = option(&words, "--comment").and_then(service_name);
         let to = option(&words, "--to-destination").and_then(|to| to.parse::<std::net::SocketAddr>().ok());
         if let (Some(name), Some(to), Some(proto)) = (name, to, proto(&words)) {
-            let known = self
-                .by_endpoint
-                .entry((to.ip(), proto, to.port()))
-                .or_insert_with(|| Some(name.clone()));
-            if known.as_deref() != Some(name.as_str()) {
-                *known = None;
-            }
+            self.add_name_of_endpoint((to.ip(), proto, to.port()), name);
+        }
+    }
+
+    fn add_name_of_endpoint(&mut self, endpoint: Key, name: String) {
+        let known = self
+            .by_endpoint
+            .entry(endpoint)
+            .or_insert_with(|| Some(name.clone()));
+        if known.as_deref() != Some(name.as_str()) {
+            *known = None;
         }
     }
 }

@@ -37,7 +37,17 @@ pub struct Decoder<'a, R> {
 }
 
 /// Expressions after which the rule still surely reaches its verdict: a counter before them counts what they act on.
-const NEVER_BREAKS: [&str; 6] = ["immediate", "target", "reject", "log", "queue", "notrack"];
+const NEVER_BREAKS: [&str; 9] = [
+    "immediate",
+    "target",
+    "reject",
+    "log",
+    "queue",
+    "notrack",
+    "nat",
+    "masq",
+    "redir",
+];
 
 impl<'a, R: Reader> Decoder<'a, R> {
     /// A decoder with nothing known yet.
@@ -131,6 +141,8 @@ fn apply(rule: &mut Rule, kind: &Kind, expr: &[u8], chains: &HashMap<u64, usize>
         "reject" => (rule.step, rule.target) = (Step::Drop, Some("reject".to_owned())),
         "queue" => (rule.step, rule.target) = (Step::MayDrop, Some("queue".to_owned())),
         "synproxy" => (rule.step, rule.target) = (Step::MayDrop, Some("synproxy".to_owned())),
+        // Drops if it cannot set the translation up.
+        "nat" | "masq" | "redir" => (rule.step, rule.target) = (Step::MayDrop, Some(kind.name.clone())),
         "lookup" if is_verdict_map(expr, dreg_set) => {
             (rule.step, rule.target) = (Step::Map, Some("vmap".to_owned()))
         }
