@@ -32,8 +32,8 @@ const DROPPERS: [(&str, Needs, &str); 19] = [
     (
         NAT,
         Needs::Entry,
-        "NAT could not set up the translation of a new connection: no free port is left for it, or its answers would \
-         be taken for another connection's. `conntrack -S` counts it; see how many ports the rule may use",
+        "NAT could not translate it: no free port is left for a new connection, or it is an ICMP error or redirect for a \
+         connection that NAT cannot match. See how many ports the rule may use, and `conntrack -S`",
     ),
     (
         "ip_vs_",
@@ -180,9 +180,10 @@ fn can_drop(event: &DropEvent, snapshot: &Snapshot, function: &HookFunction) -> 
 
 /// What conntrack has done for a packet so far: bits of `nf_conn.status`, `enum ip_conntrack_status`,
 /// include/uapi/linux/netfilter/nf_conntrack_common.h.
-const CONFIRMED: u32 = 1 << 3;
 const SRC_NAT_DONE: u32 = 1 << 7;
 const DST_NAT_DONE: u32 = 1 << 8;
+/// `IP_CT_NEW`: the packet begins the connection.
+const NEW: u32 = 2;
 
 /// Whether NAT's work in this hook can have failed: the packet has an entry, and its translation is not set up. NAT sets
 /// the source up where packets end their way, the destination where they begin it (`HOOK2MANIP`, net/netfilter/nf_nat_core.c).
@@ -195,9 +196,9 @@ pub fn nat_is_open(event: &DropEvent, hook: Hook) -> bool {
 }
 
 /// For the first packet of a connection the bit tells NAT's failure from that of what comes after it. NAT can also drop
-/// later packets, and what is malformed.
+/// later packets, ICMP's errors and redirects about a connection, and what is malformed.
 fn nat_can_drop(event: &DropEvent, hook: Hook) -> bool {
-    nat_is_open(event, hook) || event.conn.status & CONFIRMED != 0 || !is_whole(event)
+    nat_is_open(event, hook) || event.conn.info != NEW || !is_whole(event)
 }
 
 /// A new connection whose translation failed did not come as far as to be confirmed.
@@ -206,7 +207,7 @@ fn confirm_can_drop(event: &DropEvent, snapshot: &Snapshot, confirm: &HookFuncti
         let same = function.hook == confirm.hook && function.family == confirm.family;
         same && !function.in_nat && function.name.starts_with(NAT) && function.priority < confirm.priority
     };
-    let nat_failed = nat_is_open(event, confirm.hook) && event.conn.status & CONFIRMED == 0;
+    let nat_failed = nat_is_open(event, confirm.hook) && event.conn.info == NEW;
     !(nat_failed && snapshot.hooks.functions.iter().any(is_before))
 }
 

@@ -34,6 +34,7 @@ fn base(hook: Hook, policy: Policy, rules: Vec<Rule>) -> Chain {
         base: Some(base),
         rules,
         address: 0,
+        mapped: false,
     }
 }
 
@@ -44,6 +45,7 @@ fn snapshot() -> Snapshot {
         base: None,
         rules: vec![rule(Step::Drop)],
         address: 0,
+        mapped: false,
     };
     let forward = vec![rule(Step::Drop), rule(Step::MayDrop), rule(Step::Jump(2))];
     let table = Table {

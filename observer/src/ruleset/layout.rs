@@ -104,6 +104,8 @@ pub struct NftLayout {
     pub chain_flags_bit: u64,
     /// `nft_chain.genmask`, first bit
     pub chain_genmask_bit: u64,
+    /// `nft_chain.use`
+    pub chain_use: Option<u64>,
     /// `nft_base_chain.chain`
     pub base_chain: u64,
     /// `nft_base_chain.policy`
@@ -226,6 +228,7 @@ fn nft(types: &mut Types) -> Option<NftLayout> {
         chain_name: bits("nft_chain.name")? / 8,
         chain_flags_bit: bits("nft_chain.flags")?,
         chain_genmask_bit: bits("nft_chain.genmask")?,
+        chain_use: bits("nft_chain.use").map(|bits| bits / 8),
         base_chain: bits("nft_base_chain.chain")? / 8,
         base_policy: bits("nft_base_chain.policy")? / 8,
         base_stats: bits("nft_base_chain.stats")? / 8,

@@ -105,6 +105,7 @@ table inet mine { # handle 7
                 base: None,
                 rules,
                 address: 0,
+                mapped: false,
             }],
             hash: 0,
             address: 0,

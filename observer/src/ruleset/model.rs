@@ -30,6 +30,8 @@ pub struct Chain {
     pub rules: Vec<Rule>,
     /// nf_tables: address of its `struct nft_chain`. x_tables: 0.
     pub address: u64,
+    /// Whether an element of a verdict map may lead to it.
+    pub mapped: bool,
 }
 
 /// What makes a chain a base chain.

@@ -1,7 +1,7 @@
 //! From which hooks, and by which jumps, a chain is reached.
 //!
 //! A verdict map leads to chains that its elements name, and the elements are not read: a map may lead to any chain of
-//! its table that no hook calls itself.
+//! its table to which some map's element leads.
 
 use super::{Chain, Step, Table};
 use crate::report::record::Hook;
@@ -52,7 +52,7 @@ impl Table {
             queue.extend(self.chains[chain].next().filter(|next| !reached[*next]));
             if !maps_followed && self.chains[chain].has_map() {
                 maps_followed = true;
-                queue.extend((0..self.chains.len()).filter(|to| self.chains[*to].base.is_none()));
+                queue.extend((0..self.chains.len()).filter(|to| self.chains[*to].mapped));
             }
         }
         reached

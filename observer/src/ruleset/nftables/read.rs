@@ -75,10 +75,15 @@ impl<R: Reader> Walk<'_, R> {
         let addresses = self.chain_addresses(at + self.nft.table_chains)?;
         let index: HashMap<u64, usize> = addresses.iter().copied().zip(0..).collect();
         let mut hasher = DefaultHasher::new();
-        let chains = addresses
+        let mut chains: Vec<Chain> = addresses
             .iter()
             .map(|chain| self.chain(*chain, family, &index, &mut hasher))
             .collect::<Option<_>>()?;
+        let mut jumps = vec![0; chains.len()];
+        chains.iter().flat_map(Chain::next).for_each(|to| jumps[to] += 1);
+        for chain in 0..chains.len() {
+            chains[chain].mapped = self.is_mapped(&chains, &jumps, chain);
+        }
         Some(Table {
             backend: Backend::Nft,
             family,
@@ -87,6 +92,18 @@ impl<R: Reader> Walk<'_, R> {
             hash: hasher.finish(),
             address: at,
         })
+    }
+
+    /// Whether more refers to a chain than its own rules and the jumps to it: then elements of verdict maps do
+    /// (`nft_data_hold`, net/netfilter/nf_tables_api.c, v6.1 … v6.18). A base chain is no map's.
+    fn is_mapped(&self, chains: &[Chain], jumps: &[u64], index: usize) -> bool {
+        let chain = &chains[index];
+        let uses = self
+            .nft
+            .chain_use
+            .and_then(|at| self.memory.u32(chain.address + at));
+        let known = chain.rules.len() as u64 + jumps[index];
+        chain.base.is_none() && uses.is_none_or(|uses| u64::from(uses) > known)
     }
 
     /// The chains that are active in this generation, in the order of the table's list.
@@ -134,6 +151,7 @@ impl<R: Reader> Walk<'_, R> {
             base,
             rules,
             address: at,
+            mapped: false,
         })
     }
 

@@ -25,6 +25,7 @@ const NFT: NftLayout = NftLayout {
     chain_name: 88,
     chain_flags_bit: 84 * 8,
     chain_genmask_bit: 84 * 8 + 6,
+    chain_use: Some(80),
     base_chain: 0x80,
     base_policy: 0x40,
     base_stats: 0x48,

@@ -218,6 +218,7 @@ fn chains(blob: &Blob, entries: &[Entry]) -> Option<Vec<Chain>> {
             base: Some(base),
             rules: Vec::new(),
             address: 0,
+            mapped: false,
         });
     }
     user_chains(entries, &mut chains, &mut ranges, &mut starts);
@@ -254,6 +255,7 @@ fn user_chains(
             base: None,
             rules: Vec::new(),
             address: 0,
+            mapped: false,
         });
     }
 }
