@@ -16,6 +16,7 @@ mod results;
 mod setup;
 mod test;
 mod toolchain;
+mod virtiofsd;
 mod virtme;
 mod vm;
 mod workspace;

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use crate::apt::{self, Package};
 use crate::kernels::{self, Kernel, MATRIX, Series};
 use crate::toolchain::{Route, Toolchain};
-use crate::{linker, virtme};
+use crate::{linker, virtiofsd, virtme};
 
 /// Everything: for building, for the scenarios, for the virtual machines.
 pub fn main() -> Result<()> {
@@ -21,6 +21,7 @@ pub fn main() -> Result<()> {
     apt::ensure(&packages)?;
     build()?;
     virtme::ensure()?;
+    virtiofsd::ensure()?;
     eprintln!("setup: everything is there");
     Ok(())
 }
@@ -63,6 +64,7 @@ pub fn lab() -> Result<()> {
 pub fn vm(series: Series) -> Result<Kernel> {
     apt::ensure(&vm_packages(series)?)?;
     virtme::ensure()?;
+    virtiofsd::ensure()?;
     Kernel::installed(series).with_context(|| format!("no {series} kernel in /boot after installing one"))
 }
 
@@ -121,6 +123,7 @@ fn vm_packages(series: Series) -> Result<Vec<Package>> {
         Package::with_program("iproute2", "ip"),
     ];
     packages.extend(virtme::packages()?);
+    packages.extend(virtiofsd::packages());
     packages.extend(kernels::package(series)?);
     Ok(packages)
 }

@@ -8,15 +8,17 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::apt::Package;
-use crate::{process, workspace};
+use crate::{process, virtiofsd, workspace};
 
 const VERSION: &str = "1.42";
 
-/// The program to start. It finds the rest of itself on the path.
+/// The program to start. It finds the rest of itself on the path, and virtiofsd.
 pub fn command() -> Result<Command> {
     let bin = environment()?.join("bin");
+    let mut first = vec![bin.clone()];
+    first.extend(virtiofsd::path()?.parent().map(PathBuf::from));
     let path = env::var_os("PATH").unwrap_or_default();
-    let path = env::join_paths([bin.clone()].into_iter().chain(env::split_paths(&path)))
+    let path = env::join_paths(first.into_iter().chain(env::split_paths(&path)))
         .with_context(|| format!("{} cannot be on a path", bin.display()))?;
     let mut command = Command::new(bin.join("vng"));
     command.env("PATH", path);

@@ -43,7 +43,9 @@ const MODULES: &str = "ip_tables ip6_tables iptable_raw iptable_mangle iptable_n
     ip6table_mangle ip6table_nat ip6table_filter nf_tables nft_compat nft_ct nft_nat nft_masq nft_chain_nat nft_reject \
     nft_reject_inet nft_limit nft_log nft_fib_inet nf_conntrack nf_conntrack_netlink nf_nat xt_conntrack xt_addrtype \
     xt_comment xt_mark xt_multiport xt_MASQUERADE xt_nat xt_REDIRECT xt_set xt_statistic xt_tcpudp ipt_REJECT \
-    ip6t_REJECT ip_set ip_set_hash_ip ip_set_hash_net veth dummy bridge br_netfilter vxlan";
+    ip6t_REJECT ip_set ip_set_hash_ip ip_set_hash_net nfnetlink_log nf_log_syslog xt_TRACE xt_NFQUEUE nfnetlink_queue \
+    nft_queue nft_synproxy nft_numgen nft_hash nft_fwd_netdev nft_flow_offload nft_limit nft_meta_bridge \
+    nft_reject_bridge nft_reject_netdev veth dummy bridge br_netfilter vxlan";
 
 /// Runs the command and ends with its exit code.
 pub fn main(arguments: &Arguments) -> Result<ExitCode> {
