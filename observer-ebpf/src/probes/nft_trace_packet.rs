@@ -8,6 +8,8 @@
 //! `static noinline`, called for each matched rule, return and policy of each packet; whether the packet is marked for
 //! tracing is tested inside.
 
+use core::ptr::read_volatile;
+
 use aya_ebpf::{macros::kprobe, programs::ProbeContext};
 use observer_common::{ABSENT, NftOffsets, step};
 
@@ -79,23 +81,35 @@ fn call(ctx: &ProbeContext) -> Option<()> {
     )
 }
 
+/// All five are read before it is known which list they are of: the compiler would else compute where to read from, which
+/// the verifier does not allow.
 #[inline(always)]
 fn arguments(ctx: &ProbeContext, offsets: &NftOffsets) -> Option<Arguments> {
+    let regs = ctx.regs;
+    // SAFETY: the context of a kprobe is the registers at that moment.
+    let [first, second, third, fourth, fifth] = unsafe {
+        [
+            read_volatile(&raw const (*regs).rdi),
+            read_volatile(&raw const (*regs).rsi),
+            read_volatile(&raw const (*regs).rdx),
+            read_volatile(&raw const (*regs).rcx),
+            read_volatile(&raw const (*regs).r8),
+        ]
+    };
     if offsets.trace_pkt == ABSENT {
         return Some(Arguments {
-            pkt: ctx.arg(0)?,
-            verdict: ctx.arg(1)?,
-            rule: ctx.arg(2)?,
-            info: ctx.arg(3)?,
-            kind: ctx.arg(4)?,
+            pkt: first,
+            verdict: second,
+            rule: third,
+            info: fourth,
+            kind: fifth as u32,
         });
     }
-    let info: u64 = ctx.arg(0)?;
     Some(Arguments {
-        pkt: field(info, offsets.trace_pkt)?,
-        verdict: field(info, offsets.trace_verdict)?,
-        rule: field(info, offsets.trace_rule)?,
-        info,
-        kind: ctx.arg(2)?,
+        pkt: field(first, offsets.trace_pkt)?,
+        verdict: field(first, offsets.trace_verdict)?,
+        rule: field(first, offsets.trace_rule)?,
+        info: first,
+        kind: third as u32,
     })
 }

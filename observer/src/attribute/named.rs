@@ -118,7 +118,7 @@ fn place_named<'s>(
         } else {
             Evidence::NftCounter
         });
-    } else {
+    } else if !verdict.by_trace {
         info.evidence.push(Evidence::HookEntry);
     }
     match place.rule {

@@ -168,6 +168,7 @@ impl Live {
             Err(error) => {
                 let text = format!("nf_tables' rules without counters are not seen: {}", first_line(&error));
                 log::info!("{text}");
+                log::debug!("{error:?}");
                 self.paths.no_trace = Some(text);
             }
         }
