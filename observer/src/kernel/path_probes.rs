@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use aya::programs::fentry::FEntryLinkId;
 use aya::programs::fexit::FExitLinkId;
 use aya::programs::kprobe::KProbeLinkId;
@@ -25,6 +25,8 @@ pub struct PathProbes {
     trace: Option<KProbeLinkId>,
     /// What was loaded already: a program is loaded once.
     loaded: Vec<&'static str>,
+    /// Why fentry cannot be had, if it was tried.
+    pub(super) refused: Option<String>,
 }
 
 enum Hooks {
@@ -38,12 +40,7 @@ impl PathProbes {
         if self.hooks.is_some() {
             return Ok(());
         }
-        let fentry = if std::env::var_os(NO_FENTRY).is_some() {
-            Err(anyhow::anyhow!("{NO_FENTRY} is set"))
-        } else {
-            self.fentry(ebpf)
-        };
-        self.hooks = Some(match fentry {
+        self.hooks = Some(match self.fentry(ebpf) {
             Ok(hooks) => hooks,
             Err(error) => {
                 log::info!("no fentry on {HOOK}: {error:#}");
@@ -54,14 +51,31 @@ impl PathProbes {
         Ok(())
     }
 
+    /// Loads the programs for fentry and fexit with the kernel's types, which take long to read.
+    ///
+    /// # Errors
+    /// The kernel refuses them.
+    pub fn load_fentry(&mut self, ebpf: &mut Ebpf, btf: &Btf) -> Result<()> {
+        if std::env::var_os(NO_FENTRY).is_some() {
+            bail!("{NO_FENTRY} is set");
+        }
+        if !self.is_loaded("nf_hook_slow_entry") {
+            let exit: &mut FExit = program(ebpf, "nf_hook_slow_exit")?.try_into()?;
+            exit.load(HOOK, btf)?;
+            let entry: &mut FEntry = program(ebpf, "nf_hook_slow_entry")?.try_into()?;
+            entry.load(HOOK, btf)?;
+            self.loaded.push("nf_hook_slow_entry");
+        }
+        Ok(())
+    }
+
     fn fentry(&mut self, ebpf: &mut Ebpf) -> Result<Hooks> {
+        if let Some(refused) = &self.refused {
+            bail!("{refused}");
+        }
         if !self.is_loaded("nf_hook_slow_entry") {
             let btf = Btf::from_sys_fs().context("cannot read /sys/kernel/btf/vmlinux")?;
-            let exit: &mut FExit = program(ebpf, "nf_hook_slow_exit")?.try_into()?;
-            exit.load(HOOK, &btf)?;
-            let entry: &mut FEntry = program(ebpf, "nf_hook_slow_entry")?.try_into()?;
-            entry.load(HOOK, &btf)?;
-            self.loaded.push("nf_hook_slow_entry");
+            self.load_fentry(ebpf, &btf)?;
         }
         // The exit first: an entry without its exit would have to be noticed.
         let exit: &mut FExit = program(ebpf, "nf_hook_slow_exit")?.try_into()?;
@@ -243,7 +257,7 @@ impl Programs {
     }
 }
 
-fn first_line(error: &anyhow::Error) -> String {
+pub(super) fn first_line(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     text.lines().next().unwrap_or_default().to_owned()
 }

@@ -16,7 +16,7 @@ use observer_common::{
 };
 
 use super::Memory;
-use super::path_probes::PathProbes;
+use super::path_probes::{PathProbes, first_line};
 
 /// Size of the ring buffer: room for a burst of some thousand drops.
 pub const RING_BYTES: u32 = 2 << 20;
@@ -74,11 +74,12 @@ pub struct Room {
 }
 
 impl Programs {
-    /// Loads the object with room for so many counters, and attaches nothing yet.
+    /// Loads the object with so much room, and attaches nothing yet. `with_paths`: also what watches the way of packets, as
+    /// long as the kernel's types are at hand.
     ///
     /// # Errors
     /// The build has no object, privilege is missing, or the kernel refuses the programs.
-    pub fn load(offsets: Offsets, room: Room) -> Result<Self> {
+    pub fn load(offsets: Offsets, room: Room, with_paths: bool) -> Result<Self> {
         if OBJECT.is_empty() {
             bail!("this binary was built without its eBPF object: build it with `cargo xtask build`");
         }
@@ -99,11 +100,16 @@ impl Programs {
             .load(OBJECT)
             .context("the kernel refuses the eBPF object")?;
         load_programs(&mut ebpf, &btf)?;
+        let mut path_probes = PathProbes::default();
+        if with_paths && let Err(error) = path_probes.load_fentry(&mut ebpf, &btf) {
+            log::debug!("no fentry: {error:?}");
+            path_probes.refused = Some(first_line(&error));
+        }
         drop(btf);
-        Self::with_maps(ebpf, room)
+        Self::with_maps(ebpf, path_probes, room)
     }
 
-    fn with_maps(mut ebpf: Ebpf, room: Room) -> Result<Self> {
+    fn with_maps(mut ebpf: Ebpf, path_probes: PathProbes, room: Room) -> Result<Self> {
         let logger = EbpfLogger::init(&mut ebpf).ok();
         let mut map = |name: &str| {
             ebpf.take_map(name)
@@ -128,7 +134,7 @@ impl Programs {
             paths,
             logger,
             ebpf,
-            path_probes: PathProbes::default(),
+            path_probes,
             attached: Vec::new(),
             filter,
             not_loss,

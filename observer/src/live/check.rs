@@ -45,7 +45,7 @@ fn trial(report: &mut CheckReport) -> anyhow::Result<()> {
     missing(report, &types, offsets.has_reason != 0);
     privileged()?;
     load_symbols()?;
-    let mut programs = Programs::load(offsets, ROOM).map_err(refused)?;
+    let mut programs = Programs::load(offsets, ROOM, true).map_err(refused)?;
     programs.attach().map_err(refused)
 }
 
