@@ -168,7 +168,7 @@ pub fn site_of<'a>(stack: &[u64], location: u64, symbols: &'a Symbols) -> Option
 
 /// Family and hook, and whether br_netfilter ran it, by the callers of `nf_hook_slow`.
 fn of_callers(names: &[&str]) -> Option<(TableFamily, Hook, bool)> {
-    let of_bridge = names.iter().take(FRAMES).any(|name| *name == THRESH);
+    let of_bridge = names.first() == Some(&THRESH);
     let callers = names.iter().filter(|name| !BETWEEN.contains(*name)).take(FRAMES);
     for (index, caller) in callers.enumerate() {
         if *caller == BRIDGE_FORWARD {
@@ -177,7 +177,7 @@ fn of_callers(names: &[&str]) -> Option<(TableFamily, Hook, bool)> {
         if let Some((_, family, hook)) = OTHER.iter().find(|(name, ..)| name == caller) {
             return Some((*family, *hook, false));
         }
-        // br_netfilter is only asked about itself: what it was called by ran another hook.
+        // Only br_netfilter itself is asked then: what called it ran another hook.
         if of_bridge && index > 0 {
             return None;
         }

@@ -88,3 +88,69 @@ fn handles(table: &Table) -> Vec<(u64, usize, usize)> {
     found.sort_unstable();
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::record::TableFamily;
+    use crate::ruleset::{Base, Chain, Policy, Rule};
+
+    /// A chain of many rules, in each of which the handle is twice its index and one, and a base chain without any.
+    fn snapshot() -> Snapshot {
+        let rules = (0..20_000).map(|index| Rule {
+            handle: 2 * index + 1,
+            ..Rule::default()
+        });
+        let base = Base {
+            hook: Hook::Forward,
+            priority: 0,
+            policy: Policy::Accept,
+            counter: None,
+        };
+        let long = Chain {
+            rules: rules.rev().collect(),
+            address: 0x1000,
+            ..Chain::default()
+        };
+        let empty = Chain {
+            base: Some(base),
+            address: 0x2000,
+            ..Chain::default()
+        };
+        let table = Table {
+            backend: Backend::Nft,
+            family: TableFamily::Ip,
+            name: "t".to_owned(),
+            chains: vec![long, empty],
+            hash: 0,
+            address: 0x3000,
+        };
+        Snapshot {
+            tables: vec![table],
+            ..Snapshot::default()
+        }
+    }
+
+    #[test]
+    fn chains_are_found_by_address_and_rules_by_handle() {
+        let snapshot = snapshot();
+        assert_eq!(snapshot.nft_chain(0x1000), Some((0, 0)));
+        assert_eq!(snapshot.nft_chain(0x2000), Some((0, 1)));
+        assert_eq!(snapshot.nft_chain(0x3000), None);
+        assert_eq!(snapshot.rule_by_handle(0, 0, 1), Some(19_999));
+        assert_eq!(snapshot.rule_by_handle(0, 0, 39_999), Some(0));
+        assert_eq!(snapshot.rule_by_handle(0, 0, 2), None);
+        assert_eq!(snapshot.rule_by_handle(0, 0, 40_001), None);
+        assert_eq!(snapshot.rule_by_handle(0, 1, 1), None, "another chain's");
+        assert_eq!(snapshot.rule_by_handle(1, 0, 1), None);
+    }
+
+    #[test]
+    fn a_chain_is_reached_from_the_hooks_of_its_base_chains() {
+        let snapshot = snapshot();
+        assert!(snapshot.is_reached_from(0, 1, Hook::Forward));
+        assert!(!snapshot.is_reached_from(0, 1, Hook::Input));
+        assert!(!snapshot.is_reached_from(0, 0, Hook::Forward));
+        assert!(!snapshot.is_reached_from(7, 0, Hook::Forward));
+    }
+}
