@@ -1,5 +1,8 @@
 //! What may be called exact, and what may not.
 
+mod families;
+mod functions;
+
 use observer_common::{DropEvent, Moved, flag};
 
 use super::culprit::Move;
