@@ -59,6 +59,19 @@ impl Verdict {
         matches!(self.culprit, Culprit::Place(_))
     }
 
+    /// Whether it speaks of hook functions, and so of every function that was on the hook.
+    pub fn is_of_functions(&self) -> bool {
+        matches!(self.culprit, Culprit::Function(_) | Culprit::Functions(_))
+    }
+
+    /// What is left of it if the hooks are no longer those that were read.
+    pub fn outdated() -> Self {
+        Self {
+            note: Some("the hooks had just changed"),
+            ..unknown(Vec::new())
+        }
+    }
+
     /// The rules and policies that it speaks of.
     pub fn places(&self) -> Vec<Place> {
         match &self.culprit {

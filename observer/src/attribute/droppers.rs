@@ -133,9 +133,22 @@ pub fn suspects(event: &DropEvent, snapshot: &Snapshot, site: Site<'_>) -> Vec<u
         let it = here.filter(|(_, function)| function.name == inside && !is_ruleset(snapshot, function));
         return it.map(|(index, _)| index).collect();
     }
-    here.filter(|(_, function)| can_drop(event, snapshot, function))
+    let from = passed_nat(event, snapshot, site);
+    here.filter(|(_, function)| function.priority >= from && can_drop(event, snapshot, function))
         .map(|(index, _)| index)
         .collect()
+}
+
+/// Priority of NAT's function in this hook, if it has set up a translation for this packet, and so let it pass: what is
+/// called before it did not drop the packet. A connection that is confirmed may have been translated elsewhere.
+fn passed_nat(event: &DropEvent, snapshot: &Snapshot, site: Site<'_>) -> Option<i32> {
+    let begins = event.conn.info == NEW && event.conn.status & CONFIRMED == 0;
+    let is_done = event.flags & flag::CONN != 0 && !nat_is_open(event, site.hook);
+    let is_nat = |function: &&HookFunction| !function.in_nat && function.name.starts_with(NAT);
+    let mut functions = snapshot.hooks.functions.iter().filter(is_nat);
+    functions
+        .find(|function| begins && is_done && is_on(event, site, function))
+        .and_then(|function| function.priority)
 }
 
 /// Whether a packet passed this function in this hook.
@@ -180,6 +193,7 @@ fn can_drop(event: &DropEvent, snapshot: &Snapshot, function: &HookFunction) -> 
 
 /// What conntrack has done for a packet so far: bits of `nf_conn.status`, `enum ip_conntrack_status`,
 /// include/uapi/linux/netfilter/nf_conntrack_common.h.
+const CONFIRMED: u32 = 1 << 3;
 const SRC_NAT_DONE: u32 = 1 << 7;
 const DST_NAT_DONE: u32 = 1 << 8;
 /// `IP_CT_NEW`: the packet begins the connection.

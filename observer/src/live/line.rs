@@ -172,6 +172,10 @@ impl Teller {
         let mut info = match snapshot {
             Some(snapshot) => {
                 let mut verdict = decide(event, snapshot, site, symbol.unwrap_or(""), &mut self.pending);
+                // The kernel side compares IP's hooks; the bridge's may have changed unseen.
+                if verdict.is_of_functions() && !known.is_in_force(snapshot) {
+                    verdict = Verdict::outdated();
+                }
                 check_number(&mut verdict, event, snapshot, known.store);
                 let (verdict, snapshot) = proved(verdict, event, way, snapshot, site, known);
                 self.named(event, known, &snapshot, hook, &verdict)

@@ -21,9 +21,10 @@ const BROUTE: &str = "ebt_broute";
 /// What a namespace's hooks call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hooks {
-    /// The lists' addresses: five for IPv4, five for IPv6. They change with every registration. The other families'
-    /// are not among them.
+    /// The lists' addresses: five for IPv4, five for IPv6. They change with every registration.
     pub lists: [u64; MAX_HOOKS],
+    /// The bridge's and ARP's: where each list's address lies, and the address. The kernel side does not compare these.
+    pub others: Vec<(u64, u64)>,
     /// The functions, in the order in which they are called.
     pub functions: Vec<HookFunction>,
 }
@@ -102,17 +103,17 @@ impl Hooks {
         };
         lists.family(TableFamily::Ip, v4);
         lists.family(TableFamily::Ip6, v6);
-        let read = |at: Option<u64>, count: u64| -> Vec<u64> {
-            let lists = at
-                .into_iter()
-                .flat_map(|at| (0..count).map(move |index| at + 8 * index));
-            lists.map(|at| memory.u64(net + at).unwrap_or(0)).collect()
-        };
-        lists.family(
-            TableFamily::Bridge,
-            &read(layout.hooks_bridge, INET_HOOKS.len() as u64),
-        );
-        lists.family(TableFamily::Arp, &read(layout.hooks_arp, ARP_HOOKS.len() as u64));
+        let others = [
+            (TableFamily::Bridge, layout.hooks_bridge, INET_HOOKS.len()),
+            (TableFamily::Arp, layout.hooks_arp, ARP_HOOKS.len()),
+        ];
+        for (family, at, count) in others {
+            let Some(at) = at else { continue };
+            let places = (0..count as u64).map(|index| net + at + 8 * index);
+            let found: Vec<(u64, u64)> = places.map(|at| (at, memory.u64(at).unwrap_or(0))).collect();
+            lists.family(family, &found.iter().map(|(_, list)| *list).collect::<Vec<_>>());
+            hooks.others.extend(found);
+        }
         for (device, heads) in of_devices(memory, layout, net) {
             for (list, hook) in heads.into_iter().zip(DEVICE_HOOKS) {
                 lists.one(list, TableFamily::Netdev, hook, Some(&device));

@@ -192,10 +192,12 @@ impl Snapshot {
         let same_hooks = lists
             .into_iter()
             .all(|(index, list)| source.memory.u64(self.net + layout.hooks + 8 * index) == Some(list));
+        let mut others = self.hooks.others.iter();
+        let same_others = others.all(|(at, list)| source.memory.u64(*at).unwrap_or(0) == *list);
         let mut locations = self.locations.iter().flatten();
         let same_tables = locations
             .all(|location| source.memory.u64(location.legacy.private_at) == Some(location.legacy.private));
-        same_hooks && same_tables && source.nft_seq(self.net) == self.nft_seq
+        same_hooks && same_others && same_tables && source.nft_seq(self.net) == self.nft_seq
     }
 
     /// Whether it is worth reading again.

@@ -103,6 +103,27 @@ fn a_new_connection_that_is_translated_died_when_it_was_entered() {
 }
 
 #[test]
+fn a_packet_that_nat_let_pass_died_of_nothing_before() {
+    let mut snapshot = without_rules();
+    let before = function(Hook::Postrouting, "apparmor_ip_postroute", -225);
+    snapshot.hooks.functions.insert(3, before);
+    assert_eq!(
+        in_hook(&dropped(Some(SRC_NAT_DONE)), &snapshot, Hook::Postrouting),
+        (Culprit::Function(5), Confidence::Inferred)
+    );
+    assert_eq!(
+        in_hook(&dropped(Some(0)), &snapshot, Hook::Postrouting).0,
+        Culprit::Functions(vec![3, 4])
+    );
+    // Its source may have been translated on its way through this host before.
+    let confirmed = dropped(Some(SRC_NAT_DONE | 1 << 3));
+    assert_eq!(
+        in_hook(&confirmed, &snapshot, Hook::Postrouting).0,
+        Culprit::Functions(vec![3, 5])
+    );
+}
+
+#[test]
 fn what_is_not_known_may_have_dropped_it_too() {
     let mut snapshot = without_rules();
     snapshot.hooks.functions.push(function(Hook::Prerouting, "", 7));

@@ -1,5 +1,7 @@
 //! A table of nf_tables as it lies in memory, put together by hand.
 
+mod families;
+
 use super::read;
 use crate::kernel::Dump;
 use crate::report::record::{Hook, TableFamily};
@@ -58,7 +60,7 @@ const XT_LAYOUT: XtLayout = XtLayout {
 };
 
 /// Expressions by their operations: name, size, extension.
-const KINDS: [(&str, u32, &str); 7] = [
+const KINDS: [(&str, u32, &str); 8] = [
     ("counter", 16, ""),
     ("immediate", 32, ""),
     ("cmp", 24, ""),
@@ -66,6 +68,7 @@ const KINDS: [(&str, u32, &str); 7] = [
     ("target", 24, "REJECT"),
     ("lookup", 64, ""),
     ("limit", 16, ""),
+    ("masq", 24, ""),
 ];
 
 fn ops(name: &str) -> u64 {
