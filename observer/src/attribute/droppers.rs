@@ -78,9 +78,9 @@ const NAT: &str = "nf_nat_";
 const FULL: &str = "conntrack could not make an entry for the packet: its table is full (`sysctl \
                     net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max`), memory is short, or it could \
                     not replace an old entry. `conntrack -S` counts it";
-const CLASH: &str = "conntrack could not enter the new connection: another packet with the same addresses and ports was \
-                     faster (two queries sent at once from one socket), or its hash table is too small. `conntrack -S` \
-                     counts it (`insert_failed`, `chaintoolong`)";
+const CLASH: &str = "conntrack could not enter the new connection: one with the same addresses and ports, after translation, \
+                     is there already (two queries sent at once from one socket; a translation that has no free port \
+                     left), or its hash table is too small. `conntrack -S` counts it (`insert_failed`, `chaintoolong`)";
 const SYNPROXY: &str = "SYNPROXY dropped it: the handshake with the client or the server did not come about";
 /// Functions that route anew what a table has changed.
 const REROUTE: [&str; 5] = [
