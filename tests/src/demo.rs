@@ -95,7 +95,7 @@ fn prefix() -> String {
 fn tool(backend: Backend) -> &'static str {
     match backend {
         Backend::Legacy => "iptables-legacy",
-        Backend::Nft => "iptables-nft",
+        Backend::Nft | Backend::Native => "iptables-nft",
     }
 }
 

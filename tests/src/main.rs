@@ -47,6 +47,9 @@ enum Verb {
         /// Seconds to wait for something that must happen.
         #[arg(long, default_value = "10")]
         patience: u64,
+        /// Only the scenarios that every kernel runs.
+        #[arg(long)]
+        every_kernel: bool,
         /// Only scenarios with this in their name.
         #[arg(default_value = "")]
         filter: String,
@@ -70,7 +73,7 @@ enum Verb {
     Cluster {
         /// Its name in `clusters`.
         name: String,
-        /// Which iptables writes the rules.
+        /// Which iptables writes the rules; `native` for nft itself.
         #[arg(long, default_value = "legacy")]
         backend: Which,
         /// Use IPv6 addresses where the files leave it open.
@@ -92,6 +95,7 @@ enum Verb {
 enum Which {
     Legacy,
     Nft,
+    Native,
 }
 
 impl From<Which> for Backend {
@@ -99,6 +103,7 @@ impl From<Which> for Backend {
         match which {
             Which::Legacy => Self::Legacy,
             Which::Nft => Self::Nft,
+            Which::Native => Self::Native,
         }
     }
 }
@@ -124,9 +129,11 @@ fn run(cli: Cli) -> Result<bool> {
             keep,
             times,
             patience,
+            every_kernel,
             filter,
         } => {
-            let variants = scenario::list(&data, &filter)?;
+            let mut variants = scenario::list(&data, &filter)?;
+            variants.retain(|variant| variant.every_kernel || !every_kernel);
             if variants.is_empty() {
                 bail!("no scenario has `{filter}` in its name; see `observer-lab list`");
             }
@@ -154,6 +161,9 @@ fn run(cli: Cli) -> Result<bool> {
         }
         Verb::Demo { backend, observer } => {
             let run = RunDir::start()?;
+            if matches!(backend, Which::Native) {
+                bail!("the demo has rules of iptables: legacy or nft");
+            }
             demo::run(&data, &observer, backend.into(), &run)?;
             Ok(true)
         }

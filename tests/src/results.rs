@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use serde_json::Value;
 
 /// What came of a scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,40 @@ pub enum Outcome {
     Failed(Vec<String>),
     /// This kernel cannot run it; why.
     Skipped(String),
+}
+
+/// How surely observer answered, the surest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// The kernel's own state said so.
+    Exact,
+    /// Replayed from the ruleset.
+    Inferred,
+    /// It said that it does not know.
+    Unknown,
+}
+
+impl Answer {
+    /// By the confidence of a drop line.
+    pub fn of_confidence(word: &str) -> Option<Self> {
+        match word {
+            "exact" => Some(Self::Exact),
+            "inferred" => Some(Self::Inferred),
+            "unknown" => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+
+    /// By the evidence of a path line.
+    pub fn of_path(line: &Value) -> Self {
+        let mut elements = line["path"].as_array().into_iter().flatten();
+        if elements.all(|one| one["evidence"] == "observed") {
+            Self::Exact
+        } else {
+            Self::Inferred
+        }
+    }
 }
 
 /// Where outcomes go.
@@ -35,6 +70,25 @@ struct Row<'a> {
     outcome: &'a str,
     seconds: f64,
     why: &'a str,
+    /// The row of the table of kernels that this counts for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    feature: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<Answer>,
+}
+
+/// A scenario that was run.
+pub struct Ran<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The row of the table of kernels that it counts for.
+    pub feature: Option<&'a str>,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// How surely observer answered.
+    pub answer: Option<Answer>,
+    /// How long it took.
+    pub took: Duration,
 }
 
 impl Results {
@@ -54,7 +108,14 @@ impl Results {
     }
 
     /// Notes what came of a scenario.
-    pub fn add(&mut self, scenario: &str, outcome: &Outcome, took: Duration) -> Result<()> {
+    pub fn add(&mut self, ran: &Ran) -> Result<()> {
+        let Ran {
+            name: scenario,
+            feature,
+            outcome,
+            answer,
+            took,
+        } = ran;
         let seconds = (took.as_secs_f64() * 10.0).round() / 10.0;
         let (word, why) = match outcome {
             Outcome::Passed => {
@@ -85,6 +146,8 @@ impl Results {
                 outcome: word,
                 seconds,
                 why,
+                feature: *feature,
+                answer: *answer,
             };
             writeln!(file, "{}", serde_json::to_string(&row)?).context("cannot write the results")?;
         }

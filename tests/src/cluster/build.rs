@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::servers::Server;
 use super::spec::{NodeSpec, PodSpec, Spec};
-use super::{Cluster, Data, write_sysctl};
+use super::{Backend, Cluster, Data, write_sysctl};
 use crate::exec;
 use crate::kernel::link;
 use crate::netns::Netns;
@@ -62,7 +62,13 @@ pub(super) fn build(cluster: &mut Cluster, data: &Data, name: &str, run: &RunDir
             .context(node)?;
     }
     for node in &spec.node {
-        if let Some(file) = &node.rules {
+        if cluster.setup.backend == Backend::Native {
+            if let Some(file) = &node.native {
+                let text = cluster.names.fill(&data.read(&format!("rules/{file}"))?)?;
+                exec::run(Some(cluster.node(&node.name)?), "nft", &["-f", "-"], &text)
+                    .with_context(|| format!("rules/{file}"))?;
+            }
+        } else if let Some(file) = &node.rules {
             let text = cluster.names.fill(&data.read(&format!("rules/{file}"))?)?;
             cluster
                 .restore(&node.name, &text, true)

@@ -30,14 +30,25 @@ pub enum Backend {
     Legacy,
     /// nf_tables, written by `iptables-nft`.
     Nft,
+    /// nf_tables, written by `nft` in its own language.
+    Native,
 }
 
 impl Backend {
-    /// The word the trace format uses.
+    /// The word that scenario files use.
     pub fn word(self) -> &'static str {
         match self {
             Self::Legacy => "legacy",
             Self::Nft => "nft",
+            Self::Native => "native",
+        }
+    }
+
+    /// The word the trace format uses: whose rules they are to the kernel.
+    pub fn machinery(self) -> &'static str {
+        match self {
+            Self::Legacy => "legacy",
+            Self::Nft | Self::Native => "nft",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::{Backend, Family};
 use crate::exec;
@@ -49,6 +49,9 @@ pub type Counters = BTreeMap<Place, Counted>;
 
 /// Restores iptables-save text.
 pub fn restore(netns: &Netns, backend: Backend, family: Family, text: &str, flush: bool) -> Result<()> {
+    if backend == Backend::Native {
+        bail!("native nftables takes no rules of iptables: use a step `nft`");
+    }
     let program = format!("{}-restore", tool(backend, family));
     let args: &[&str] = if flush {
         &["-w", "30"]
@@ -60,6 +63,9 @@ pub fn restore(netns: &Netns, backend: Backend, family: Family, text: &str, flus
 
 /// Reads rules and counters back.
 pub fn counters(netns: &Netns, backend: Backend, family: Family) -> Result<Counters> {
+    if backend == Backend::Native {
+        bail!("iptables-save does not show native nftables: use [[native]]");
+    }
     let program = format!("{}-save", tool(backend, family));
     let text = exec::run(Some(netns), &program, &["-c"], "")?;
     parse_save(&text).with_context(|| format!("reading what {program} printed"))
@@ -72,10 +78,11 @@ pub fn tool(backend: Backend, family: Family) -> String {
     } else {
         "ip6tables"
     };
-    format!("{program}-{}", backend.word())
+    format!("{program}-{}", backend.machinery())
 }
 
-fn parse_save(text: &str) -> Result<Counters> {
+/// Reads what `iptables-save -c` prints; counters may be left out.
+pub fn parse_save(text: &str) -> Result<Counters> {
     let mut counters = Counters::new();
     let mut table = String::new();
     let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
@@ -102,7 +109,11 @@ fn parse_save(text: &str) -> Result<Counters> {
                     },
                 );
             }
-        } else if let Some((count, rule)) = line.split_once("] -A ") {
+        } else if let Some((count, rule)) = line
+            .strip_prefix("-A ")
+            .map(|rule| ("0", rule))
+            .or_else(|| line.split_once("] -A "))
+        {
             let chain = rule.split(' ').next().unwrap_or_default().to_owned();
             let number = numbers.entry(chain.clone()).or_default();
             *number += 1;

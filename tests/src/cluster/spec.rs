@@ -51,6 +51,8 @@ pub struct NodeSpec {
     pub optional_sysctl: BTreeMap<String, String>,
     /// A file in `tests/rules` that is restored, in the family of the run.
     pub rules: Option<String>,
+    /// A file in `tests/rules` for `nft -f`, restored instead where the run's backend is `native`.
+    pub native: Option<String>,
 }
 
 /// A veth pair.

@@ -1,6 +1,8 @@
 //! What the lab asks of the kernel directly: devices that no tool makes, and the counters that are the truth.
 
 pub mod link;
+pub mod probes;
 pub mod stats;
+pub mod trace;
 pub mod tun;
 pub mod xdp;

@@ -8,11 +8,14 @@ use serde_json::{Value, json};
 use super::spec::Culprit;
 use crate::cluster::rules::{Counters, Place};
 use crate::cluster::{Backend, Cluster, Setup};
+use crate::kernel::probes;
 
 /// What a culprit's names mean in the cluster that is up.
 pub(super) struct Scene {
     pub(super) setup: Setup,
     pub(super) nodes: BTreeMap<String, (u64, String)>,
+    /// Whether paths can be observed on this kernel.
+    pub(super) path: bool,
 }
 
 impl Scene {
@@ -21,6 +24,7 @@ impl Scene {
         Ok(Self {
             setup: cluster.setup().clone(),
             nodes: cluster.identities()?,
+            path: probes::path(),
         })
     }
 }
@@ -42,7 +46,7 @@ pub(super) fn whereabouts(scene: &Scene, culprit: &Culprit) -> Result<Value> {
         "kind": "drop",
         "netns": {"inode": netns.0, "name": netns.1},
         "drop": {
-            "layer": "netfilter", "hook": hook, "backend": backend(scene, culprit).word(), "family": scene.setup.family.word(),
+            "layer": "netfilter", "hook": hook, "backend": backend(scene, culprit).machinery(), "family": scene.setup.family.word(),
             "table": culprit.table, "chain": culprit.chain,
         },
     });

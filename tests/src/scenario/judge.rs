@@ -6,10 +6,12 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::culprit::{Book, Scene, book, pattern, place};
+use super::path;
 use super::phase::Record;
 use super::spec::Culprit;
 use crate::cluster::rules::Place;
 use crate::matching::{matches, mismatches};
+use crate::results::Answer;
 
 /// How many lines of one kind a failure shows.
 const SHOWN: usize = 2;
@@ -80,6 +82,8 @@ fn judge_one(scene: &Scene, record: &Record, lines: &[Value]) -> Result<Vec<Stri
         }
     }
     failures.extend(judge_totals(record, &known, &drops));
+    failures.extend(path::judge(scene, &phase.path, &record.traces, lines)?);
+    known.extend(phase.path.iter().map(|path| path.line.clone()));
     for expect in &phase.expect {
         let matching = lines.iter().filter(|line| matches(&expect.line, line)).count() as u64;
         if !expect.count.allows(matching) {
@@ -111,8 +115,32 @@ fn judge_one(scene: &Scene, record: &Record, lines: &[Value]) -> Result<Vec<Stri
 }
 
 /// The kernel's side alone, of all phases.
-pub(super) fn judge_kernels(records: &[Record]) -> Vec<String> {
-    records.iter().flat_map(judge_kernel).collect()
+pub(super) fn judge_kernels(scene: &Scene, records: &[Record]) -> Result<Vec<String>> {
+    let mut failures = Vec::new();
+    for record in records {
+        failures.extend(judge_kernel(record));
+        failures.extend(path::judge_kernel(scene, &record.phase.path, &record.traces)?);
+    }
+    Ok(failures)
+}
+
+/// How surely observer answered in a scenario that is about netfilter: as surely as its least sure line. Where nothing
+/// was dropped it is the paths that answer.
+pub(super) fn answer(records: &[Record], lines: &[Value]) -> Option<Answer> {
+    let mut answers = Vec::new();
+    for (index, record) in records.iter().enumerate() {
+        let end = records.get(index + 1).map_or(lines.len(), |next| next.begin);
+        for line in lines.get(record.first_line..end).unwrap_or_default() {
+            answers.extend(match line["kind"].as_str() {
+                Some("drop") if line["drop"]["layer"] == "netfilter" => line["drop"]["confidence"]
+                    .as_str()
+                    .and_then(Answer::of_confidence),
+                Some("path") => Some(Answer::of_path(line)),
+                _ => None,
+            });
+        }
+    }
+    answers.into_iter().max()
 }
 
 fn judge_kernel(record: &Record) -> Vec<String> {

@@ -6,6 +6,8 @@ mod check;
 mod culprit;
 mod features;
 mod judge;
+pub mod native;
+pub mod path;
 mod phase;
 pub mod run;
 pub mod spec;
@@ -14,7 +16,7 @@ pub mod step;
 use anyhow::{Context, Result};
 
 use crate::cluster::{Backend, Data, Family};
-use cases::Case;
+use cases::Code;
 use spec::{Header, Run};
 
 /// One run of a scenario: a scenario file lists backends and families, and each pair is a variant.
@@ -28,8 +30,12 @@ pub struct Variant {
     pub backend: Backend,
     /// Which family.
     pub family: Family,
+    /// Whether every kernel runs it.
+    pub every_kernel: bool,
+    /// The row of the table of kernels that it counts for.
+    pub feature: Option<String>,
     /// Code instead of a file, for the few that do not fit data.
-    case: Option<Case>,
+    case: Option<Code>,
 }
 
 /// Every variant whose name contains `filter`, in order.
@@ -54,22 +60,26 @@ pub fn list(data: &Data, filter: &str) -> Result<Vec<Variant>> {
                 name,
                 backend,
                 family,
+                every_kernel: spec.every_kernel,
+                feature: spec.feature.clone(),
                 case: None,
             });
         }
     }
-    for (scenario, backends, case) in cases::ALL {
-        for backend in *backends {
-            let mut name = (*scenario).to_owned();
-            if backends.len() > 1 {
+    for case in cases::ALL {
+        for backend in case.backends {
+            let mut name = case.name.to_owned();
+            if case.backends.len() > 1 {
                 name += &format!(":{}", backend.word());
             }
             variants.push(Variant {
-                scenario: (*scenario).to_owned(),
+                scenario: case.name.to_owned(),
                 name,
                 backend: *backend,
                 family: Family::Ip,
-                case: Some(*case),
+                every_kernel: case.every_kernel,
+                feature: None,
+                case: Some(case.run),
             });
         }
     }

@@ -7,7 +7,8 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::culprit::{Book, Scene, book, whereabouts};
-use super::spec::Phase;
+use super::path::Traces;
+use super::spec::{Phase, Probes};
 use super::step::Stage;
 use crate::cluster::Cluster;
 use crate::cluster::rules::{Counters, counters};
@@ -29,6 +30,8 @@ pub(super) struct Record {
     pub(super) phase: Phase,
     pub(super) before: Snapshot,
     pub(super) after: Snapshot,
+    /// What the kernel's trace said while the steps were taken.
+    pub(super) traces: Traces,
     /// The line count when the phase began, its set-up included.
     pub(super) begin: usize,
     /// The line count when its counters were read.
@@ -41,8 +44,10 @@ pub(super) fn go(stage: &mut Stage, phase: &Phase) -> Result<Record> {
     for step in &phase.setup {
         step.perform(stage)?;
     }
+    let phase = &here(stage, phase)?;
     let first_line = read_lines(stage.trace)?.len();
     stage.watch.lap("set-up");
+    stage.traces()?;
     let before = snapshot(&stage.cluster, phase)?;
     stage.watch.lap("count");
     for step in &phase.step {
@@ -61,14 +66,35 @@ pub(super) fn go(stage: &mut Stage, phase: &Phase) -> Result<Record> {
         std::thread::sleep(Duration::from_millis(100));
         after = snapshot(&stage.cluster, phase)?;
     }
+    let traces = stage.traces()?;
     stage.watch.lap("count");
     Ok(Record {
         phase: phase.clone(),
         before,
         after,
+        traces,
         begin,
         first_line,
     })
+}
+
+/// What of a phase concerns this kernel, with the rules of native nftables as they stand.
+fn here(stage: &Stage, phase: &Phase) -> Result<Phase> {
+    let mut phase = phase.clone();
+    let concerns = |when: &Option<Probes>| when.is_none_or(Probes::is_here);
+    phase.culprit.retain(|one| concerns(&one.when));
+    phase.expect.retain(|one| concerns(&one.when));
+    phase.forbid.retain(|one| concerns(&one.when));
+    // Without an observer the kernel's trace alone is looked at, and that tells of paths everywhere.
+    if stage.observed {
+        phase.path.retain(|_| Probes::Path.is_here());
+    }
+    let scene = Scene::of(&stage.cluster)?;
+    for native in std::mem::take(&mut phase.native) {
+        let netns = stage.cluster.node(&native.node)?;
+        phase.expect.push(native.expect(&scene, netns)?);
+    }
+    Ok(phase)
 }
 
 fn snapshot(cluster: &Cluster, phase: &Phase) -> Result<Snapshot> {
@@ -111,6 +137,12 @@ fn all_there(stage: &Stage, phase: &Phase, first_line: usize) -> Result<bool> {
     };
     for culprit in phase.culprit.iter().filter(|culprit| culprit.reported) {
         if !enough(&whereabouts(&scene, culprit)?, culprit.packets.least()) {
+            return Ok(false);
+        }
+    }
+    for path in &phase.path {
+        let found = lines.iter().filter(|line| path.is_about(line)).count() as u64;
+        if found < path.count.least() {
             return Ok(false);
         }
     }

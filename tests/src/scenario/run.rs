@@ -1,5 +1,6 @@
 //! Running scenarios in this kernel.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -8,14 +9,14 @@ use nix::sys::signal::Signal;
 
 use super::check::{self, End};
 use super::culprit::Scene;
-use super::judge::{judge, judge_kernels};
+use super::judge::{self, judge, judge_kernels};
 use super::phase::{self, Record};
 use super::spec::{Header, Scenario};
 use super::step::Stage;
 use super::{Variant, features};
 use crate::cluster::{Cluster, Data, Setup};
 use crate::observer::{self, Invocation, Observer, read_lines};
-use crate::results::{Outcome, Results};
+use crate::results::{Answer, Outcome, Ran, Results};
 use crate::run_dir::RunDir;
 use crate::schema::Schema;
 use crate::stopwatch::Stopwatch;
@@ -44,21 +45,27 @@ impl Lab {
         for (number, variant) in variants.iter().enumerate() {
             let alone = self.run.alone()?;
             let begun = Instant::now();
-            let outcome = self.run_one(variant, number).unwrap_or_else(|error| {
+            let (outcome, answer) = self.run_one(variant, number).unwrap_or_else(|error| {
                 let why = error
                     .chain()
                     .map(ToString::to_string)
                     .collect::<Vec<_>>()
                     .join(": ");
-                Outcome::Failed(vec![why])
+                (Outcome::Failed(vec![why]), None)
             });
             drop(alone);
-            results.add(&variant.name, &outcome, begun.elapsed())?;
+            results.add(&Ran {
+                name: &variant.name,
+                feature: variant.feature.as_deref(),
+                outcome,
+                answer,
+                took: begun.elapsed(),
+            })?;
         }
         Ok(results.end())
     }
 
-    fn run_one(&self, variant: &Variant, number: usize) -> Result<Outcome> {
+    fn run_one(&self, variant: &Variant, number: usize) -> Result<(Outcome, Option<Answer>)> {
         let work = self.run.path().join(number.to_string());
         std::fs::create_dir_all(&work)?;
         let place = Place {
@@ -67,7 +74,7 @@ impl Lab {
             prefix: format!("lab-{}-{number}-", std::process::id()),
         };
         let outcome = match variant.case {
-            Some(case) => case(self, &place),
+            Some(case) => case(self, &place).map(|outcome| (outcome, None)),
             None => self.run_file(&place),
         };
         if let Some(keep) = &self.keep {
@@ -83,7 +90,7 @@ impl Lab {
         outcome
     }
 
-    fn run_file(&self, place: &Place) -> Result<Outcome> {
+    fn run_file(&self, place: &Place) -> Result<(Outcome, Option<Answer>)> {
         let variant = place.variant;
         let file = format!("scenarios/{}.toml", variant.scenario);
         let text = self.data.read(&file)?;
@@ -91,7 +98,13 @@ impl Lab {
         let (cluster, _) = self.data.cluster(&blank.cluster)?;
         let needs: Vec<String> = blank.needs.iter().chain(&cluster.needs).cloned().collect();
         if let Some(why) = features::lacking(&needs, &self.run)? {
-            return Ok(Outcome::Skipped(why));
+            return Ok((Outcome::Skipped(why), None));
+        }
+        // Without an observer everything can be looked at but what probes would show.
+        let probes = blank.needs_probes.filter(|_| self.observer.is_some());
+        if probes.is_some_and(|probes| !probes.is_here()) {
+            let why = "this kernel lets no program observe paths".to_owned();
+            return Ok((Outcome::Skipped(why), None));
         }
         let watch = Stopwatch::start();
         let mut cluster = Cluster::up(&self.data, &blank.cluster, &place.setup(), &self.run)?;
@@ -114,7 +127,7 @@ impl Lab {
         cluster: Cluster,
         scenario: &Scenario,
         watch: &Stopwatch,
-    ) -> Result<Outcome> {
+    ) -> Result<(Outcome, Option<Answer>)> {
         let trace = place.work.join(if scenario.observer.text {
             "trace.json"
         } else {
@@ -128,13 +141,15 @@ impl Lab {
             observed: self.observer.is_some(),
             patience: self.patience,
             watch,
+            tracers: BTreeMap::new(),
         };
         for step in &scenario.setup {
             step.perform(&mut stage)?;
         }
+        stage.trace_nodes(&scenario.traced)?;
         watch.lap("set-up");
         let Some(program) = &self.observer else {
-            return kernel_only(&mut stage, scenario);
+            return kernel_only(&mut stage, scenario).map(|outcome| (outcome, None));
         };
         let args = arguments(scenario, &trace);
         let how = Invocation {
@@ -164,17 +179,20 @@ impl Lab {
             stderr: observer.stderr(),
         };
         failures.extend(check::exit(&scenario.exit, &end));
+        let mut answer = None;
         if !scenario.observer.fails {
             let lines = read_lines(&trace)?;
             failures.extend(judge(&Scene::of(&stage.cluster)?, &records, &lines)?);
             failures.extend(check::trace(scenario, &lines, self.schema.as_ref())?);
+            answer = judge::answer(&records, &lines);
         }
         watch.lap("judge");
-        Ok(if failures.is_empty() {
+        let outcome = if failures.is_empty() {
             Outcome::Passed
         } else {
             Outcome::Failed(failures)
-        })
+        };
+        Ok((outcome, answer))
     }
 }
 
@@ -187,7 +205,7 @@ fn kernel_only(stage: &mut Stage, scenario: &Scenario) -> Result<Outcome> {
     for phase in scenario.phases() {
         records.push(phase::go(stage, &phase)?);
     }
-    let failures = judge_kernels(&records);
+    let failures = judge_kernels(&Scene::of(&stage.cluster)?, &records)?;
     Ok(if failures.is_empty() {
         Outcome::Passed
     } else {

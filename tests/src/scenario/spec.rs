@@ -4,9 +4,12 @@ use anyhow::{Result, bail};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::native::Native;
+use super::path::PathSpec;
 use super::step::Step;
 use crate::cage::Cage;
 use crate::cluster::{Backend, Family};
+use crate::kernel::probes;
 
 /// A scenario file.
 #[derive(Debug, Clone, Deserialize)]
@@ -28,6 +31,16 @@ pub struct Scenario {
     /// Shell commands that must work in an empty namespace, or the scenario is skipped.
     #[serde(default)]
     pub needs: Vec<String>,
+    /// What the kernel must let programs attach to, or the scenario is skipped.
+    pub needs_probes: Option<Probes>,
+    /// Whether also the kernels run it that run only a part of the scenarios.
+    #[serde(default)]
+    pub every_kernel: bool,
+    /// The row of the table in `docs/kernels.md` that it counts for.
+    pub feature: Option<String>,
+    /// The nodes whose packets the kernel traces, from before observer starts.
+    #[serde(default)]
+    pub traced: Vec<String>,
     /// How observer is run.
     #[serde(default)]
     pub observer: ObserverSpec,
@@ -52,6 +65,12 @@ pub struct Scenario {
     pub culprit: Vec<Culprit>,
     /// Instead of phases.
     #[serde(default)]
+    pub native: Vec<Native>,
+    /// Instead of phases.
+    #[serde(default)]
+    pub path: Vec<PathSpec>,
+    /// Instead of phases.
+    #[serde(default)]
     pub expect: Vec<Expect>,
     /// Instead of phases.
     #[serde(default)]
@@ -62,6 +81,23 @@ pub struct Scenario {
     /// Instead of phases.
     #[serde(default)]
     pub others: bool,
+}
+
+/// What programs can be attached to, beyond the tracepoint of dropped packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Probes {
+    /// Functions of hooks and tables: packets' paths can be observed.
+    Path,
+    /// Nothing else (in `when`: this kernel lets paths not be observed).
+    Drops,
+}
+
+impl Probes {
+    /// Whether this kernel is such a one.
+    pub fn is_here(self) -> bool {
+        probes::path() == (self == Self::Path)
+    }
 }
 
 /// A backend and a family, `nft:ip6`.
@@ -106,6 +142,13 @@ pub struct Header {
     /// Shell commands that must work.
     #[serde(default)]
     pub needs: Vec<String>,
+    /// What the kernel must let programs attach to.
+    pub needs_probes: Option<Probes>,
+    /// Whether every kernel runs it.
+    #[serde(default)]
+    pub every_kernel: bool,
+    /// The row of the table of kernels.
+    pub feature: Option<String>,
 }
 
 impl Header {
@@ -185,6 +228,12 @@ pub struct Phase {
     /// Rules and policies that drop packets.
     #[serde(default)]
     pub culprit: Vec<Culprit>,
+    /// The same of native nftables.
+    #[serde(default)]
+    pub native: Vec<Native>,
+    /// The ways of packets; only where paths can be observed.
+    #[serde(default)]
+    pub path: Vec<PathSpec>,
     /// Other lines that must be there.
     #[serde(default)]
     pub expect: Vec<Expect>,
@@ -246,6 +295,8 @@ pub struct Culprit {
     /// Whether observer must report these (the default) or must not.
     #[serde(default = "yes")]
     pub reported: bool,
+    /// Only on such a kernel.
+    pub when: Option<Probes>,
 }
 
 /// Lines that must be there.
@@ -257,6 +308,8 @@ pub struct Expect {
     pub count: Count,
     /// What they match.
     pub line: Value,
+    /// Only on such a kernel.
+    pub when: Option<Probes>,
 }
 
 /// Lines that must not be there.
@@ -265,6 +318,8 @@ pub struct Expect {
 pub struct Forbid {
     /// What they match.
     pub line: Value,
+    /// Only on such a kernel.
+    pub when: Option<Probes>,
 }
 
 /// A counter of the kernel that must rise.
@@ -341,6 +396,10 @@ impl Scenario {
         if !scenario.phase.is_empty() && scenario.has_top_level_phase() {
             bail!("write either [[phase]] or [[step]], not both");
         }
+        let compares = |phase: &Phase| phase.path.iter().any(|path| path.truth.is_some());
+        if scenario.traced.is_empty() && scenario.phases().iter().any(compares) {
+            bail!("a path is compared with the kernel's trace, and no node is `traced`");
+        }
         Ok(scenario)
     }
 
@@ -353,6 +412,8 @@ impl Scenario {
             setup: Vec::new(),
             step: self.step.clone(),
             culprit: self.culprit.clone(),
+            native: self.native.clone(),
+            path: self.path.clone(),
             expect: self.expect.clone(),
             forbid: self.forbid.clone(),
             truth: self.truth.clone(),
@@ -366,7 +427,8 @@ impl Scenario {
         let asks_at_end = exit.code != 0 || !exit.stdout.is_empty() || !exit.not_stdout.is_empty();
         let sends = |phase: &Phase| phase.step.iter().any(Step::sends);
         let asks = |phase: &Phase| {
-            let proof = !phase.culprit.is_empty() || !phase.truth.is_empty();
+            let drops = !phase.culprit.is_empty() || !phase.native.is_empty();
+            let proof = drops || !phase.path.is_empty() || !phase.truth.is_empty();
             proof || !phase.expect.is_empty() || phase.step.iter().any(Step::checks)
         };
         if asks_at_end || self.phases().iter().all(|phase| sends(phase) && asks(phase)) {
@@ -378,6 +440,8 @@ impl Scenario {
     fn has_top_level_phase(&self) -> bool {
         !self.step.is_empty()
             || !self.culprit.is_empty()
+            || !self.native.is_empty()
+            || !self.path.is_empty()
             || !self.expect.is_empty()
             || !self.forbid.is_empty()
             || !self.truth.is_empty()

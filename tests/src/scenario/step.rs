@@ -1,5 +1,6 @@
 //! What a scenario does, step by step.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use serde::Deserialize;
 
 use crate::cluster::{Backend, Cluster, Data, rules};
 use crate::exec;
+use crate::kernel::trace::{Run, Tracer};
 use crate::kernel::{link, tun, xdp};
 use crate::observer::read_lines;
 use crate::run_dir::RunDir;
@@ -143,6 +145,31 @@ pub struct Stage<'a> {
     pub patience: Duration,
     /// Where the time goes.
     pub watch: &'a Stopwatch,
+    /// What listens to the kernel's traces, by node.
+    pub tracers: BTreeMap<String, Tracer>,
+}
+
+impl Stage<'_> {
+    /// Lets the kernel trace the packets of these nodes from now on.
+    pub fn trace_nodes(&mut self, nodes: &[String]) -> Result<()> {
+        let setup = self.cluster.setup();
+        let legacy = (setup.backend == Backend::Legacy).then_some(setup.family);
+        for node in nodes {
+            let tracer =
+                Tracer::start(self.cluster.node(node)?, legacy).with_context(|| format!("tracing {node}"))?;
+            self.tracers.insert(node.clone(), tracer);
+        }
+        Ok(())
+    }
+
+    /// What the kernel's traces have said since the last call.
+    pub fn traces(&self) -> Result<BTreeMap<String, Vec<Run>>> {
+        let family = self.cluster.setup().family;
+        self.tracers
+            .iter()
+            .map(|(node, tracer)| Ok((node.clone(), tracer.runs(self.cluster.node(node)?, family)?)))
+            .collect()
+    }
 }
 
 impl Step {

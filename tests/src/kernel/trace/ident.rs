@@ -134,7 +134,10 @@ mod tests {
         let together = Ident::parse(&UDP, None).expect("packet");
         let apart = Ident::parse(&UDP[..20], Some(&UDP[20..])).expect("packet");
         assert_eq!(together, apart);
-        assert_eq!((together.ip_id, together.sport, together.dport), (15254, Some(57719), Some(9)));
+        assert_eq!(
+            (together.ip_id, together.sport, together.dport),
+            (15254, Some(57719), Some(9))
+        );
     }
 
     #[test]

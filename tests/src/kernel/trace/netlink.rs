@@ -78,10 +78,7 @@ pub fn be64(value: &[u8]) -> Option<u64> {
 
 /// Text up to its terminating zero.
 pub fn text(value: &[u8]) -> String {
-    let end = value
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(value.len());
+    let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
     String::from_utf8_lossy(&value[..end]).into_owned()
 }
 
@@ -101,7 +98,22 @@ impl Socket {
         // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
         let socket = Self(unsafe { OwnedFd::from_raw_fd(fd) });
         socket.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, ROOM_BYTES)?;
+        socket.bind()?;
         Ok(socket)
+    }
+
+    /// Takes an address: what has none is taken for the kernel itself and gets no multicast.
+    fn bind(&self) -> Result<()> {
+        // SAFETY: sockaddr_nl is plain data, for which all zeroes is a value.
+        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        address.nl_family = libc::AF_NETLINK as _;
+        let length = size_of_val(&address) as libc::socklen_t;
+        // SAFETY: the address lives across the call, with the length given.
+        let code = unsafe { libc::bind(self.0.as_raw_fd(), (&raw const address).cast(), length) };
+        if code < 0 {
+            return Err(Error::last_os_error()).context("cannot bind a netfilter socket");
+        }
+        Ok(())
     }
 
     /// Joins a multicast group.
@@ -150,8 +162,7 @@ impl Socket {
 
     fn receive(&self, buffer: &mut [u8]) -> Result<Option<usize>> {
         // SAFETY: the buffer is ours and as long as said.
-        let length =
-            unsafe { libc::recv(self.0.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+        let length = unsafe { libc::recv(self.0.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
         if let Ok(length) = usize::try_from(length) {
             return Ok(Some(length));
         }

@@ -12,20 +12,42 @@ use crate::cluster::Backend;
 use crate::results::Outcome;
 
 /// A scenario in code.
-pub(super) type Case = fn(&Lab, &Place) -> Result<Outcome>;
+pub(super) type Code = fn(&Lab, &Place) -> Result<Outcome>;
 
-/// All of them, with their names and the backends to run them with.
-pub(super) const ALL: &[(&str, &[Backend], Case)] = &[
-    ("a-closed-pipe-ends-quietly", &[Backend::Legacy], closed_pipe::run),
-    (
-        "a-second-signal-ends-at-once",
-        &[Backend::Legacy],
-        two_signals::run,
-    ),
-    ("kill-9-leaves-nothing-behind", &[Backend::Legacy], killed::run),
-    (
-        "rules-replaced-fifty-times",
-        &[Backend::Legacy, Backend::Nft],
-        replaced::run,
-    ),
+/// Its name, and where it runs.
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    /// One run for each.
+    pub(super) backends: &'static [Backend],
+    /// Whether also the kernels run it that run only a part of the scenarios.
+    pub(super) every_kernel: bool,
+    pub(super) run: Code,
+}
+
+/// All of them.
+pub(super) const ALL: &[Case] = &[
+    Case {
+        name: "a-closed-pipe-ends-quietly",
+        backends: &[Backend::Legacy],
+        every_kernel: false,
+        run: closed_pipe::run,
+    },
+    Case {
+        name: "a-second-signal-ends-at-once",
+        backends: &[Backend::Legacy],
+        every_kernel: false,
+        run: two_signals::run,
+    },
+    Case {
+        name: "kill-9-leaves-nothing-behind",
+        backends: &[Backend::Legacy],
+        every_kernel: true,
+        run: killed::run,
+    },
+    Case {
+        name: "rules-replaced-fifty-times",
+        backends: &[Backend::Legacy, Backend::Nft],
+        every_kernel: false,
+        run: replaced::run,
+    },
 ];

@@ -22,6 +22,7 @@ fn scene() -> Scene {
     Scene {
         setup,
         nodes: BTreeMap::from([("router".to_owned(), (77, "lab-router".to_owned()))]),
+        path: false,
     }
 }
 
@@ -56,6 +57,7 @@ fn record(culprit: &str, rule_2: u64, policy: u64) -> Record {
         phase,
         before: snapshot(5, 5),
         after: snapshot(5 + rule_2, 5 + policy),
+        traces: BTreeMap::new(),
         begin: 0,
         first_line: 0,
     }
