@@ -12,7 +12,7 @@ use crate::kernels::{Kernel, NAME_WIDTH, Series};
 use crate::relay::Sink;
 use crate::results::Column;
 use crate::vm::{Guest, quoted};
-use crate::{build, process, setup, workspace};
+use crate::{build, features, process, setup, workspace};
 
 /// All scenarios of one kernel take some seven minutes, several times as long on a busy machine; one that takes longer
 /// than this hangs.
@@ -81,7 +81,9 @@ impl Lab {
     fn run_here(&self, choice: Choice) -> Column {
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let heading = format!("{} (host)", release.trim());
-        column(heading, "host", |dir| {
+        let series: Vec<&str> = release.splitn(3, '.').take(2).collect();
+        let short = format!("{}, this machine's", series.join("."));
+        column(heading, short, "host", |dir| {
             let mut command = Command::new(&self.lab);
             command.args(Self::arguments(&self.observer, dir, choice));
             process::forget(&mut command, process::describes_this_package);
@@ -99,9 +101,13 @@ impl Lab {
     fn run_in_vm(&self, series: Series, choice: Choice) -> Column {
         let kernel = match setup::vm(series) {
             Ok(kernel) => kernel,
-            Err(error) => return Column::new(series.to_string(), "", Some(format!("{error:#}"))),
+            Err(error) => {
+                let name = series.to_string();
+                return Column::new(name.clone(), name, "", Some(format!("{error:#}")));
+            }
         };
-        column(kernel.release.clone(), &series.to_string(), |dir| {
+        let name = series.to_string();
+        column(kernel.release.clone(), name.clone(), &name, |dir| {
             // The guest reads this machine's files slowly, and starts observer once for each scenario.
             let copy =
                 line(&["cp", &self.observer.display().to_string()].map(str::to_owned)) + " /run/observer";
@@ -195,12 +201,17 @@ fn in_vm(kernel: &Kernel, command: &str, results: &Path, sink: &Sink) -> Result<
 }
 
 /// Runs with a fresh directory, which stays for whoever wants to know more, then reads the results from it.
-fn column(heading: String, name: &str, run: impl FnOnce(&Path) -> Result<()>) -> Column {
+fn column(heading: String, short: String, name: &str, run: impl FnOnce(&Path) -> Result<()>) -> Column {
     let dir = workspace::target().join("test").join(name);
     let outcome = fresh(&dir).and_then(|()| run(&dir));
     // Nothing when nothing was written: the outcome says why.
     let lines = fs::read_to_string(dir.join(RESULTS)).unwrap_or_default();
-    Column::new(heading, &lines, outcome.err().map(|error| format!("{error:#}")))
+    let trouble = outcome.err().map(|error| format!("{error:#}"));
+    let column = Column::new(heading, short, &lines, trouble);
+    if let Err(error) = features::leave(&dir, &column) {
+        eprintln!("test: {error:#}");
+    }
+    column
 }
 
 fn fresh(dir: &Path) -> Result<()> {

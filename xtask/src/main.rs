@@ -5,6 +5,7 @@ mod bench;
 mod build;
 mod cargo_install;
 mod demo;
+mod features;
 mod interrupt;
 mod kernels;
 mod lab;

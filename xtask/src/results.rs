@@ -17,6 +17,12 @@ pub struct Scenario {
     /// Why it failed or was skipped.
     #[serde(default)]
     pub why: Option<String>,
+    /// The feature that it counts for.
+    #[serde(default)]
+    pub feature: Option<String>,
+    /// How surely observer answered.
+    #[serde(default)]
+    pub answer: Option<String>,
 }
 
 /// How a test ended.
@@ -35,13 +41,15 @@ pub enum Outcome {
 pub struct Column {
     /// The kernel's release, and whether it is this machine's own.
     pub heading: String,
+    /// The kernel as `--kernel` names it; this machine's own by its series.
+    pub short: String,
     /// In the order they ran in.
     pub scenarios: Vec<Scenario>,
 }
 
 impl Column {
     /// Reads what the lab wrote. `trouble` says what went wrong with the run as a whole, and counts as a failure.
-    pub fn new(heading: String, lines: &str, trouble: Option<String>) -> Self {
+    pub fn new(heading: String, short: String, lines: &str, trouble: Option<String>) -> Self {
         let mut scenarios = Vec::new();
         for line in lines.lines().filter(|line| !line.trim().is_empty()) {
             match serde_json::from_str(line) {
@@ -60,7 +68,11 @@ impl Column {
             None if scenarios.is_empty() => scenarios.push(whole_run("no scenario ran".to_owned())),
             _ => {}
         }
-        Self { heading, scenarios }
+        Self {
+            heading,
+            short,
+            scenarios,
+        }
     }
 }
 
@@ -70,6 +82,8 @@ fn whole_run(why: String) -> Scenario {
         outcome: Outcome::Failed,
         seconds: 0.0,
         why: Some(why),
+        feature: None,
+        answer: None,
     }
 }
 
@@ -214,7 +228,12 @@ mod tests {
 
     #[test]
     fn each_line_of_the_lab_is_counted_once() {
-        let column = Column::new("6.12.117".into(), LINES, Some("the lab failed".into()));
+        let column = Column::new(
+            "6.12.117".into(),
+            "6.12".into(),
+            LINES,
+            Some("the lab failed".into()),
+        );
         assert_eq!(
             Totals::of(&column),
             Totals {
@@ -228,6 +247,7 @@ mod tests {
     #[test]
     fn a_run_that_breaks_off_is_a_failure_though_all_its_lines_passed() {
         let column = Column::new(
+            "6.1".into(),
             "6.1".into(),
             LINES.lines().next().unwrap(),
             Some("the VM did not boot".into()),
@@ -245,19 +265,27 @@ mod tests {
 
     #[test]
     fn a_run_without_a_scenario_is_a_failure() {
-        assert_eq!(Totals::of(&Column::new("host".into(), "", None)).failed, 1);
+        assert_eq!(
+            Totals::of(&Column::new("host".into(), "host".into(), "", None)).failed,
+            1
+        );
     }
 
     #[test]
     fn a_line_cut_short_is_a_failure() {
-        let column = Column::new("host".into(), "{\"scenario\":\"pol", None);
+        let column = Column::new("host".into(), "host".into(), "{\"scenario\":\"pol", None);
         assert_eq!(Totals::of(&column).failed, 1);
     }
 
     #[test]
     fn the_table_has_a_row_for_each_scenario_and_a_dash_where_it_did_not_run() {
-        let one = Column::new("6.1.0-56-amd64".into(), LINES.lines().next().unwrap(), None);
-        let two = Column::new("6.12.117".into(), LINES, None);
+        let one = Column::new(
+            "6.1.0-56-amd64".into(),
+            "6.1".into(),
+            LINES.lines().next().unwrap(),
+            None,
+        );
+        let two = Column::new("6.12.117".into(), "6.12".into(), LINES, None);
         let text = table(&[one, two]);
         let expected = "\
 scenario  6.1.0-56-amd64        6.12.117

@@ -11,7 +11,7 @@ use crate::kernels::{MATRIX, Series};
 use crate::lab::{self, Lab, Place};
 use crate::results::{self, Column, Totals};
 use crate::vm::PROCESSORS;
-use crate::{build, process, setup};
+use crate::{build, features, process, setup};
 
 /// The options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -21,6 +21,9 @@ pub struct Arguments {
     /// Only the scenarios, and only on these kernels: host, a series such as 6.12 or 6.12-rt, or all (which adds the unit tests)
     #[arg(long = "kernel", value_name = "KERNEL")]
     kernels: Vec<Choice>,
+    /// Write what the scenarios showed into the table of docs/kernels.md: the columns of the kernels that ran
+    #[arg(long, conflicts_with = "filter")]
+    update_docs: bool,
 }
 
 /// What `--kernel` takes.
@@ -69,7 +72,15 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     }
     let columns = scenarios(&Lab::build()?, &places, filter);
     columns.iter().for_each(|column| totals.add(Totals::of(column)));
-    println!("\n{}\n{}", results::table(&columns), totals.line());
+    println!("\n{}", results::table(&columns));
+    if arguments.update_docs {
+        features::update(&columns)?;
+    } else if filter.is_none() {
+        for note in features::differences(&columns)? {
+            println!("note: {note}");
+        }
+    }
+    println!("{}", totals.line());
     Ok(if totals.failed == 0 {
         ExitCode::SUCCESS
     } else {
@@ -139,6 +150,7 @@ fn side_by_side<'a>(lab: &Lab, places: &[Place], choice: impl Fn(Place) -> lab::
         for (place, thread) in running {
             let column = thread.join().unwrap_or_else(|_| {
                 Column::new(
+                    format!("{place:?}"),
                     format!("{place:?}"),
                     "",
                     Some("xtask itself failed: see above".to_owned()),
