@@ -6,10 +6,7 @@ use aya_ebpf::helpers::generated::bpf_loop;
 use network_types::ip::IpProto;
 use observer_common::{Conn, ConnTuple, Filter, HEADER_BYTES, MAX_FILTER, Matched, Network};
 
-use crate::{
-    conntrack::mapped,
-    maps::FILTER,
-};
+use crate::{conntrack::mapped, maps::FILTER};
 
 /// One way to see the packet: who talks to whom.
 #[repr(C)]

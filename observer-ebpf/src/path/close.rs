@@ -108,6 +108,10 @@ fn send(event: &mut HookEvent) -> bool {
             NO_WAKEUP,
         )
     };
-    count(if sent == 0 { Count::HookSent } else { Count::HookLost });
+    count(if sent == 0 {
+        Count::HookSent
+    } else {
+        Count::HookLost
+    });
     sent == 0
 }

@@ -28,7 +28,10 @@ pub fn enter(skb: impl Look, state: impl Look, entries: u64, first: u32, sp: u64
     let cpu = PATH_CPU.get_ptr_mut(0)?;
     let depth = frame::depth();
     let nfct: u64 = skb.load(offset!(skb_nfct));
-    let (hook, pf) = (state.load::<u8>(offset!(state_hook)), state.load::<u8>(offset!(state_pf)));
+    let (hook, pf) = (
+        state.load::<u8>(offset!(state_hook)),
+        state.load::<u8>(offset!(state_pf)),
+    );
     // SAFETY: this CPU's element.
     let skip = unsafe { (*cpu).skip_skb == skb.address() && (*cpu).skip_nfct == nfct };
     if depth == 0 && skip && hook != PREROUTING && hook != OUTPUT {
@@ -95,7 +98,10 @@ fn begin(frame: *mut Frame, skb: impl Look, state: impl Look, hook: u8, pf: u8, 
     event.nft_seq = 0;
     event.in_ifindex = 0;
     event.out_ifindex = 0;
-    if FILTER.get(PATH_FILTER).is_some_and(|filter| filter.iface_count != 0) {
+    if FILTER
+        .get(PATH_FILTER)
+        .is_some_and(|filter| filter.iface_count != 0)
+    {
         devices(event, state);
     } else {
         event.in_name = [0; 16];
@@ -153,7 +159,11 @@ fn choose_runs(frame: *mut Frame, depth: u32) {
         return;
     }
     event.generation = state.generation;
-    let list = if event.pf == IPV6 { 5 + u32::from(event.hook) } else { u32::from(event.hook) };
+    let list = if event.pf == IPV6 {
+        5 + u32::from(event.hook)
+    } else {
+        u32::from(event.hook)
+    };
     let Some(runs) = state.runs.get(list as usize) else {
         return;
     };

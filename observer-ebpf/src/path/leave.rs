@@ -23,7 +23,9 @@ impl Left {
     #[inline(always)]
     fn is_of(&self, frame: *mut Frame) -> bool {
         // SAFETY: this CPU's element.
-        unsafe { (self.sp != 0 && (*frame).sp == self.sp) || (self.state != 0 && (*frame).state == self.state) }
+        unsafe {
+            (self.sp != 0 && (*frame).sp == self.sp) || (self.state != 0 && (*frame).state == self.state)
+        }
     }
 }
 

@@ -71,8 +71,7 @@ pub fn unwrap_tunnel(skb: impl Look, event: &mut HookEvent) -> bool {
     }
     read_from(event, skb, start, BEFORE_BYTES as u32);
     let version = event.before[0] >> 4;
-    let is_ip =
-        (version == 4 && event.before_bytes >= 20) || (version == 6 && event.before_bytes >= 40);
+    let is_ip = (version == 4 && event.before_bytes >= 20) || (version == 6 && event.before_bytes >= 40);
     if is_ip {
         event.flags |= hook_flag::TUNNEL;
     }

@@ -4,7 +4,9 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
-use observer_common::{CHUNK_BYTES, HookEvent, RUN_SLOTS, Run, SLOT_BYTES, SNAPSHOT_DEPTH, Step, candidate, hook_flag, step};
+use observer_common::{
+    CHUNK_BYTES, HookEvent, RUN_SLOTS, Run, SLOT_BYTES, SNAPSHOT_DEPTH, Step, candidate, hook_flag, step,
+};
 
 use super::frame::{self, Frame, PathCpu};
 use crate::cpu;
@@ -197,7 +199,9 @@ unsafe extern "C" fn compare_group(group: u64, pair: *mut c_void) -> i64 {
         let words = unsafe {
             [
                 now.add(2 * slot).read().wrapping_sub(then.add(2 * slot).read()),
-                now.add(2 * slot + 1).read().wrapping_sub(then.add(2 * slot + 1).read()),
+                now.add(2 * slot + 1)
+                    .read()
+                    .wrapping_sub(then.add(2 * slot + 1).read()),
             ]
         };
         if words[0] | words[1] != 0 {

@@ -17,13 +17,7 @@ use crate::{
 
 #[fentry(function = "nf_hook_slow")]
 fn nf_hook_slow_entry(ctx: FEntryContext) -> i32 {
-    let _ = enter(
-        Typed(ctx.arg(0)),
-        Typed(ctx.arg(1)),
-        ctx.arg(2),
-        ctx.arg(3),
-        0,
-    );
+    let _ = enter(Typed(ctx.arg(0)), Typed(ctx.arg(1)), ctx.arg(2), ctx.arg(3), 0);
     0
 }
 

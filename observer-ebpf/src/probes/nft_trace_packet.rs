@@ -60,7 +60,11 @@ fn call(ctx: &ProbeContext) -> Option<()> {
     let base: u64 = field(arguments.info, offsets.trace_base)?;
     let code: i32 = read(arguments.verdict)?;
     let to: u64 = field(arguments.verdict, VERDICT_CHAIN).unwrap_or(0);
-    let rule: u64 = if arguments.rule == 0 { 0 } else { read(arguments.rule)? };
+    let rule: u64 = if arguments.rule == 0 {
+        0
+    } else {
+        read(arguments.rule)?
+    };
     // Where a chain ends, 6.1 says RETURN and later kernels say RULE, of what is no rule: its handle is not filled.
     let is_end = arguments.kind != step::POLICY && code == NFT_CONTINUE && rule & IS_LAST != 0;
     let (kind, handle) = match arguments.kind {
@@ -76,7 +80,11 @@ fn call(ctx: &ProbeContext) -> Option<()> {
             code,
             handle,
             base: base + u64::from(offsets.base_chain),
-            to: if code == NFT_JUMP || code == NFT_GOTO { to } else { 0 },
+            to: if code == NFT_JUMP || code == NFT_GOTO {
+                to
+            } else {
+                0
+            },
         },
     )
 }

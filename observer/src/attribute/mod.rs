@@ -8,8 +8,8 @@ mod named;
 mod passages;
 mod pending;
 mod proof;
-mod walk;
 mod scene;
+mod walk;
 mod whole;
 
 #[cfg(test)]

@@ -86,7 +86,13 @@ pub fn visits(event: &HookEvent, snapshot: &Snapshot) -> Vec<Visit> {
         }
     }
     let priority = |visit: &Visit| {
-        let base = snapshot.tables.get(visit.table)?.chains.get(visit.base)?.base.as_ref()?;
+        let base = snapshot
+            .tables
+            .get(visit.table)?
+            .chains
+            .get(visit.base)?
+            .base
+            .as_ref()?;
         Some(base.priority)
     };
     // Stable: what has one priority keeps the order in which it was seen.
@@ -103,7 +109,9 @@ pub fn passages(event: &HookEvent, snapshot: Option<&Snapshot>) -> Vec<Passage> 
     let Some(hook) = hook_of(event.pf, event.hook) else {
         return Vec::new();
     };
-    let visits = snapshot.map(|snapshot| visits(event, snapshot)).unwrap_or_default();
+    let visits = snapshot
+        .map(|snapshot| visits(event, snapshot))
+        .unwrap_or_default();
     let mut found: Vec<Passage> = Vec::new();
     if let Some(snapshot) = snapshot {
         found.extend(visits.iter().filter_map(|visit| passage(hook, visit, snapshot)));
@@ -190,7 +198,12 @@ fn fold(steps: impl Iterator<Item = PathStep>) -> Vec<PathStep> {
     let mut folded: Vec<PathStep> = Vec::new();
     for step in steps {
         match folded.last_mut() {
-            Some(last) if PathStep { times: None, ..last.clone() } == step => {
+            Some(last)
+                if PathStep {
+                    times: None,
+                    ..last.clone()
+                } == step =>
+            {
                 last.times = Some(last.times.unwrap_or(1) + 1);
             }
             _ => folded.push(step),
@@ -206,9 +219,9 @@ fn path_step(table: &Table, met: &Met) -> Option<PathStep> {
     let mut step = PathStep {
         chain: chain.name.clone(),
         rule: met.rule.and_then(|index| u32::try_from(index + 1).ok()),
-        handle: Some(met.handle).filter(|handle| *handle != 0).or_else(|| {
-            rule.map(|rule| rule.handle).filter(|handle| *handle != 0)
-        }),
+        handle: Some(met.handle)
+            .filter(|handle| *handle != 0)
+            .or_else(|| rule.map(|rule| rule.handle).filter(|handle| *handle != 0)),
         ..PathStep::default()
     };
     let target = rule.and_then(|rule| rule.target.clone());
@@ -275,7 +288,13 @@ fn verdict(table: &Table, visit: &Visit) -> Option<PassVerdict> {
 
 /// A target that can end a packet was the last thing in the table.
 fn may_drop(table: &Table, met: &Met) -> Option<PassVerdict> {
-    let target = table.chains.get(met.chain)?.rules.get(met.rule?)?.target.as_deref()?;
+    let target = table
+        .chains
+        .get(met.chain)?
+        .rules
+        .get(met.rule?)?
+        .target
+        .as_deref()?;
     match target {
         "NFQUEUE" | "QUEUE" | "queue" => Some(PassVerdict::Queue),
         "DNAT" | "SNAT" | "MASQUERADE" | "REDIRECT" | "NETMAP" => Some(PassVerdict::Accept),

@@ -123,11 +123,19 @@ fn by_function(
         let base = snapshot.tables.get(table)?.chains.get(base)?.base.as_ref()?;
         (base.hook == hook).then_some(base.priority)
     };
-    let after = seen.iter().filter_map(|visit| priority(visit.table, visit.base)).max();
-    let is_seen = |table: usize, base: usize| seen.iter().any(|visit| (visit.table, visit.base) == (table, base));
+    let after = seen
+        .iter()
+        .filter_map(|visit| priority(visit.table, visit.base))
+        .max();
+    let is_seen = |table: usize, base: usize| {
+        seen.iter()
+            .any(|visit| (visit.table, visit.base) == (table, base))
+    };
     let is_v6 = last.pf == 10;
     let unseen = snapshot.tables.iter().enumerate().filter(|(_, table)| {
-        table.name != "nat" && super::walk::is_told(table, last) && super::walk::is_of_packet(table.family, is_v6)
+        table.name != "nat"
+            && super::walk::is_told(table, last)
+            && super::walk::is_of_packet(table.family, is_v6)
     });
     let before = unseen
         .flat_map(|(index, table)| (0..table.chains.len()).map(move |base| (index, base)))
@@ -136,7 +144,11 @@ fn by_function(
         .filter(|priority| after.is_none_or(|after| *priority > after))
         .min();
     let fits = |index: &usize| {
-        let priority = snapshot.hooks.functions.get(*index).and_then(|function| function.priority);
+        let priority = snapshot
+            .hooks
+            .functions
+            .get(*index)
+            .and_then(|function| function.priority);
         priority.is_some_and(|priority| {
             after.is_none_or(|after| priority >= after) && before.is_none_or(|before| priority <= before)
         })
@@ -145,7 +157,12 @@ fn by_function(
     let [one] = left[..] else { return None };
     // A table whose matches drop malformed packets by themselves is no proof against a function.
     let surely = after.is_none_or(|after| {
-        snapshot.hooks.functions.get(one).and_then(|function| function.priority) > Some(after)
+        snapshot
+            .hooks
+            .functions
+            .get(one)
+            .and_then(|function| function.priority)
+            > Some(after)
     });
     Some(Verdict {
         culprit: Culprit::Function(one),

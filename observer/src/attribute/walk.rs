@@ -50,15 +50,25 @@ impl Counts {
             let Some(Some(slot)) = snapshot.runs.slots.get(moved.value as usize) else {
                 continue;
             };
-            let packets = if slot.bytes_first { moved.words[1] } else { moved.words[0] };
-            let key = (slot.table as usize, slot.chain as usize, slot.rule.map(|rule| rule as usize));
+            let packets = if slot.bytes_first {
+                moved.words[1]
+            } else {
+                moved.words[0]
+            };
+            let key = (
+                slot.table as usize,
+                slot.chain as usize,
+                slot.rule.map(|rule| rule as usize),
+            );
             *counts.entry(key).or_insert(0) += packets;
         }
         Self(counts)
     }
 
     fn any_of(&self, table: usize) -> bool {
-        self.0.iter().any(|((of, _, _), packets)| *of == table && *packets > 0)
+        self.0
+            .iter()
+            .any(|((of, _, _), packets)| *of == table && *packets > 0)
     }
 
     /// Takes one packet off a counter; false if it has none left.
@@ -78,7 +88,12 @@ pub fn by_counters(index: usize, table: &Table, hook: Hook, counts: &mut Counts)
     if !counts.any_of(index) {
         return Vec::new();
     }
-    let is_base = |chain: usize| table.chains[chain].base.as_ref().is_some_and(|base| base.hook == hook);
+    let is_base = |chain: usize| {
+        table.chains[chain]
+            .base
+            .as_ref()
+            .is_some_and(|base| base.hook == hook)
+    };
     let mut bases: Vec<usize> = (0..table.chains.len()).filter(|chain| is_base(*chain)).collect();
     bases.sort_by_key(|chain| table.chains[*chain].base.as_ref().map(|base| base.priority));
     let mut visits = Vec::new();
@@ -168,7 +183,9 @@ pub fn by_trace(event: &HookEvent, snapshot: &Snapshot) -> Vec<Visit> {
             continue;
         }
         let base = step.words[1];
-        let goes_on = visits.last().is_some_and(|tracing| tracing.base_address == base && !tracing.ended);
+        let goes_on = visits
+            .last()
+            .is_some_and(|tracing| tracing.base_address == base && !tracing.ended);
         if !goes_on {
             let Some((table, chain)) = snapshot.nft_chain(base) else {
                 continue;
@@ -233,7 +250,10 @@ impl<'a> Tracing<'a> {
     }
 
     fn rule(&mut self, code: i32, handle: u64, to: u64) {
-        let to = self.snapshot.nft_chain(to).filter(|(table, _)| *table == self.visit.table);
+        let to = self
+            .snapshot
+            .nft_chain(to)
+            .filter(|(table, _)| *table == self.visit.table);
         match (code, to) {
             (NFT_JUMP, Some((_, to))) => {
                 self.met(handle, Outcome::Jump(to));

@@ -124,7 +124,10 @@ pub(crate) mod tests {
             assert!(hook_event(&record[..len]).is_none(), "{len}");
         }
         event.step_count = u32::MAX;
-        let lying = bytes(&HookEvent { step_count: 1, ..*event });
+        let lying = bytes(&HookEvent {
+            step_count: 1,
+            ..*event
+        });
         let mut lying = lying;
         let at = core::mem::offset_of!(HookEvent, step_count);
         lying[at..at + 4].copy_from_slice(&u32::MAX.to_ne_bytes());

@@ -181,9 +181,11 @@ impl PathProbes {
                 &["nf_hook_slow_entry", "nf_hook_slow_exit", "nft_trace_packet"]
             }
             (Some(Hooks::Kprobe(..)), None) => &["nf_hook_slow_kprobe", "nf_hook_slow_kretprobe"],
-            (Some(Hooks::Kprobe(..)), Some(_)) => {
-                &["nf_hook_slow_kprobe", "nf_hook_slow_kretprobe", "nft_trace_packet"]
-            }
+            (Some(Hooks::Kprobe(..)), Some(_)) => &[
+                "nf_hook_slow_kprobe",
+                "nf_hook_slow_kretprobe",
+                "nft_trace_packet",
+            ],
         }
     }
 }

@@ -60,10 +60,14 @@ pub fn of_flow(person: Filter, line: &DropLine) -> Filter {
     let original = line.flow.as_ref().map(|flow| &flow.original);
     let sources = [line.packet.src, original.map(|tuple| tuple.src)];
     let destinations = [line.packet.dst, original.map(|tuple| tuple.dst)];
-    let hosts = |ends: [Option<IpAddr>; 2]| ends.into_iter().flatten().map(|host| network(&IpNet::from(host)));
+    let hosts =
+        |ends: [Option<IpAddr>; 2]| ends.into_iter().flatten().map(|host| network(&IpNet::from(host)));
     filter.src_count = fill(&mut filter.src, hosts(sources));
     filter.dst_count = fill(&mut filter.dst, hosts(destinations));
-    filter.proto_count = fill(&mut filter.protos, line.packet.proto.map(|proto| proto.0).into_iter());
+    filter.proto_count = fill(
+        &mut filter.protos,
+        line.packet.proto.map(|proto| proto.0).into_iter(),
+    );
     filter
 }
 

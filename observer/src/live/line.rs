@@ -13,8 +13,8 @@ use crate::attribute::{Pending, Site, Verdict, decide, name, prove, site_of};
 use crate::diagnose::{self, PacketFacts, PktType};
 use crate::kernel::{DeviceLayout, NetnsNames, Programs, Symbols};
 use crate::report::record::{
-    Backend, Confidence, DropInfo, DropLine, Event, Evidence, Flow, Hook, Layer, Line, Matched, Netns,
-    Packet, TableFamily, Mark, PacketFamily, PathLine,
+    Backend, Confidence, DropInfo, DropLine, Event, Evidence, Flow, Hook, Layer, Line, Mark, Matched, Netns,
+    Packet, PacketFamily, PathLine, TableFamily,
 };
 use crate::ruleset::{Snapshot, Store};
 use crate::trace::{Flows, Seen, Way, before, headers, packet};

@@ -13,9 +13,11 @@ use super::{clock, filter};
 use crate::attribute::tool;
 use crate::cli::watch::{Probes, WatchConfig};
 use crate::kernel::budget::Meter;
-use crate::kernel::trace_key::{TraceKey, gates, nf_tables_is_present};
 use crate::kernel::find_nft_offsets;
-use crate::report::record::{Backend, Confidence, DropLine, Event, Layer, Line, Lost, ProbesLine, Time, Tool};
+use crate::kernel::trace_key::{TraceKey, gates, nf_tables_is_present};
+use crate::report::record::{
+    Backend, Confidence, DropLine, Event, Layer, Line, Lost, ProbesLine, Time, Tool,
+};
 use crate::ruleset::{Policy, Snapshot, Table};
 use crate::trace::{Way, Ways};
 
@@ -79,7 +81,9 @@ impl Paths {
     pub fn next(&self) -> Option<Instant> {
         match self.state {
             State::Off | State::Given => None,
-            State::On | State::Armed { .. } => Some(self.meter.due().map_or(self.next, |due| due.min(self.next))),
+            State::On | State::Armed { .. } => {
+                Some(self.meter.due().map_or(self.next, |due| due.min(self.next)))
+            }
         }
     }
 }
@@ -166,7 +170,10 @@ impl Live {
                 self.watch_cost();
             }
             Err(error) => {
-                let text = format!("nf_tables' rules without counters are not seen: {}", first_line(&error));
+                let text = format!(
+                    "nf_tables' rules without counters are not seen: {}",
+                    first_line(&error)
+                );
                 log::info!("{text}");
                 log::debug!("{error:?}");
                 self.paths.no_trace = Some(text);
@@ -178,7 +185,8 @@ impl Live {
         if self.paths.key.is_none() {
             gates(&self.symbols, &mut self.types)?;
         }
-        let offsets = find_nft_offsets(&mut self.types).context("this kernel does not describe nf_tables' types")?;
+        let offsets =
+            find_nft_offsets(&mut self.types).context("this kernel does not describe nf_tables' types")?;
         self.programs.set_nft_offsets(&offsets)?;
         self.programs.attach_trace()?;
         if self.paths.key.is_none() {
@@ -296,7 +304,11 @@ impl Live {
             return;
         };
         let now = Instant::now();
-        let again = self.paths.armed.get(&flow.id).is_some_and(|since| now.duration_since(*since) < ARMED_AGAIN);
+        let again = self
+            .paths
+            .armed
+            .get(&flow.id)
+            .is_some_and(|since| now.duration_since(*since) < ARMED_AGAIN);
         if again {
             return;
         }
@@ -350,7 +362,8 @@ impl Live {
     }
 
     fn push(&mut self, event: Event) {
-        self.lines.push_back(Line::new(Time::now(), self.teller.node.clone(), event));
+        self.lines
+            .push_back(Line::new(Time::now(), self.teller.node.clone(), event));
     }
 }
 

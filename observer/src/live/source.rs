@@ -187,7 +187,10 @@ impl Live {
     /// Waits for a record, or for a ruleset to be looked at.
     async fn wait(&mut self) -> Result<()> {
         let paths = self.paths.next().map(Instant::from_std);
-        let due = [self.changes.next(), self.poll, paths].into_iter().flatten().min();
+        let due = [self.changes.next(), self.poll, paths]
+            .into_iter()
+            .flatten()
+            .min();
         let timer = async {
             match due {
                 Some(at) => sleep_until(at).await,

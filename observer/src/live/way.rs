@@ -95,7 +95,10 @@ fn changes(event: &HookEvent, passages: &mut [Passage]) {
         .position(|passage| passage.steps.iter().any(|step| sets_mark(step.target.as_deref())));
     let nat = passages.iter().position(|passage| {
         passage.table.as_deref() == Some("nat")
-            || passage.steps.iter().any(|step| translates(step.target.as_deref()))
+            || passage
+                .steps
+                .iter()
+                .any(|step| translates(step.target.as_deref()))
     });
     let last = passages.len().saturating_sub(1);
     if event.mark_before != event.mark_after
@@ -117,7 +120,16 @@ fn sets_mark(target: Option<&str>) -> bool {
 
 fn translates(target: Option<&str>) -> bool {
     const NAT: [&str; 10] = [
-        "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP", "dnat", "snat", "masquerade", "masq", "redirect",
+        "DNAT",
+        "SNAT",
+        "MASQUERADE",
+        "REDIRECT",
+        "NETMAP",
+        "dnat",
+        "snat",
+        "masquerade",
+        "masq",
+        "redirect",
     ];
     target.is_some_and(|target| NAT.contains(&target) || target == "nat" || target == "redir")
 }
@@ -204,7 +216,11 @@ fn is_unregistered(event: &HookEvent, hook: Hook, known: &Known<'_>) -> bool {
     let Some(index) = LISTS.iter().position(|of| *of == hook) else {
         return false;
     };
-    let index = if event.pf == INET[1] { index + LISTS.len() } else { index };
+    let index = if event.pf == INET[1] {
+        index + LISTS.len()
+    } else {
+        index
+    };
     let snapshot = known.store.current(event.net);
     snapshot.is_some_and(|snapshot| snapshot.hooks.lists.get(index) == Some(&0))
 }

@@ -6,9 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use observer_common::{
-    CHUNK_BYTES, HookRuns, MAX_HOOKS, RUN_SLOTS, Run, SLOT_BYTES, candidate,
-};
+use observer_common::{CHUNK_BYTES, HookRuns, MAX_HOOKS, RUN_SLOTS, Run, SLOT_BYTES, candidate};
 
 use super::hooks::INET_HOOKS;
 use super::{Chain, Counter, Step, Table};
@@ -98,7 +96,8 @@ impl Runs {
         });
         self.slots.resize(self.slots.len() + slots as usize, None);
         for (counter, slot) in counters {
-            let at = first_slot as usize + ((counter.address - first.address) / u64::from(SLOT_BYTES)) as usize;
+            let at =
+                first_slot as usize + ((counter.address - first.address) / u64::from(SLOT_BYTES)) as usize;
             self.slots[at] = Some(*slot);
         }
     }
@@ -140,7 +139,9 @@ impl Room {
 
 /// How many of the first counters one run can hold.
 fn side_by_side(counters: &[(Counter, Slot)]) -> usize {
-    let Some((first, _)) = counters.first() else { return 0 };
+    let Some((first, _)) = counters.first() else {
+        return 0;
+    };
     let fits = |pair: &[(Counter, Slot)]| {
         let (before, this) = (pair[0].0, pair[1].0);
         let slot = u64::from(SLOT_BYTES);
@@ -170,7 +171,9 @@ fn counters(tables: &[Table], hook: Hook, is_v6: bool, of_nat: bool) -> Vec<(Cou
 }
 
 fn add_chain(found: &mut Vec<(Counter, Slot)>, table: u32, index: usize, chain: &Chain, hook: Hook) {
-    let Ok(chain_index) = u32::try_from(index) else { return };
+    let Ok(chain_index) = u32::try_from(index) else {
+        return;
+    };
     let mut add = |counter: Option<Counter>, rule| {
         if let Some(counter) = counter {
             let slot = Slot {
@@ -206,10 +209,16 @@ fn reachable(table: &Table, hook: Hook) -> BTreeSet<usize> {
         .collect();
     let mut seen: BTreeSet<usize> = queue.iter().copied().collect();
     while let Some(chain) = queue.pop() {
-        let Some(chain) = table.chains.get(chain) else { continue };
+        let Some(chain) = table.chains.get(chain) else {
+            continue;
+        };
         let by_map = chain.rules.iter().any(|rule| rule.step == Step::Map);
         let anywhere = (0..table.chains.len()).filter(|to| by_map && table.chains[*to].base.is_none());
-        let next: Vec<usize> = chain.next().chain(anywhere).filter(|to| seen.insert(*to)).collect();
+        let next: Vec<usize> = chain
+            .next()
+            .chain(anywhere)
+            .filter(|to| seen.insert(*to))
+            .collect();
         queue.extend(next);
     }
     seen
@@ -309,7 +318,11 @@ mod tests {
         let tables = [table("filter", 0x1000, &many)];
         let runs = Runs::of(&tables, 4);
         assert!(runs.runs.iter().all(|run| run.slots <= RUN_SLOTS));
-        assert!(runs.runs.iter().all(|run| run.offset <= CHUNK_BYTES - RUN_BYTES && run.chunk < 4));
+        assert!(
+            runs.runs
+                .iter()
+                .all(|run| run.offset <= CHUNK_BYTES - RUN_BYTES && run.chunk < 4)
+        );
         assert_eq!(runs.hooks[2].cut, 0);
         assert_eq!(Runs::of(&tables, 1).hooks[2].cut, 1);
     }

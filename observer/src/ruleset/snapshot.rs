@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use observer_common::{Candidate, HookRuns, LegacyTable, MAX_TABLES, NO_TABLE, NetState, candidate};
 
-use super::runs::Runs;
 use super::hooks::{HookFunction, Hooks};
 use super::layout::{Layout, NetLayout, NftLayout, SeqLayout};
+use super::runs::Runs;
 use super::xtables::Location;
 use super::{Counter, Ending, Index, Policy, Step, Table, nftables, xtables};
 use crate::kernel::{Reader, Symbols};

@@ -7,5 +7,5 @@ mod ways;
 
 pub use flow::{Flows, Seen, tuple_of};
 pub use packet::{device, endpoints, headers, packet};
-pub use ways::{Way, Ways, before};
 pub use service::{MAPS as KUBE_PROXY_MAPS, Services, TABLE as KUBE_PROXY_TABLE};
+pub use ways::{Way, Ways, before};

@@ -147,9 +147,10 @@ fn follows(last: &HookEvent, next: &HookEvent) -> bool {
     let is_tunnel = next.flags & hook_flag::TUNNEL != 0;
     // A packet is made here, unless it only goes into a tunnel here.
     let is_new = INET.contains(&next.pf) && next.hook == OUTPUT && next.first == 0 && !is_tunnel;
-    let again = last.pf == next.pf && last.hook == next.hook && last.net == next.net && last.entries == next.entries;
+    let again =
+        last.pf == next.pf && last.hook == next.hook && last.net == next.net && last.entries == next.entries;
     !is_dead
-        && !(is_new && !again)
+        && (!is_new || again)
         && next.time_ns.saturating_sub(last.time_ns) < LONGEST_NS
         && Identity::of(before(last)) == Identity::of(before(next))
 }
@@ -182,7 +183,11 @@ impl Identity {
             _ => return None,
         };
         let be32 = |at: usize| Some(u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?));
-        let be16 = |at: usize| Some(u32::from(u16::from_be_bytes(header.get(at..at + 2)?.try_into().ok()?)));
+        let be16 = |at: usize| {
+            Some(u32::from(u16::from_be_bytes(
+                header.get(at..at + 2)?.try_into().ok()?,
+            )))
+        };
         let transport = match proto {
             6 => be32(at + 4),
             17 => be16(at + 4),
