@@ -63,8 +63,8 @@ pub struct Filter {
     pub enabled: u32,
     /// 1 while nf_tables' trace hook is watched.
     pub traced: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Counts how often the path probes were put on: what a CPU remembers of the time before is void.
+    pub epoch: u32,
 }
 
 impl Filter {
@@ -96,7 +96,7 @@ impl Filter {
             netfilter_drop: 0,
             enabled: 0,
             traced: 0,
-            pad: 0,
+            epoch: 0,
         }
     }
 }

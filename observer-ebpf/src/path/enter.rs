@@ -26,7 +26,8 @@ pub fn enter(skb: impl Look, state: impl Look, entries: u64, first: u32, sp: u64
         return None;
     }
     let cpu = PATH_CPU.get_ptr_mut(0)?;
-    let depth = frame::depth();
+    forget_before(cpu, filter);
+    let depth = live_depth();
     let nfct: u64 = skb.load(offset!(skb_nfct));
     let (hook, pf) = (
         state.load::<u8>(offset!(state_hook)),
@@ -53,6 +54,8 @@ pub fn enter(skb: impl Look, state: impl Look, entries: u64, first: u32, sp: u64
         (*frame).state = state.address();
         (*frame).sp = sp;
         (*frame).tracking = tracking;
+        // SAFETY: the helper has no preconditions.
+        (*frame).event.time_ns = bpf_ktime_get_ns();
         (*frame).event.entries = entries;
         (*frame).event.first = if first > 255 { 255 } else { first as u8 };
         if first != 0 {
@@ -131,8 +134,6 @@ pub fn devices(event: &mut HookEvent, state: impl Look) {
 fn open(frame: *mut Frame, depth: u32, skb: impl Look, filter: &Filter) {
     // SAFETY: this CPU's element.
     let event = unsafe { &mut (*frame).event };
-    // SAFETY: the helper has no preconditions.
-    event.time_ns = unsafe { bpf_ktime_get_ns() };
     event.mark_before = skb.load(offset!(skb_mark));
     event.mark_after = event.mark_before;
     if filter.iface_count == 0 {
@@ -224,18 +225,46 @@ fn pause(depth: u32) {
     snapshot::compare(frame, depth);
 }
 
-/// Deeper than any real nesting: the frames were never left, or the packets go in circles.
+/// What this CPU remembers from before the probes were put on anew is void.
+#[inline(always)]
+fn forget_before(cpu: *mut PathCpu, filter: &Filter) {
+    // SAFETY: this CPU's element.
+    unsafe {
+        if (*cpu).epoch != filter.epoch {
+            (*cpu).epoch = filter.epoch;
+            (*cpu).skip_skb = 0;
+            frame::set_depth(0);
+        }
+    }
+}
+
+/// How many frames are open, when those that were never left are forgotten: no packet is in a hook for so long.
+#[inline(always)]
+fn live_depth() -> u32 {
+    let depth = frame::depth();
+    if depth == 0 || depth > MAX_DEPTH {
+        return depth;
+    }
+    let Some(innermost) = frame::at(depth - 1) else {
+        return depth;
+    };
+    // SAFETY: this CPU's element; the helper has no preconditions.
+    let age = unsafe { bpf_ktime_get_ns().wrapping_sub((*innermost).event.time_ns) };
+    if age <= OLD_NS {
+        return depth;
+    }
+    count(Count::Unmatched);
+    frame::set_depth(0);
+    0
+}
+
+/// Deeper than any real nesting: what the frames around it count cannot be told apart any more.
 #[inline(always)]
 fn overflow() {
     count(Count::Unmatched);
     let Some(frame) = frame::at(MAX_DEPTH - 1) else {
         return;
     };
-    // SAFETY: this CPU's element; the helper has no preconditions.
-    unsafe {
-        (*frame).event.flags |= hook_flag::MIXED;
-        if bpf_ktime_get_ns() - (*frame).event.time_ns > OLD_NS {
-            frame::set_depth(0);
-        }
-    }
+    // SAFETY: this CPU's element.
+    unsafe { (*frame).event.flags |= hook_flag::MIXED };
 }

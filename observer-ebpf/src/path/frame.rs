@@ -13,8 +13,8 @@ const NOW_WORDS: usize = 512;
 pub struct PathCpu {
     /// How many frames are open.
     pub depth: u32,
-    /// Zero.
-    pub pad: u32,
+    /// The epoch of the filter that this was under.
+    pub epoch: u32,
     /// A packet that no filter matches, and its connection: its later hooks need no second look.
     pub skip_skb: u64,
     /// `skb->_nfct` of `skip_skb`.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::ladder::ladder;
 use super::open::{attribution, kernel_release, load_symbols, privileged, refused};
 use crate::cli::check::{BackendCheck, CheckReport, Missing, Problem, Tracepoint};
 use crate::kernel::{Programs, Room, Symbols, Types, find_offsets, possible_cpus};
@@ -29,7 +30,11 @@ pub fn check() -> CheckReport {
             fix: "see docs/kernels.md for what observer needs".to_owned(),
         }),
     }
-    report.backends = backends();
+    let with_paths = report
+        .ladder
+        .iter()
+        .any(|rung| rung.probe == "__nft_trace_packet" && rung.how.is_some());
+    report.backends = backends(with_paths);
     report
 }
 
@@ -44,9 +49,11 @@ fn trial(report: &mut CheckReport) -> anyhow::Result<()> {
     let offsets = find_offsets(&mut types)?;
     missing(report, &types, offsets.has_reason != 0);
     privileged()?;
-    load_symbols()?;
+    let symbols = load_symbols()?;
     let mut programs = Programs::load(offsets, ROOM, true).map_err(refused)?;
-    programs.attach().map_err(refused)
+    programs.attach().map_err(refused)?;
+    report.ladder = ladder(&mut programs, &symbols, &mut types);
+    Ok(())
 }
 
 /// Names of the arguments, from their types: BTF has no names for a tracepoint's.
@@ -88,8 +95,8 @@ fn missing(report: &mut CheckReport, types: &Types, has_reason: bool) {
     }
 }
 
-fn backends() -> Vec<BackendCheck> {
-    let expected = attribution(false);
+fn backends(with_paths: bool) -> Vec<BackendCheck> {
+    let expected = attribution(with_paths);
     let backend = |name: &str, present| BackendCheck {
         name: name.to_owned(),
         present,

@@ -12,7 +12,13 @@ use crate::kernel::{NetnsNames, Symbols};
 use crate::report::record::DropLine;
 
 /// Functions of netfilter that free packets: what they free is netfilter's drop, whatever the reason says.
-const FREE: [&str; 4] = ["nf_hook_slow", "nft_do_chain", "nf_queue", "nf_reinject"];
+const FREE: [&str; 5] = [
+    "nf_hook_slow",
+    "nft_do_chain",
+    "nf_queue",
+    "nf_reinject",
+    "nfqnl_reinject",
+];
 
 /// Turns a checked filter into the kernel side's; `enabled` is left 0.
 ///

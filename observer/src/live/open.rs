@@ -14,7 +14,7 @@ use super::changes::Changes;
 use super::clock;
 use super::filter;
 use super::line::Teller;
-use super::paths::Paths;
+use super::paths::{Paths, wanted};
 use super::reasons::Reasons;
 use super::totals::Totals;
 use crate::cli::watch::{Probes, WatchConfig};
@@ -80,7 +80,7 @@ impl Live {
         let mut types = Types::load()?;
         let offsets = find_offsets(&mut types)?;
         let reasons = Reasons::load(&mut types);
-        let programs = Programs::load(offsets, room(), config.probes != Probes::Drops).map_err(refused)?;
+        let programs = Programs::load(offsets, room(), wanted(config) != Probes::Drops).map_err(refused)?;
         let symbols = symbols
             .join()
             .map_err(|_| anyhow::anyhow!("cannot read /proc/kallsyms"))??;
@@ -149,7 +149,7 @@ impl Live {
             kernel: kernel_release(),
             filter,
             probes: self.programs.probes(),
-            attribution: attribution(self.programs.watches_hooks()),
+            attribution: attribution(self.paths.can_trace()),
             notes,
         };
         Line::new(Time::now(), self.teller.node.clone(), Event::Start(start))

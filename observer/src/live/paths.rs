@@ -64,7 +64,7 @@ impl Paths {
     /// As the person asked for it; nothing is attached yet.
     pub fn new(config: &WatchConfig) -> Self {
         Self {
-            probes: config.probes,
+            probes: wanted(config),
             all: config.all,
             ways: Ways::default(),
             key: None,
@@ -75,6 +75,11 @@ impl Paths {
             next: Instant::now(),
             lost_told: 0,
         }
+    }
+
+    /// Whether what nf_tables' rules do can be seen, if there are any.
+    pub fn can_trace(&self) -> bool {
+        self.no_trace.is_none() && matches!(self.state, State::On)
     }
 
     /// When there is something to look at.
@@ -122,7 +127,12 @@ impl Live {
     /// Attaches, for what this filter matches.
     fn turn_on(&mut self, filter: Filter) -> Result<()> {
         self.programs.attach_hooks()?;
-        self.path_filter = Filter { enabled: 1, ..filter };
+        self.path_filter = Filter {
+            enabled: 1,
+            traced: 0,
+            epoch: self.path_filter.epoch.wrapping_add(1),
+            ..filter
+        };
         self.refresh_trace();
         self.programs.set_path_filter(&self.path_filter)?;
         self.watch_cost();
@@ -364,6 +374,14 @@ impl Live {
     fn push(&mut self, event: Event) {
         self.lines
             .push_back(Line::new(Time::now(), self.teller.node.clone(), event));
+    }
+}
+
+/// What the person asked for; by itself, the way of packets is only watched for those that a filter names.
+pub fn wanted(config: &WatchConfig) -> Probes {
+    match config.probes {
+        Probes::Auto if config.filter.is_empty() && !config.all => Probes::Drops,
+        probes => probes,
     }
 }
 
