@@ -61,24 +61,25 @@ pub enum Matched {
     Reply = 3,
 }
 
-/// One direction of a connection, `struct nf_conntrack_tuple`.
+/// One direction of a connection: `struct nf_conntrack_tuple` as it lies in the kernel, user API in all but name and the
+/// same in v6.1 … v6.18 (include/net/netfilter/nf_conntrack_tuple.h).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnTuple {
-    /// IPv4 as `::ffff:a.b.c.d`, network byte order.
+    /// Network byte order; an IPv4 address takes the first four bytes. User space decodes it to `::ffff:a.b.c.d`.
     pub src: [u8; 16],
-    /// IPv4 as `::ffff:a.b.c.d`, network byte order.
-    pub dst: [u8; 16],
     /// Network byte order. For ICMP: the identifier.
     pub src_port: u16,
+    /// `NFPROTO_IPV4` (2) or `NFPROTO_IPV6` (10).
+    pub family: u16,
+    /// As `src`.
+    pub dst: [u8; 16],
     /// Network byte order. For ICMP: type in the low byte, code in the high byte.
     pub dst_port: u16,
     /// `IPPROTO_*`.
     pub proto: u8,
-    /// `NFPROTO_IPV4` (2) or `NFPROTO_IPV6` (10).
-    pub family: u8,
-    /// Zero.
-    pub pad: u16,
+    /// `enum ip_conntrack_dir`
+    pub direction: u8,
 }
 
 /// What the packet's `struct nf_conn` said.

@@ -1,27 +1,11 @@
 //! The packet's connection, include/net/netfilter/nf_conntrack.h and nf_conntrack_tuple.h v6.1 … v6.18.
 
-use observer_common::{Conn, ConnTuple};
+use observer_common::{ABSENT, Conn, ConnTuple};
 
-use crate::memory::{field, is_kernel_address, offset};
+use crate::memory::{field, is_kernel_address, offset, read_bytes};
 
 /// `IPS_TEMPLATE`: a zone or helper given by a rule, not a connection.
 const TEMPLATE: u64 = 1 << 11;
-/// `NFPROTO_IPV4`
-const IPV4: u16 = 2;
-
-/// `struct nf_conntrack_tuple`: user API in all but name, the same in every version read.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct RawTuple {
-    src: [u8; 16],
-    src_port: u16,
-    family: u16,
-    dst: [u8; 16],
-    dst_port: u16,
-    proto: u8,
-    direction: u8,
-}
-
 /// `skb->_nfct`; 0 if the kernel has no conntrack.
 #[inline(always)]
 pub fn of(skb: u64) -> u64 {
@@ -43,16 +27,12 @@ pub fn fill(nfct: u64, to: &mut Conn) -> bool {
     if status & TEMPLATE != 0 {
         return false;
     }
-    let Some(original) = field::<RawTuple>(conn, offset!(ct_original)) else {
+    if !tuple(&mut to.original, conn, offset!(ct_original)) || !tuple(&mut to.reply, conn, offset!(ct_reply))
+    {
         return false;
-    };
-    let Some(reply) = field::<RawTuple>(conn, offset!(ct_reply)) else {
-        return false;
-    };
+    }
     to.address = conn;
     to.status = status as u32;
-    set(&mut to.original, &original);
-    set(&mut to.reply, &reply);
     true
 }
 
@@ -66,19 +46,19 @@ pub fn status(nfct: u64) -> Option<u32> {
     field(conn, offset!(ct_status))
 }
 
+/// Reads a tuple to where it is to be.
 #[inline(always)]
-fn set(to: &mut ConnTuple, from: &RawTuple) {
-    if from.family == IPV4 {
-        to.src = mapped([from.src[0], from.src[1], from.src[2], from.src[3]]);
-        to.dst = mapped([from.dst[0], from.dst[1], from.dst[2], from.dst[3]]);
-    } else {
-        to.src = from.src;
-        to.dst = from.dst;
-    }
-    to.src_port = from.src_port;
-    to.dst_port = from.dst_port;
-    to.proto = from.proto;
-    to.family = from.family as u8;
+fn tuple(to: &mut ConnTuple, conn: u64, offset: u32) -> bool {
+    let place: *mut ConnTuple = to;
+    // SAFETY: the length is the structure's.
+    offset != ABSENT
+        && unsafe {
+            read_bytes(
+                place.cast(),
+                size_of::<ConnTuple>() as u32,
+                conn + u64::from(offset),
+            )
+        }
 }
 
 /// `::ffff:a.b.c.d`

@@ -8,6 +8,9 @@ use observer_common::{Conn, ConnTuple, Filter, HEADER_BYTES, MAX_FILTER, Matched
 
 use crate::{conntrack::mapped, maps::FILTER};
 
+/// `NFPROTO_IPV4`
+const IPV4: u16 = 2;
+
 /// One way to see the packet: who talks to whom.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -109,12 +112,22 @@ unsafe extern "C" fn test_view(index: u64, search: *mut c_void) -> i64 {
 #[inline(always)]
 fn from_tuple(tuple: &ConnTuple, means: Matched) -> View {
     View {
-        src: words(&tuple.src),
-        dst: words(&tuple.dst),
+        src: tuple_words(tuple, &tuple.src),
+        dst: tuple_words(tuple, &tuple.dst),
         src_port: tuple.src_port,
         dst_port: tuple.dst_port,
         proto: tuple.proto,
         means: means as u8,
+    }
+}
+
+/// An address of a tuple as the filter compares it: IPv4 mapped.
+#[inline(always)]
+fn tuple_words(tuple: &ConnTuple, address: &[u8; 16]) -> [u64; 2] {
+    if tuple.family == IPV4 {
+        words(&mapped([address[0], address[1], address[2], address[3]]))
+    } else {
+        words(address)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use observer_common::{Count, Filter, PATH_FILTER, hook_flag};
 
-use super::frame::{FlowKey, Frame, PathCpu, tracking};
+use super::frame::{Frame, PathCpu, tracking};
 use super::{OUTPUT, PREROUTING, is_inet, packet};
 use crate::conntrack;
 use crate::filter::{self, Sight};
@@ -74,17 +74,17 @@ fn before_conntrack(frame: &mut Frame, cpu: *mut PathCpu) -> u32 {
     let (hook, pf) = (frame.event.hook, frame.event.pf);
     // SAFETY: this CPU's element; `matches` has filled the first view.
     let view = unsafe { &(*cpu).views[0] };
-    frame.flow = FlowKey {
-        src: view.src,
-        dst: view.dst,
-        src_port: view.src_port,
-        dst_port: view.dst_port,
-        proto: u32::from(view.proto),
-        inode: frame.event.netns_inode,
-        pad: 0,
-    };
+    // Field by field, where it is to be: the stack is short.
+    let key = &mut frame.flow;
+    key.src = view.src;
+    key.dst = view.dst;
+    key.src_port = view.src_port;
+    key.dst_port = view.dst_port;
+    key.proto = u32::from(view.proto);
+    key.inode = frame.event.netns_inode;
+    key.pad = 0;
     // SAFETY: a copy is taken at once.
-    let known = unsafe { FLOWS.get(frame.flow) }.copied().unwrap_or(0);
+    let known = unsafe { FLOWS.get(&frame.flow) }.copied().unwrap_or(0);
     if known == OURS {
         return tracking::PERHAPS;
     }
@@ -117,7 +117,7 @@ pub fn remember(frame: &Frame, is_ours: bool) {
     }
     let value = if is_ours { OURS } else { OTHERS };
     // A full map forgets its oldest entry; a failure costs a second look.
-    if FLOWS.insert(frame.flow, value, 0).is_err() {
+    if FLOWS.insert(&frame.flow, value, 0).is_err() {
         count(Count::Unmatched);
     }
 }

@@ -98,16 +98,31 @@ pub(super) fn conn(from: &mut &[u8]) -> Conn {
     }
 }
 
+/// `NFPROTO_IPV4`
+const IPV4: u16 = 2;
+
+/// A tuple, with its addresses as IPv6 has them.
 fn tuple(from: &mut &[u8]) -> ConnTuple {
-    ConnTuple {
+    let mut tuple = ConnTuple {
         src: array(from),
-        dst: array(from),
         src_port: from.get_u16_ne(),
+        family: from.get_u16_ne(),
+        dst: array(from),
         dst_port: from.get_u16_ne(),
         proto: from.get_u8(),
-        family: from.get_u8(),
-        pad: from.get_u16_ne(),
+        direction: from.get_u8(),
+    };
+    if tuple.family == IPV4 {
+        tuple.src = mapped(tuple.src);
+        tuple.dst = mapped(tuple.dst);
     }
+    tuple
+}
+
+/// `::ffff:a.b.c.d` of an address in the first four bytes.
+fn mapped(address: [u8; 16]) -> [u8; 16] {
+    let [a, b, c, d, ..] = address;
+    std::net::Ipv4Addr::new(a, b, c, d).to_ipv6_mapped().octets()
 }
 
 /// Bytes of a fixed number.

@@ -180,11 +180,12 @@ fn silent(previous: Option<&HookEvent>, event: &HookEvent, known: &Known<'_>) ->
         (Some(Hook::Forward | Hook::Input), None | Some(Hook::Postrouting | Hook::Output)) => {
             vec![Hook::Prerouting]
         }
-        // Made here, or forwarded.
         (Some(Hook::Postrouting), Some(Hook::Prerouting)) => vec![Hook::Forward],
+        // Made here, or forwarded.
         (Some(Hook::Postrouting), None | Some(Hook::Postrouting)) if event.in_ifindex == 0 => {
             vec![Hook::Output]
         }
+        (Some(Hook::Postrouting), None) => vec![Hook::Prerouting, Hook::Forward],
         _ => Vec::new(),
     };
     missing
