@@ -227,6 +227,14 @@ impl Cluster {
         Ok(())
     }
 
+    /// Runs a shell script in a node until the cluster goes down; returns its process group.
+    pub fn background(&mut self, node: &str, script: &str) -> Result<u32> {
+        let resident = Resident::run(self.node(node)?, script)?;
+        let group = resident.pid();
+        self.residents.push(resident);
+        Ok(group)
+    }
+
     /// Keeps a descriptor open for as long as the cluster is up.
     pub fn hold(&mut self, descriptor: OwnedFd) {
         self.held.push(descriptor);

@@ -1,8 +1,11 @@
-//! A process that does nothing but live in a node.
+//! A process that lives in a node for as long as the cluster is up.
 
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 use crate::exec;
 use crate::netns::Netns;
@@ -25,6 +28,19 @@ impl Resident {
         command.spawn().map(Self).context("cannot run sleep")
     }
 
+    /// Runs a shell script; whatever it starts ends with it.
+    pub(super) fn run(netns: &Netns, script: &str) -> Result<Self> {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0);
+        exec::confine(&mut command, Some(netns));
+        command.spawn().map(Self).context("cannot run sh")
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.0.id()
     }
@@ -32,6 +48,8 @@ impl Resident {
 
 impl Drop for Resident {
     fn drop(&mut self) {
+        // Fails for one that is not the leader of a group: it has started nothing.
+        let _ = killpg(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGKILL);
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

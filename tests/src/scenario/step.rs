@@ -42,6 +42,8 @@ pub enum Step {
     Ip(InNode),
     /// Runs a shell script in a node.
     Shell(InNode),
+    /// Runs a shell script in a node for as long as the cluster is up.
+    Background(InNode),
     /// Gives a device an XDP program that drops everything.
     Xdp(Device),
     /// Makes a tun device that nobody reads from.
@@ -194,6 +196,10 @@ impl Step {
             Self::Remove(at) => stage.cluster.remove(&at.node),
             Self::Ip(lines) => stage.cluster.ip(&lines.node, &lines.text),
             Self::Shell(lines) => exec::shell(Some(stage.cluster.node(&lines.node)?), &lines.text).map(drop),
+            Self::Background(lines) => {
+                let group = stage.cluster.background(&lines.node, &lines.text)?;
+                stage.run.has_group(group)
+            }
             Self::Xdp(at) => {
                 let program = stage
                     .cluster
