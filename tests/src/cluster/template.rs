@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 
+use super::rules::tool;
 use super::{Family, Setup};
 
 /// What placeholders stand for.
@@ -17,6 +18,8 @@ pub struct Names {
 
 const IP: &[(&str, &str)] = &[
     ("any", "0.0.0.0/0"),
+    ("unspecified", "0.0.0.0"),
+    ("af", "AF_INET"),
     ("icmp", "icmp"),
     ("bits", "32"),
     ("net-bits", "24"),
@@ -38,6 +41,8 @@ const IP: &[(&str, &str)] = &[
 ];
 const IP6: &[(&str, &str)] = &[
     ("any", "::/0"),
+    ("unspecified", "::"),
+    ("af", "AF_INET6"),
     ("icmp", "ipv6-icmp"),
     ("bits", "128"),
     ("net-bits", "64"),
@@ -71,6 +76,7 @@ impl Names {
         }
         names.set("family", setup.family.word());
         names.set("backend", setup.backend.word());
+        names.set("tool", &tool(setup.backend, setup.family));
         names
     }
 
