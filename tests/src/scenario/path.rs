@@ -167,6 +167,9 @@ fn headers(run: &Run) -> Value {
         headers["sport"] = json!(packet.sport);
         headers["dport"] = json!(packet.dport);
     }
+    if proto == "tcp" {
+        headers["tcp_flags"] = json!(packet.flag_names());
+    }
     headers
 }
 

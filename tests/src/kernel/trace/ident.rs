@@ -19,6 +19,8 @@ pub struct Ident {
     pub sport: Option<u16>,
     /// Destination port.
     pub dport: Option<u16>,
+    /// The flags of a TCP segment, the byte of its header.
+    pub tcp_flags: Option<u8>,
 }
 
 impl Ident {
@@ -67,7 +69,16 @@ impl Ident {
             dst,
             sport,
             dport,
+            tcp_flags: transport.get(13).copied().filter(|_| proto == 6),
         })
+    }
+
+    /// The flags of a TCP segment by their names.
+    pub fn flag_names(&self) -> Vec<&'static str> {
+        let names = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
+        let flags = self.tcp_flags.unwrap_or_default();
+        let set = names.into_iter().enumerate().filter(|(bit, _)| flags & (1 << bit) != 0);
+        set.map(|(_, name)| name).collect()
     }
 
     /// Whether both are the same packet, before or after NAT, in whatever namespace.

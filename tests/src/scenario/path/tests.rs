@@ -62,6 +62,7 @@ fn run(table: &'static str, hook: &'static str, steps: &[(&str, u32)], verdict: 
             dst: "10.0.0.9".parse().expect("address"),
             sport: Some(1),
             dport: Some(9),
+            tcp_flags: None,
         },
         steps.iter().map(step).collect(),
         verdict,
