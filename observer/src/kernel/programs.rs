@@ -74,12 +74,12 @@ pub struct Room {
 }
 
 impl Programs {
-    /// Loads the object with so much room, and attaches nothing yet. `with_paths`: also what watches the way of packets, as
-    /// long as the kernel's types are at hand.
+    /// Loads the object with so much room, and attaches nothing yet. What watches the way of packets is loaded, too, if the
+    /// kernel allows it: it must be put on at once when a drop cannot be named.
     ///
     /// # Errors
     /// The build has no object, privilege is missing, or the kernel refuses the programs.
-    pub fn load(offsets: Offsets, room: Room, with_paths: bool) -> Result<Self> {
+    pub fn load(offsets: Offsets, room: Room) -> Result<Self> {
         if OBJECT.is_empty() {
             bail!("this binary was built without its eBPF object: build it with `cargo xtask build`");
         }
@@ -101,7 +101,7 @@ impl Programs {
             .context("the kernel refuses the eBPF object")?;
         load_programs(&mut ebpf, &btf)?;
         let mut path_probes = PathProbes::default();
-        if with_paths && let Err(error) = path_probes.load_fentry(&mut ebpf, &btf) {
+        if let Err(error) = path_probes.load_fentry(&mut ebpf, &btf) {
             log::debug!("no fentry: {error:?}");
             path_probes.refused = Some(first_line(&error));
         }

@@ -50,7 +50,7 @@ fn trial(report: &mut CheckReport) -> anyhow::Result<()> {
     missing(report, &types, offsets.has_reason != 0);
     privileged()?;
     let symbols = load_symbols()?;
-    let mut programs = Programs::load(offsets, ROOM, true).map_err(refused)?;
+    let mut programs = Programs::load(offsets, ROOM).map_err(refused)?;
     programs.attach().map_err(refused)?;
     report.ladder = ladder(&mut programs, &symbols, &mut types);
     Ok(())

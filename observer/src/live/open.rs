@@ -14,10 +14,10 @@ use super::changes::Changes;
 use super::clock;
 use super::filter;
 use super::line::Teller;
-use super::paths::{Paths, wanted};
+use super::paths::Paths;
 use super::reasons::Reasons;
 use super::totals::Totals;
-use crate::cli::watch::{Probes, WatchConfig};
+use crate::cli::watch::WatchConfig;
 use crate::kernel::{DeviceLayout, Programs, Room, Symbols, Types, find_offsets, possible_cpus};
 use crate::report::record::{Event, FilterInfo, Line, Start, Time};
 use crate::ruleset::Store;
@@ -80,7 +80,7 @@ impl Live {
         let mut types = Types::load()?;
         let offsets = find_offsets(&mut types)?;
         let reasons = Reasons::load(&mut types);
-        let programs = Programs::load(offsets, room(), wanted(config) != Probes::Drops).map_err(refused)?;
+        let programs = Programs::load(offsets, room()).map_err(refused)?;
         let symbols = symbols
             .join()
             .map_err(|_| anyhow::anyhow!("cannot read /proc/kallsyms"))??;

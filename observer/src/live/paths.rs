@@ -330,7 +330,7 @@ impl Live {
             Ok(()) => {
                 log::debug!("armed for {} on CPU {}", flow.id, event.cpu);
                 self.paths.state = State::Armed {
-                    until: now + ARMED,
+                    until: Instant::now() + ARMED,
                     flow: flow.id.clone(),
                 };
                 self.tell_probes(format!(
@@ -378,7 +378,7 @@ impl Live {
 }
 
 /// What the person asked for; by itself, the way of packets is only watched for those that a filter names.
-pub fn wanted(config: &WatchConfig) -> Probes {
+fn wanted(config: &WatchConfig) -> Probes {
     match config.probes {
         Probes::Auto if config.filter.is_empty() && !config.all => Probes::Drops,
         probes => probes,

@@ -77,7 +77,10 @@ impl Ident {
     pub fn flag_names(&self) -> Vec<&'static str> {
         let names = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
         let flags = self.tcp_flags.unwrap_or_default();
-        let set = names.into_iter().enumerate().filter(|(bit, _)| flags & (1 << bit) != 0);
+        let set = names
+            .into_iter()
+            .enumerate()
+            .filter(|(bit, _)| flags & (1 << bit) != 0);
         set.map(|(_, name)| name).collect()
     }
 
