@@ -55,14 +55,7 @@ pub fn set_functions(filter: &mut Filter, symbols: &Symbols) {
 
 /// The filter that matches one flow, in whichever namespace, before and after NAT.
 pub fn of_flow(person: Filter, line: &DropLine) -> Filter {
-    let mut filter = Filter {
-        active: 1,
-        ..Filter::new()
-    };
-    filter.ranges = person.ranges;
-    filter.range_count = person.range_count;
-    filter.hook_slow = person.hook_slow;
-    filter.netfilter_drop = person.netfilter_drop;
+    let mut filter = of_nothing(person);
     let original = line.flow.as_ref().map(|flow| &flow.original);
     let sources = [line.packet.src, original.map(|tuple| tuple.src)];
     let destinations = [line.packet.dst, original.map(|tuple| tuple.dst)];
@@ -75,6 +68,37 @@ pub fn of_flow(person: Filter, line: &DropLine) -> Filter {
         line.packet.proto.map(|proto| proto.0).into_iter(),
     );
     filter
+}
+
+/// A filter that matches all of these flows, and what has the source of one and the destination of another.
+pub fn of_flows<'a>(person: Filter, flows: impl Iterator<Item = &'a Filter> + Clone) -> Filter {
+    let mut filter = of_nothing(person);
+    let lists = |of: fn(&Filter) -> &[Network]| flows.clone().flat_map(move |flow| of(flow).iter().copied());
+    filter.src_count = fill(
+        &mut filter.src,
+        lists(|flow| &flow.src[..flow.src_count as usize]),
+    );
+    filter.dst_count = fill(
+        &mut filter.dst,
+        lists(|flow| &flow.dst[..flow.dst_count as usize]),
+    );
+    let protos = flows
+        .clone()
+        .flat_map(|flow| flow.protos[..flow.proto_count as usize].iter().copied());
+    filter.proto_count = fill(&mut filter.protos, protos);
+    filter
+}
+
+/// No condition but that there is one; where netfilter's functions lie is known.
+fn of_nothing(person: Filter) -> Filter {
+    Filter {
+        active: 1,
+        ranges: person.ranges,
+        range_count: person.range_count,
+        hook_slow: person.hook_slow,
+        netfilter_drop: person.netfilter_drop,
+        ..Filter::new()
+    }
 }
 
 /// Inode of a namespace.

@@ -27,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const ARMED: Duration = Duration::from_secs(10);
 /// A flow that was armed for is not armed for again so soon.
 const ARMED_AGAIN: Duration = Duration::from_secs(60);
+/// So many flows are waited for at once: what their filters list must find room in one.
+const MOST_WAITING: usize = MAX_FILTER / 2;
 /// So many of them are remembered.
 const MOST_ARMED: usize = 1024;
 
@@ -54,10 +56,19 @@ enum State {
     Off,
     /// For the person's filter.
     On,
-    /// For one flow, until then.
-    Armed { until: Instant, flow: String },
+    /// For these flows.
+    Armed(Vec<Armed>),
     /// They cost too much, or cannot be attached.
     Given,
+}
+
+/// A flow whose next packet is waited for.
+struct Armed {
+    /// `flow.id` of the trace.
+    flow: String,
+    until: Instant,
+    /// What matches it.
+    filter: Filter,
 }
 
 impl Paths {
@@ -82,13 +93,25 @@ impl Paths {
         self.no_trace.is_none() && matches!(self.state, State::On)
     }
 
+    /// Whether a flow may be armed for: not twice within a short time. It is remembered.
+    fn may_arm(&mut self, flow: &str) -> bool {
+        let now = Instant::now();
+        let last = self.armed.get(flow);
+        if last.is_some_and(|since| now.duration_since(*since) < ARMED_AGAIN) {
+            return false;
+        }
+        if self.armed.len() >= MOST_ARMED {
+            self.armed.clear();
+        }
+        self.armed.insert(flow.to_owned(), now);
+        true
+    }
+
     /// When there is something to look at.
     pub fn next(&self) -> Option<Instant> {
         match self.state {
             State::Off | State::Given => None,
-            State::On | State::Armed { .. } => {
-                Some(self.meter.due().map_or(self.next, |due| due.min(self.next)))
-            }
+            State::On | State::Armed(_) => Some(self.meter.due().map_or(self.next, |due| due.min(self.next))),
         }
     }
 }
@@ -231,12 +254,7 @@ impl Live {
             self.tell_lost_hooks();
         }
         self.look_at_budget(now);
-        if let State::Armed { until, flow } = &self.paths.state
-            && *until <= now
-        {
-            let text = format!("path probes are off again: flow {flow} was not seen again");
-            self.disarm(text);
-        }
+        self.disarm(|armed| armed.until <= now, "was not seen again");
     }
 
     /// The way of a packet that died.
@@ -307,37 +325,29 @@ impl Live {
 
     /// A drop that no counter names: watches its flow until it comes again, if nothing is watched now.
     pub(super) fn arm(&mut self, event: &DropEvent, line: &DropLine) {
-        if !matches!(self.paths.state, State::Off) || self.paths.probes != Probes::Drops {
-            return;
-        }
+        let waiting = match &self.paths.state {
+            State::Off => 0,
+            State::Armed(armed) => armed.len(),
+            State::On | State::Given => return,
+        };
         let Some(flow) = line.flow.as_ref().filter(|_| is_worth(line)) else {
             return;
         };
-        let now = Instant::now();
-        let again = self
-            .paths
-            .armed
-            .get(&flow.id)
-            .is_some_and(|since| now.duration_since(*since) < ARMED_AGAIN);
-        if again {
+        if waiting >= MOST_WAITING || !self.paths.may_arm(&flow.id) {
             return;
         }
-        if self.paths.armed.len() >= MOST_ARMED {
-            self.paths.armed.clear();
-        }
-        self.paths.armed.insert(flow.id.clone(), now);
-        match self.turn_on(filter::of_flow(self.filter, line)) {
-            Ok(()) => {
-                log::debug!("armed for {} on CPU {}", flow.id, event.cpu);
-                self.paths.state = State::Armed {
-                    until: Instant::now() + ARMED,
-                    flow: flow.id.clone(),
-                };
-                self.tell_probes(format!(
-                    "path probes are on for flow {}: what drops it is named when it comes again",
-                    flow.id
-                ));
-            }
+        let armed = Armed {
+            flow: flow.id.clone(),
+            until: Instant::now() + ARMED,
+            filter: filter::of_flow(self.filter, line),
+        };
+        log::debug!("arming for {} after a drop on CPU {}", armed.flow, event.cpu);
+        let text = format!(
+            "path probes are on for flow {}: what drops it is named when it comes again",
+            armed.flow
+        );
+        match self.add_armed(armed) {
+            Ok(()) => self.tell_probes(text),
             Err(error) => {
                 log::info!("cannot watch the flow's way: {error:#}");
                 self.paths.state = State::Given;
@@ -345,22 +355,62 @@ impl Live {
         }
     }
 
+    fn add_armed(&mut self, armed: Armed) -> Result<()> {
+        if let State::Armed(waiting) = &mut self.paths.state {
+            waiting.push(armed);
+            return self.set_armed_filter();
+        }
+        self.turn_on(armed.filter)?;
+        self.paths.state = State::Armed(vec![armed]);
+        Ok(())
+    }
+
+    /// The filter that matches every flow that is waited for.
+    fn set_armed_filter(&mut self) -> Result<()> {
+        let State::Armed(waiting) = &self.paths.state else {
+            return Ok(());
+        };
+        let filters = waiting.iter().map(|armed| &armed.filter);
+        let filter = Filter {
+            enabled: 1,
+            traced: self.path_filter.traced,
+            epoch: self.path_filter.epoch,
+            ..filter::of_flows(self.filter, filters)
+        };
+        self.path_filter = filter;
+        self.programs.set_path_filter(&self.path_filter)
+    }
+
     /// A flow that was armed for has been named.
     pub(super) fn named(&mut self, line: &DropLine) {
-        let State::Armed { flow, .. } = &self.paths.state else {
-            return;
-        };
-        let is_it = line.flow.as_ref().is_some_and(|of| of.id == *flow);
-        if is_it && line.drop.confidence == Confidence::Exact {
-            let text = format!("path probes are off again: flow {flow} is named");
-            self.disarm(text);
+        let exact = line.drop.confidence == Confidence::Exact;
+        if let Some(flow) = line.flow.as_ref().filter(|_| exact) {
+            self.disarm(|armed| armed.flow == flow.id, "is named");
         }
     }
 
-    fn disarm(&mut self, text: String) {
-        self.turn_off();
-        self.paths.state = State::Off;
-        self.tell_probes(text);
+    /// Waits no longer for the flows that `is_done` says, and takes the probes off with the last of them.
+    fn disarm(&mut self, is_done: impl Fn(&Armed) -> bool, why: &str) {
+        let State::Armed(waiting) = &mut self.paths.state else {
+            return;
+        };
+        let done: Vec<String> = waiting
+            .iter()
+            .filter(|armed| is_done(armed))
+            .map(|armed| armed.flow.clone())
+            .collect();
+        if done.is_empty() {
+            return;
+        }
+        waiting.retain(|armed| !is_done(armed));
+        let text = format!("flow {} {why}", done.join(", "));
+        if waiting.is_empty() {
+            self.turn_off();
+            self.paths.state = State::Off;
+            self.tell_probes(format!("path probes are off again: {text}"));
+        } else if let Err(error) = self.set_armed_filter() {
+            log::warn!("{error:#}");
+        }
     }
 
     fn tell_probes(&mut self, text: String) {
@@ -411,5 +461,3 @@ fn first_line(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     text.lines().next().unwrap_or_default().to_owned()
 }
-
-const _: () = assert!(MAX_FILTER >= 2);
