@@ -1,20 +1,42 @@
 //! `kill -9` in the middle of its work: no program, map, link, namespace or rule is left behind.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 use super::super::run::{Lab, Place};
 use crate::cage::Cage;
 use crate::cluster::{Cluster, rules};
 use crate::exec;
+use crate::kernel::probes;
 use crate::netns::NAMES_DIR;
 use crate::observer::{Invocation, Observer};
 use crate::results::Outcome;
+use crate::traffic::{self, Udp};
 
 pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
+    kill(lab, place, &[])
+}
+
+pub(super) fn with_drops(lab: &Lab, place: &Place) -> Result<Outcome> {
+    kill(lab, place, &["--probes", "drops"])
+}
+
+/// With every probe attached and packets going by.
+pub(super) fn with_paths(lab: &Lab, place: &Place) -> Result<Outcome> {
+    if !probes::path() {
+        return Ok(Outcome::Skipped(
+            "this kernel lets no program observe paths".into(),
+        ));
+    }
+    kill(lab, place, &["--probes", "path", "--all"])
+}
+
+fn kill(lab: &Lab, place: &Place, more: &[&str]) -> Result<Outcome> {
     let Some(program) = &lab.observer else {
         return Ok(Outcome::Skipped("it is about observer alone".into()));
     };
@@ -23,9 +45,10 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
         .names()
         .fill("*filter\n-A FORWARD -d {{server}} -j DROP\nCOMMIT\n")?;
     cluster.restore("router", &text, true)?;
-    let before = belongings(&cluster)?;
+    let before = belongings(&cluster, program)?;
 
-    let args = ["watch", "-o", "json", "--dst", "10.0.0.0/8"].map(str::to_owned);
+    let args = ["watch", "-o", "json", "--dst", "10.0.0.0/8"].iter().chain(more);
+    let args: Vec<String> = args.map(|word| (*word).to_owned()).collect();
     let how = Invocation {
         program,
         args: &args,
@@ -34,16 +57,19 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     };
     let mut observer = Observer::start(&how)?;
     observer.wait_for_start(&place.work.join("stdout"), lab.patience * 3)?;
-    let during = belongings(&cluster)?;
+    let udp: Udp =
+        serde_json::from_value(json!({"from": "client", "to": "10.77.2.2", "port": 9, "count": 10}))?;
+    traffic::send(cluster.node("client")?, &udp)?;
+    let during = belongings(&cluster, program)?;
     observer.signal(Signal::SIGKILL)?;
     observer.wait(lab.patience)?;
 
     // The kernel frees BPF objects after a grace period.
     let begun = Instant::now();
-    let mut after = belongings(&cluster)?;
+    let mut after = belongings(&cluster, program)?;
     while !after.is_subset(&before) && begun.elapsed() < lab.patience {
         std::thread::sleep(Duration::from_millis(200));
-        after = belongings(&cluster)?;
+        after = belongings(&cluster, program)?;
     }
     let left: Vec<&String> = after.difference(&before).collect();
     let gone: Vec<&String> = before
@@ -67,8 +93,22 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     })
 }
 
+/// Programs on perf events: kprobes. A kernel without them lists none.
+fn perf_events() -> Vec<String> {
+    let listed = exec::run(None, "bpftool", &["perf", "list"], "").unwrap_or_default();
+    listed.lines().map(str::to_owned).collect()
+}
+
+/// Every process that runs the program: one could hold a namespace that has no name.
+fn processes(program: &Path) -> Vec<String> {
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    all.filter(|process| std::fs::read_link(process.path().join("exe")).is_ok_and(|exe| exe == program))
+        .map(|process| process.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
 /// What observer could leave behind, one string each.
-fn belongings(cluster: &Cluster) -> Result<BTreeSet<String>> {
+fn belongings(cluster: &Cluster, program: &Path) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for kind in ["prog", "map", "link"] {
         let list: Vec<serde_json::Value> =
@@ -85,6 +125,8 @@ fn belongings(cluster: &Cluster) -> Result<BTreeSet<String>> {
     for (place, counted) in rules::counters(cluster.node("router")?, setup.backend, setup.family)? {
         found.insert(format!("rule {place}: {}", counted.text));
     }
+    found.extend(perf_events().into_iter().map(|event| format!("bpf perf {event}")));
+    found.extend(processes(program).into_iter().map(|pid| format!("process {pid}")));
     let tables = exec::run(Some(cluster.node("router")?), "nft", &["list", "tables"], "")?;
     found.extend(tables.lines().map(|table| format!("nft {table}")));
     Ok(found)

@@ -3,6 +3,7 @@
 mod closed_pipe;
 mod killed;
 mod replaced;
+mod two_observers;
 mod two_signals;
 
 use anyhow::Result;
@@ -43,6 +44,24 @@ pub(super) const ALL: &[Case] = &[
         backends: &[Backend::Legacy],
         every_kernel: true,
         run: killed::run,
+    },
+    Case {
+        name: "kill-9-with-paths-leaves-nothing-behind",
+        backends: &[Backend::Nft],
+        every_kernel: true,
+        run: killed::with_paths,
+    },
+    Case {
+        name: "kill-9-with-drops-alone-leaves-nothing-behind",
+        backends: &[Backend::Nft],
+        every_kernel: false,
+        run: killed::with_drops,
+    },
+    Case {
+        name: "two-observers-at-once",
+        backends: &[Backend::Legacy, Backend::Nft],
+        every_kernel: true,
+        run: two_observers::run,
     },
     Case {
         name: "rules-replaced-fifty-times",
