@@ -4,6 +4,10 @@
 pub const DROP_FILTER: u32 = 0;
 /// Element of the filters' map for what passes hooks.
 pub const PATH_FILTER: u32 = 1;
+/// nf_tables' trace hook is watched: a value of [`Filter::traced`].
+pub const BY_TRACE: u32 = 1;
+/// The functions that write nf_tables' verdicts are watched: a value of [`Filter::traced`].
+pub const BY_VERDICTS: u32 = 2;
 /// How many values each list of a filter holds.
 pub const MAX_FILTER: usize = 16;
 /// How many reasons of the core's `enum skb_drop_reason` the not-loss set covers.
@@ -61,7 +65,7 @@ pub struct Filter {
     pub netfilter_drop: u32,
     /// 0: keep the counters' books and say nothing: user space is not ready yet.
     pub enabled: u32,
-    /// 1 while nf_tables' trace hook is watched.
+    /// [`BY_TRACE`] or [`BY_VERDICTS`] while nf_tables is watched in that way, else 0.
     pub traced: u32,
     /// Counts how often the path probes were put on: what a CPU remembers of the time before is void.
     pub epoch: u32,

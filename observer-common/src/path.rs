@@ -47,6 +47,8 @@ pub mod hook_flag {
     pub const FRAMELESS: u32 = 1 << 11;
     /// It was in this hook already: a later part of its functions (`i > 0`).
     pub const RESUMED: u32 = 1 << 12;
+    /// Instead of the trace hook, the functions that write nf_tables' verdicts were watched throughout.
+    pub const VERDICTS: u32 = 1 << 13;
 }
 
 /// Kinds of a [`Step`].
@@ -64,6 +66,10 @@ pub mod step {
     /// nf_tables, without the trace hook: an expression wrote a verdict. `words`: the expression, the base chain, the
     /// chain to go to.
     pub const VERDICT: u32 = 5;
+    /// nf_tables, without the trace hook: `nft_do_chain` was entered. `words[1]`: the base chain.
+    pub const BEGIN: u32 = 6;
+    /// nf_tables, without the trace hook: `nft_do_chain` was left. `value`: what it returned; `words[1]`: the base chain.
+    pub const END: u32 = 7;
 }
 
 /// Something that a packet met in a hook.

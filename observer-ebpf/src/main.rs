@@ -15,6 +15,7 @@ mod maps;
 mod memory;
 mod path;
 mod probes;
+mod registers;
 mod skb;
 mod stack;
 

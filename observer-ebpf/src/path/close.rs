@@ -74,6 +74,10 @@ pub fn finish(frame: *mut Frame) -> bool {
             return false;
         }
     }
+    // Freed inside one, or its exit was not seen: what it decided is not known.
+    if of.nft.open != 0 {
+        of.event.flags |= hook_flag::UNSEEN;
+    }
     generation(&mut of.event);
     // SAFETY: the helper has no preconditions.
     of.event.cpu = unsafe { bpf_get_smp_processor_id() };

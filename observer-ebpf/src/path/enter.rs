@@ -4,7 +4,7 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 use observer_common::{Count, EventKind, Filter, HookEvent, MAX_DEPTH, PATH_FILTER, hook_flag};
 
 use super::classify::classify;
-use super::frame::{self, Frame, PathCpu, tracking};
+use super::frame::{self, Frame, PathCpu, Running, tracking};
 use super::{IPV6, OUTPUT, PREROUTING, is_inet, snapshot};
 use crate::look::{Look, Plain};
 use crate::maps::{FILTER, NETS, PATH_CPU, count};
@@ -84,6 +84,7 @@ fn begin(frame: *mut Frame, skb: impl Look, state: impl Look, hook: u8, pf: u8, 
     frame.closed = 0;
     frame.has_snapshot = 0;
     frame.run_count = 0;
+    frame.nft = Running::default();
     let net: u64 = state.load(offset!(state_net));
     let event = &mut frame.event;
     event.kind = EventKind::Hook as u32;
@@ -141,9 +142,7 @@ fn open(frame: *mut Frame, depth: u32, skb: impl Look, filter: &Filter) {
         let state = unsafe { (*frame).state };
         devices(event, Plain(state));
     }
-    if filter.traced != 0 {
-        event.flags |= hook_flag::TRACED;
-    }
+    event.flags |= super::trace::watched(filter);
     choose_runs(frame, depth);
 }
 

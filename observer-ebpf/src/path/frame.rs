@@ -55,6 +55,25 @@ pub struct FlowKey {
     pub pad: u32,
 }
 
+/// What of nf_tables runs in a frame, where the verdicts' writers are watched. A function's exit has no arguments: it is
+/// the exit of the call whose stack pointer it has.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Running {
+    /// Stack pointer at the entry of `nft_do_chain`, 0 while it does not run.
+    pub chain_sp: u64,
+    /// Address of the base chain.
+    pub base: u64,
+    /// Stack pointer at the entry of the last writer.
+    pub writer_sp: u64,
+    /// Its expression.
+    pub expr: u64,
+    /// Address of its `struct nft_regs`.
+    pub regs: u64,
+    /// How many writers were entered and not left.
+    pub open: u64,
+}
+
 /// A traversal of a hook that is not over.
 #[repr(C)]
 pub struct Frame {
@@ -76,6 +95,8 @@ pub struct Frame {
     pub has_snapshot: u32,
     /// 1 if `flow` is filled.
     pub has_flow: u32,
+    /// What of nf_tables is running for the packet.
+    pub nft: Running,
     /// What to remember of this packet when it is known whether the filter matches.
     pub flow: FlowKey,
     /// The record in the making.
@@ -118,6 +139,25 @@ pub fn innermost(skb: u64) -> Option<*mut Frame> {
     // SAFETY: this CPU's element.
     let (of, closed, tracking) = unsafe { ((*frame).skb, (*frame).closed, (*frame).tracking) };
     (of == skb && closed == 0 && tracking != tracking::NONE).then_some(frame)
+}
+
+/// A packet that has something to say is not the innermost frame's: if it is an outer one's, two tasks take turns on this
+/// CPU, and what that packet does meanwhile is missing from its record.
+#[inline(always)]
+pub fn mark_outer(skb: u64) {
+    let depth = depth();
+    for below in 0..MAX_DEPTH - 1 {
+        if below + 1 >= depth {
+            return;
+        }
+        let Some(frame) = at(below) else { return };
+        // SAFETY: this CPU's element.
+        unsafe {
+            if (*frame).skb == skb && (*frame).closed == 0 {
+                (*frame).event.flags |= hook_flag::MIXED;
+            }
+        }
+    }
 }
 
 /// The frame of a hook that has none of its own, if it is this packet's.

@@ -10,12 +10,14 @@ mod leave;
 mod packet;
 mod snapshot;
 mod trace;
+mod verdict;
 
 pub use close::freed;
 pub use enter::enter;
 pub use frame::{FlowKey, Frame, PathCpu};
 pub use leave::{Left, leave};
 pub use trace::{Traced, traced};
+pub use verdict::{Called, chain_entered, chain_left, decided, writer_entered, writer_left};
 
 /// `NFPROTO_IPV4`
 const IPV4: u8 = 2;

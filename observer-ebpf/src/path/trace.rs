@@ -1,9 +1,11 @@
 //! What nf_tables' trace hook says: each rule that matched, each return, each policy.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use observer_common::{EventKind, MAX_DEPTH, NftOffsets, PATH_FILTER, Step, hook_flag};
+use observer_common::{
+    BY_TRACE, BY_VERDICTS, EventKind, Filter, MAX_DEPTH, NftOffsets, PATH_FILTER, Step, hook_flag,
+};
 
-use super::frame::{self, Frame, tracking};
+use super::frame::{self, Frame, Running, tracking};
 use super::{BRIDGE, PREROUTING, packet};
 use crate::conntrack;
 use crate::look::{Look as _, Plain};
@@ -48,10 +50,20 @@ pub fn traced(offsets: &NftOffsets, call: &Traced) -> Option<()> {
     Some(())
 }
 
+/// How nf_tables is watched, as a flag of a record.
+#[inline(always)]
+pub fn watched(filter: &Filter) -> u32 {
+    match filter.traced {
+        BY_TRACE => hook_flag::TRACED,
+        BY_VERDICTS => hook_flag::VERDICTS,
+        _ => 0,
+    }
+}
+
 /// A bridge runs its PREROUTING without `nf_hook_slow`: the trace hook is all that sees it (`nf_hook_bridge_pre`,
 /// net/bridge/br_input.c).
 #[inline(always)]
-fn frameless(offsets: &NftOffsets, pkt: u64, skb: u64) -> Option<*mut Frame> {
+pub fn frameless(offsets: &NftOffsets, pkt: u64, skb: u64) -> Option<*mut Frame> {
     let filter = FILTER.get(PATH_FILTER)?;
     if filter.enabled == 0 {
         return None;
@@ -74,9 +86,10 @@ fn frameless(offsets: &NftOffsets, pkt: u64, skb: u64) -> Option<*mut Frame> {
     of.tracking = tracking::YES;
     of.has_snapshot = 0;
     of.has_flow = 0;
+    of.nft = Running::default();
     let event = &mut of.event;
     event.kind = EventKind::Hook as u32;
-    event.flags = hook_flag::FRAMELESS | hook_flag::TRACED;
+    event.flags = hook_flag::FRAMELESS | watched(filter);
     event.skb = skb;
     event.net = field(state, offset!(state_net))?;
     event.netns_inode = field(event.net, offset!(net_inum))?;

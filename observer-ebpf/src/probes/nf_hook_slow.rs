@@ -13,6 +13,7 @@ use aya_ebpf::{
 use crate::{
     look::{Plain, Typed},
     path::{Left, enter, leave},
+    registers::stack_pointer,
 };
 
 #[fentry(function = "nf_hook_slow")]
@@ -60,11 +61,4 @@ fn nf_hook_slow_kretprobe(ctx: RetProbeContext) -> u32 {
     };
     let _ = leave(left, Plain);
     0
-}
-
-/// `regs->sp`
-#[inline(always)]
-fn stack_pointer(regs: *mut aya_ebpf::bindings::pt_regs) -> u64 {
-    // SAFETY: the context of a kprobe is the registers at that moment.
-    unsafe { (*regs).rsp }
 }

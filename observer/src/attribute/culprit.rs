@@ -34,6 +34,17 @@ pub enum Culprit {
     Functions(Vec<usize>),
 }
 
+/// What of nf_tables said which rule it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Nothing did.
+    Nobody,
+    /// Its trace hook.
+    Trace,
+    /// The functions that write its verdicts.
+    Verdict,
+}
+
 /// What was decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -43,8 +54,8 @@ pub struct Verdict {
     pub confidence: Confidence,
     /// Whether a counter said so.
     pub by_counter: bool,
-    /// Whether nf_tables' trace hook said so.
-    pub by_trace: bool,
+    /// Whether nf_tables itself said so.
+    pub told_by: Told,
     /// The chains from the base chain down to the rule's, by index, where the packet's own way shows them.
     pub path: Option<Vec<usize>>,
     /// Whether the jump stack that came with the record is this packet's.
@@ -151,7 +162,7 @@ impl Scene<'_> {
                 Confidence::Inferred
             },
             by_counter: true,
-            by_trace: false,
+            told_by: Told::Nobody,
             path: None,
             jumps_fit: !from_left && self.event.moved_count == 1 && self.event.nesting <= 1,
             note,
@@ -173,7 +184,7 @@ impl Scene<'_> {
             culprit: Culprit::Place(one.place),
             confidence: Confidence::Inferred,
             by_counter: true,
-            by_trace: false,
+            told_by: Told::Nobody,
             path: None,
             jumps_fit: false,
             note,
@@ -201,7 +212,7 @@ impl Scene<'_> {
                 culprit: Culprit::Place(one.place),
                 confidence,
                 by_counter: true,
-                by_trace: false,
+                told_by: Told::Nobody,
                 path: None,
                 jumps_fit: false,
                 note,
@@ -216,7 +227,7 @@ pub(super) fn unknown(candidates: Vec<Place>) -> Verdict {
         culprit: Culprit::OneOf(candidates),
         confidence: Confidence::Unknown,
         by_counter: false,
-        by_trace: false,
+        told_by: Told::Nobody,
         path: None,
         jumps_fit: false,
         note: None,

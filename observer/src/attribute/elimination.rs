@@ -3,7 +3,7 @@
 
 use observer_common::flag;
 
-use super::culprit::{Culprit, Verdict, unknown};
+use super::culprit::{Culprit, Told, Verdict, unknown};
 use super::droppers::suspects;
 use super::scene::{LISTENER_FREES, NFT_FREES, QUEUE_FREES, Scene};
 use super::whole::is_whole;
@@ -50,7 +50,7 @@ impl Scene<'_> {
             culprit: Culprit::Place(place),
             confidence: Confidence::Inferred,
             by_counter: false,
-            by_trace: false,
+            told_by: Told::Nobody,
             path: None,
             jumps_fit: false,
             note: Some("it has no counter; nothing else that nf_tables has in this hook can have dropped it"),
@@ -84,7 +84,7 @@ impl Scene<'_> {
             culprit,
             confidence,
             by_counter: false,
-            by_trace: false,
+            told_by: Told::Nobody,
             path: None,
             jumps_fit: false,
             note,

@@ -9,6 +9,7 @@ mod passages;
 mod pending;
 mod proof;
 mod scene;
+mod verdicts;
 mod walk;
 mod whole;
 
@@ -20,4 +21,4 @@ pub use hook::{Site, site_of};
 pub use named::{name, tool};
 pub use passages::{bare, hook_of, passages};
 pub use pending::Pending;
-pub use proof::prove;
+pub use proof::{Death, prove};

@@ -2,6 +2,7 @@
 
 use observer_common::DropEvent;
 
+use super::culprit::Told;
 use super::droppers::text;
 use super::{Culprit, Verdict};
 use crate::report::record::{
@@ -109,8 +110,10 @@ fn place_named<'s>(
     info.chain = Some(chain.name.clone());
     info.tool = Some(tool(table));
     info.ruleset = Some(format!("{:016x}", table.hash));
-    if verdict.by_trace {
-        info.evidence.push(Evidence::NftTrace);
+    match verdict.told_by {
+        Told::Nobody => {}
+        Told::Trace => info.evidence.push(Evidence::NftTrace),
+        Told::Verdict => info.evidence.push(Evidence::NftVerdict),
     }
     if verdict.by_counter {
         info.evidence.push(if table.backend == Backend::Legacy {
@@ -118,7 +121,7 @@ fn place_named<'s>(
         } else {
             Evidence::NftCounter
         });
-    } else if !verdict.by_trace {
+    } else if verdict.told_by == Told::Nobody {
         info.evidence.push(Evidence::HookEntry);
     }
     match place.rule {

@@ -2,6 +2,7 @@
 
 use observer_common::{HookEvent, hook_flag};
 
+use super::verdicts::{by_verdicts, open_chain, tells_verdicts};
 use super::walk::{Counts, by_counters, by_trace, is_traced_whole};
 use crate::report::record::{Backend, Hook, PassVerdict, Passage, PathEvidence, PathStep};
 use crate::ruleset::{Snapshot, Step, Table};
@@ -73,14 +74,21 @@ pub fn visits(event: &HookEvent, snapshot: &Snapshot) -> Vec<Visit> {
     let Some(hook) = hook_of(event.pf, event.hook) else {
         return Vec::new();
     };
-    let traced = is_traced_whole(event);
     let mut found = by_trace(event, snapshot);
+    found.extend(by_verdicts(event, snapshot));
     let fresh = event.generation == snapshot.generation && event.flags & hook_flag::STALE == 0;
     if event.flags & hook_flag::COUNTERS != 0 && fresh {
         let mut counts = Counts::of(event, snapshot);
         for (index, table) in snapshot.tables.iter().enumerate() {
-            if table.backend == Backend::Nft && traced {
+            if table.backend == Backend::Nft && is_traced_whole(event) {
                 continue;
+            }
+            if table.backend == Backend::Nft && event.flags & hook_flag::VERDICTS != 0 {
+                if !is_counted(table) {
+                    continue;
+                }
+                // Counters tell of every rule that matched, verdicts only of those that decided.
+                found.retain(|visit| visit.table != index);
             }
             found.extend(by_counters(index, table, hook, &mut counts));
         }
@@ -98,6 +106,16 @@ pub fn visits(event: &HookEvent, snapshot: &Snapshot) -> Vec<Visit> {
     // Stable: what has one priority keeps the order in which it was seen.
     found.sort_by_key(|visit| priority(visit).unwrap_or(0));
     found
+}
+
+/// Whether the counters of a table tell all that a packet met there.
+fn is_counted(table: &Table) -> bool {
+    let rules = table.chains.iter().flat_map(|chain| &chain.rules);
+    let bases = table.chains.iter().filter_map(|chain| chain.base.as_ref());
+    rules
+        .map(|rule| rule.counter.is_some() && !matches!(rule.step, Step::Map | Step::MayDrop))
+        .chain(bases.map(|base| base.counter.is_some()))
+        .all(|told| told)
 }
 
 fn written(table: &Table, met: &Met) -> Option<Step> {
@@ -125,6 +143,13 @@ pub fn passages(event: &HookEvent, snapshot: Option<&Snapshot>) -> Vec<Passage> 
     {
         // The table let it pass, and then something else had it.
         found.push(bare(hook, end));
+    }
+    if let Some(last) = found.last_mut()
+        && last.verdict.is_none()
+        && end == Some(PassVerdict::Drop)
+        && snapshot.is_some_and(|snapshot| open_chain(event, snapshot).is_some())
+    {
+        last.verdict = end;
     }
     if let (Some(note), Some(last)) = (note(event), found.last_mut()) {
         last.note = Some(note.to_owned());
@@ -175,6 +200,8 @@ fn note(event: &HookEvent) -> Option<&'static str> {
         Some("more rules matched than were kept")
     } else if has(hook_flag::UNSEEN) {
         Some("not all of its rules could be seen")
+    } else if has(hook_flag::VERDICTS) && tells_verdicts(event) {
+        Some("of nf_tables' rules only those that gave a verdict were seen")
     } else {
         None
     }

@@ -2,16 +2,35 @@
 
 use observer_common::{DropEvent, HookEvent, hook_flag};
 
-use super::culprit::{Culprit, Verdict};
+use super::culprit::{Culprit, Told, Verdict};
 use super::droppers::suspects;
 use super::passages::{Met, Outcome, Visit, visits};
+use super::scene::NFT_FREES;
+use super::verdicts::open_chain;
 use super::{Site, hook_of};
 use crate::report::record::{Backend, Confidence};
-use crate::ruleset::{Ending, Place, Snapshot, Step, Table};
+use crate::ruleset::{Ending, Place, Policy, Snapshot, Step, Table};
 
 /// Flags of a record that proves nothing.
 const NO_PROOF: u32 =
     hook_flag::MIXED | hook_flag::CUT | hook_flag::UNSEEN | hook_flag::STALE | hook_flag::RESUMED;
+
+/// How a packet died.
+pub struct Death<'a> {
+    /// Where it was.
+    pub site: Option<Site<'a>>,
+    /// The function that freed it; empty if that is not known.
+    pub symbol: &'a str,
+    /// Whether what this function of nf_tables decides was seen when the packet came to the hook, or it decides nothing.
+    pub is_watched: &'a dyn Fn(u64) -> bool,
+}
+
+impl Death<'_> {
+    /// Whether no expression of a table can have dropped it unseen.
+    fn all_watched(&self, table: usize, snapshot: &Snapshot) -> bool {
+        snapshot.expressions.functions_of(table).all(self.is_watched)
+    }
+}
 
 /// A verdict from the record of the hook in which the packet was freed, where it is surer than `verdict`, which was
 /// reached without.
@@ -20,15 +39,17 @@ pub fn prove(
     drop: &DropEvent,
     last: &HookEvent,
     snapshot: &Snapshot,
-    site: Option<Site<'_>>,
+    death: &Death<'_>,
 ) -> Verdict {
     if last.flags & hook_flag::FREED == 0 || last.flags & NO_PROOF != 0 {
         return verdict;
     }
     let seen = visits(last, snapshot);
-    let proof = match seen.last().and_then(|visit| drops(visit, snapshot)) {
-        Some((table, met)) => by_rule(table, met, &seen, snapshot),
-        None => by_function(drop, &seen, last, snapshot, site),
+    let dropping = seen.last().and_then(|visit| drops(visit, snapshot));
+    let proof = match (dropping, open_chain(last, snapshot)) {
+        (Some((table, met)), _) => by_rule(table, met, &seen, last, snapshot, death),
+        (None, Some((table, base))) => by_open_chain(table, base, snapshot, death),
+        (None, None) => by_function(drop, &seen, last, snapshot, death.site),
     };
     match proof {
         Some(proof) if verdict.confidence != Confidence::Exact => proof,
@@ -70,27 +91,77 @@ fn written(table: &Table, met: &Met) -> Option<Step> {
     Some(table.chains.get(met.chain)?.rules.get(met.rule?)?.step)
 }
 
-fn by_rule(table: usize, met: Met, seen: &[Visit], snapshot: &Snapshot) -> Option<Verdict> {
-    if met.rule.is_none() && !matches!(met.outcome, Outcome::Policy(_)) {
+fn by_rule(
+    table: usize,
+    met: Met,
+    seen: &[Visit],
+    last: &HookEvent,
+    snapshot: &Snapshot,
+    death: &Death<'_>,
+) -> Option<Verdict> {
+    let is_policy = matches!(met.outcome, Outcome::Policy(_));
+    if met.rule.is_none() && !is_policy {
         // A rule that is not in what was read.
         return None;
     }
     let is_nft = snapshot.tables.get(table)?.backend == Backend::Nft;
-    let by_trace = is_nft && !matches!(met.outcome, Outcome::AsWritten);
-    Some(Verdict {
-        culprit: Culprit::Place(Place {
-            table,
-            chain: met.chain,
-            rule: met.rule,
-            ending: Ending::Certain,
-        }),
-        confidence: Confidence::Exact,
-        by_counter: !by_trace,
-        by_trace,
+    let told_by = match met.outcome {
+        Outcome::AsWritten => Told::Nobody,
+        _ if !is_nft => Told::Nobody,
+        _ if last.flags & hook_flag::VERDICTS != 0 => Told::Verdict,
+        _ => Told::Trace,
+    };
+    let is_sure = told_by != Told::Verdict || !is_policy || death.all_watched(table, snapshot);
+    let path = seen.last().map(chain_path);
+    Some(told(place(table, met.chain, met.rule), told_by, is_sure, path))
+}
+
+/// A base chain was entered and not left, and no rule of it came to a verdict: if `nft_do_chain` freed the packet, the
+/// policy decided.
+fn by_open_chain(table: usize, base: usize, snapshot: &Snapshot, death: &Death<'_>) -> Option<Verdict> {
+    let policy = snapshot
+        .tables
+        .get(table)?
+        .chains
+        .get(base)?
+        .base
+        .as_ref()?
+        .policy;
+    if policy != Policy::Drop || death.symbol != NFT_FREES {
+        return None;
+    }
+    let is_sure = death.all_watched(table, snapshot);
+    Some(told(
+        place(table, base, None),
+        Told::Verdict,
+        is_sure,
+        Some(vec![base]),
+    ))
+}
+
+fn place(table: usize, chain: usize, rule: Option<usize>) -> Place {
+    Place {
+        table,
+        chain,
+        rule,
+        ending: Ending::Certain,
+    }
+}
+
+fn told(place: Place, told_by: Told, is_sure: bool, path: Option<Vec<usize>>) -> Verdict {
+    Verdict {
+        culprit: Culprit::Place(place),
+        confidence: if is_sure {
+            Confidence::Exact
+        } else {
+            Confidence::Inferred
+        },
+        by_counter: told_by == Told::Nobody,
+        told_by,
         jumps_fit: false,
-        path: seen.last().map(chain_path),
-        note: None,
-    })
+        path,
+        note: (!is_sure).then_some("not everything that can drop in its table was watched"),
+    }
 }
 
 /// The chains that were entered and not left, from the base chain down.
@@ -172,7 +243,7 @@ fn by_function(
             Confidence::Inferred
         },
         by_counter: false,
-        by_trace: false,
+        told_by: Told::Nobody,
         jumps_fit: false,
         path: None,
         note: None,

@@ -21,7 +21,7 @@ pub fn is_traced_whole(event: &HookEvent) -> bool {
 pub fn is_told(table: &Table, event: &HookEvent) -> bool {
     match table.backend {
         Backend::Legacy => event.flags & hook_flag::COUNTERS != 0,
-        Backend::Nft => is_traced_whole(event),
+        Backend::Nft => is_traced_whole(event) || event.flags & hook_flag::VERDICTS != 0,
     }
 }
 
@@ -35,7 +35,7 @@ pub fn is_of_packet(family: TableFamily, is_v6: bool) -> bool {
 }
 
 /// The steps of a record.
-fn steps(event: &HookEvent) -> &[observer_common::Step] {
+pub(super) fn steps(event: &HookEvent) -> &[observer_common::Step] {
     &event.steps[..(event.step_count as usize).min(event.steps.len())]
 }
 
@@ -212,9 +212,9 @@ struct Tracing<'a> {
 /// `enum nft_verdicts`, include/uapi/linux/netfilter/nf_tables.h
 const NFT_CONTINUE: i32 = -1;
 const NFT_BREAK: i32 = -2;
-const NFT_JUMP: i32 = -3;
-const NFT_GOTO: i32 = -4;
-const NFT_RETURN: i32 = -5;
+pub(super) const NFT_JUMP: i32 = -3;
+pub(super) const NFT_GOTO: i32 = -4;
+pub(super) const NFT_RETURN: i32 = -5;
 
 impl<'a> Tracing<'a> {
     fn new(snapshot: &'a Snapshot, base_address: u64, table: usize, base: usize) -> Self {

@@ -14,6 +14,7 @@ mod programs;
 pub mod raw;
 mod symbols;
 pub mod trace_key;
+mod verdict_probes;
 
 pub use btf::Types;
 pub use cpus::{online_cpus, possible_cpus};

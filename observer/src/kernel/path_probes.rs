@@ -1,5 +1,6 @@
 //! The probes on the way of packets that live: put on and taken off while observer runs.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result, bail};
@@ -9,7 +10,9 @@ use aya::programs::kprobe::KProbeLinkId;
 use aya::programs::{FEntry, FExit, KProbe, Program};
 use aya::{Btf, Ebpf};
 
+use super::Symbols;
 use super::programs::{Programs, program};
+use super::verdict_probes::VerdictProbes;
 
 /// The function that runs every hook but the bridge's PREROUTING; always built in (net/netfilter/core.c).
 const HOOK: &str = "nf_hook_slow";
@@ -23,6 +26,8 @@ const NO_FENTRY: &str = "OBSERVER_NO_FENTRY";
 pub struct PathProbes {
     hooks: Option<Hooks>,
     trace: Option<KProbeLinkId>,
+    /// Those on the functions that write nf_tables' verdicts.
+    pub(super) verdicts: VerdictProbes,
     /// What was loaded already: a program is loaded once.
     loaded: Vec<&'static str>,
     /// Why fentry cannot be had, if it was tried.
@@ -168,25 +173,20 @@ impl PathProbes {
         } else {
             &[]
         };
-        hooks.iter().chain(trace).map(|name| (*name).to_owned()).collect()
+        let fixed = hooks.iter().chain(trace).map(|name| (*name).to_owned());
+        fixed.chain(self.verdicts.names()).collect()
     }
 
     /// The programs that are attached.
-    fn programs(&self) -> &'static [&'static str] {
-        match (&self.hooks, &self.trace) {
-            (None, None) => &[],
-            (None, Some(_)) => &["nft_trace_packet"],
-            (Some(Hooks::Fentry(..)), None) => &["nf_hook_slow_entry", "nf_hook_slow_exit"],
-            (Some(Hooks::Fentry(..)), Some(_)) => {
-                &["nf_hook_slow_entry", "nf_hook_slow_exit", "nft_trace_packet"]
-            }
-            (Some(Hooks::Kprobe(..)), None) => &["nf_hook_slow_kprobe", "nf_hook_slow_kretprobe"],
-            (Some(Hooks::Kprobe(..)), Some(_)) => &[
-                "nf_hook_slow_kprobe",
-                "nf_hook_slow_kretprobe",
-                "nft_trace_packet",
-            ],
-        }
+    fn programs(&self) -> Vec<&'static str> {
+        let mut names = match &self.hooks {
+            None => Vec::new(),
+            Some(Hooks::Fentry(..)) => vec!["nf_hook_slow_entry", "nf_hook_slow_exit"],
+            Some(Hooks::Kprobe(..)) => vec!["nf_hook_slow_kprobe", "nf_hook_slow_kretprobe"],
+        };
+        names.extend(self.trace.as_ref().map(|_| "nft_trace_packet"));
+        names.extend(self.verdicts.programs());
+        names
     }
 }
 
@@ -207,14 +207,15 @@ impl Programs {
         self.path_probes.attach_trace(&mut self.ebpf.borrow_mut())
     }
 
-    /// Takes the probes off the hooks and the trace hook.
+    /// Takes the probes off the hooks, the trace hook and the writers of verdicts.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn detach_paths(&mut self) -> Result<()> {
         let mut ebpf = self.ebpf.borrow_mut();
         let trace = self.path_probes.detach_trace(&mut ebpf);
-        self.path_probes.detach_hooks(&mut ebpf).and(trace)
+        let verdicts = self.path_probes.verdicts.detach(&mut ebpf);
+        self.path_probes.detach_hooks(&mut ebpf).and(trace).and(verdicts)
     }
 
     /// Takes the probe off nf_tables' trace hook.
@@ -223,6 +224,29 @@ impl Programs {
     /// The kernel refuses.
     pub fn detach_trace(&mut self) -> Result<()> {
         self.path_probes.detach_trace(&mut self.ebpf.borrow_mut())
+    }
+
+    /// Attaches to the functions that write nf_tables' verdicts: those among `functions`, the addresses of what evaluates
+    /// the rules in force. What is attached already stays; call again when rulesets changed. `now_ns` tells the time,
+    /// `CLOCK_MONOTONIC`. False if nothing was to do.
+    ///
+    /// # Errors
+    /// This kernel allows no kprobes there, or nf_tables is not loaded.
+    pub fn attach_verdicts(
+        &mut self,
+        symbols: &Symbols,
+        functions: &BTreeSet<u64>,
+        now_ns: fn() -> u64,
+    ) -> Result<bool> {
+        let mut ebpf = self.ebpf.borrow_mut();
+        self.path_probes
+            .verdicts
+            .attach(&mut ebpf, symbols, functions, now_ns)
+    }
+
+    /// Whether what a function of nf_tables decided was seen since that time, or it decides nothing.
+    pub fn sees_verdicts_of(&self, function: u64, since_ns: u64) -> bool {
+        self.path_probes.verdicts.sees(function, since_ns)
     }
 
     /// Whether hooks are watched.
@@ -245,7 +269,7 @@ impl Programs {
     /// Descriptors of the optional programs that are attached.
     pub fn path_descriptors(&self) -> Vec<OwnedFd> {
         let ebpf = self.ebpf.borrow();
-        let names = self.path_probes.programs().iter();
+        let names = self.path_probes.programs().into_iter();
         let descriptors = names.filter_map(|name| {
             let program = match ebpf.program(name)? {
                 Program::FEntry(program) => program.fd(),

@@ -9,7 +9,7 @@ use super::devices::devices;
 use super::reasons::Reasons;
 use super::ruletext::Ruletexts;
 use super::way::{path, snapshot_of};
-use crate::attribute::{Pending, Site, Verdict, decide, name, prove, site_of};
+use crate::attribute::{Death, Pending, Site, Verdict, decide, name, prove, site_of};
 use crate::diagnose::{self, PacketFacts, PktType};
 use crate::kernel::{DeviceLayout, NetnsNames, Programs, Symbols};
 use crate::report::record::{
@@ -177,7 +177,8 @@ impl Teller {
                     verdict = Verdict::outdated();
                 }
                 check_number(&mut verdict, event, snapshot, known.store);
-                let (verdict, snapshot) = proved(verdict, event, way, snapshot, site, known);
+                let (verdict, snapshot) =
+                    proved(verdict, event, way, snapshot, (site, symbol.unwrap_or("")), known);
                 self.named(event, known, &snapshot, hook, &verdict)
             }
             None => unread(hook),
@@ -259,7 +260,7 @@ fn proved(
     event: &DropEvent,
     way: &Way,
     snapshot: &Rc<Snapshot>,
-    site: Option<Site<'_>>,
+    (site, symbol): (Option<Site<'_>>, &str),
     known: &Known<'_>,
 ) -> (Verdict, Rc<Snapshot>) {
     let last = way.last().filter(|_| event.flags & flag::PATH != 0);
@@ -269,7 +270,12 @@ fn proved(
     match snapshot_of(last, known) {
         // Indexes of rules are good within one snapshot only.
         Some(of_hook) if of_hook.generation == snapshot.generation || !verdict.is_named() => {
-            (prove(verdict, event, last, &of_hook, site), of_hook)
+            let death = Death {
+                site,
+                symbol,
+                is_watched: &|function| known.programs.sees_verdicts_of(function, last.time_ns),
+            };
+            (prove(verdict, event, last, &of_hook, &death), of_hook)
         }
         _ => (verdict, Rc::clone(snapshot)),
     }

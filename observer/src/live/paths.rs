@@ -5,7 +5,7 @@ use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use observer_common::{Count, DropEvent, Filter, MAX_FILTER, hook_flag};
+use observer_common::{BY_TRACE, BY_VERDICTS, Count, DropEvent, Filter, MAX_FILTER, hook_flag};
 
 use super::line::Known;
 use super::open::Live;
@@ -21,6 +21,8 @@ use crate::report::record::{
 use crate::ruleset::{Policy, Snapshot, Table};
 use crate::trace::{Way, Ways};
 
+/// Tests set this to see the second rung of the ladder for nf_tables on a kernel that has the first.
+const NO_TRACE_KEY: &str = "OBSERVER_NO_TRACE_KEY";
 /// How often records of hooks are taken: the kernel side does not wake anybody for them.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long the probes stay on for a flow: TCP repeats a SYN after 1, 3 and 7 s.
@@ -43,6 +45,8 @@ pub struct Paths {
     key: Option<TraceKey>,
     /// Why nf_tables' trace hook is not watched, once that was found out.
     no_trace: Option<String>,
+    /// Why the functions that write its verdicts are not either.
+    no_verdicts: Option<String>,
     meter: Meter,
     state: State,
     /// Flows that were armed for, and when.
@@ -80,6 +84,7 @@ impl Paths {
             ways: Ways::default(),
             key: None,
             no_trace: None,
+            no_verdicts: None,
             meter: Meter::new(config.budget_permille),
             state: State::Off,
             armed: HashMap::new(),
@@ -90,7 +95,7 @@ impl Paths {
 
     /// Whether what nf_tables' rules do can be seen, if there are any.
     pub fn can_trace(&self) -> bool {
-        self.no_trace.is_none() && matches!(self.state, State::On)
+        (self.no_trace.is_none() || self.no_verdicts.is_none()) && matches!(self.state, State::On)
     }
 
     /// Whether a flow may be armed for: not twice within a short time. It is remembered.
@@ -105,6 +110,17 @@ impl Paths {
         }
         self.armed.insert(flow.to_owned(), now);
         true
+    }
+
+    /// What is not seen of nf_tables, in words.
+    fn nft_note(&self) -> Option<String> {
+        let no_trace = self.no_trace.as_ref()?;
+        Some(match &self.no_verdicts {
+            None => format!("of nf_tables' rules only those that give a verdict are seen: {no_trace}"),
+            Some(no_verdicts) => {
+                format!("nf_tables' rules without counters are not seen: {no_trace}; {no_verdicts}")
+            }
+        })
     }
 
     /// When there is something to look at.
@@ -128,7 +144,7 @@ impl Live {
         match self.turn_on(self.filter) {
             Ok(()) => {
                 self.paths.state = State::On;
-                Ok(self.paths.no_trace.iter().cloned().collect())
+                Ok(self.paths.nft_note().into_iter().collect())
             }
             Err(error) if self.paths.probes == Probes::Path || self.paths.all => {
                 bail!(
@@ -185,36 +201,67 @@ impl Live {
         self.watch_cost();
     }
 
-    /// Watches nf_tables' trace hook if a ruleset has rules that no counter tells of: call when rulesets or modules
-    /// changed.
+    /// Watches nf_tables' trace hook if a ruleset has rules that no counter tells of, or else the functions that write its
+    /// verdicts: call when rulesets or modules changed.
     pub(super) fn refresh_trace(&mut self) {
-        if self.path_filter.enabled == 0 || self.programs.watches_trace() || self.paths.no_trace.is_some() {
+        if self.path_filter.enabled == 0 || self.programs.watches_trace() {
             return;
         }
         if !self.store.all().any(|snapshot| wants_trace(snapshot)) {
             return;
         }
-        match self.turn_trace_on() {
-            Ok(()) => {
-                self.path_filter.traced = 1;
-                if let Err(error) = self.programs.set_path_filter(&self.path_filter) {
-                    log::warn!("{error:#}");
+        let was_noted = self.paths.no_trace.is_some();
+        if !was_noted {
+            match self.turn_trace_on() {
+                Ok(()) => return self.watch_nft(BY_TRACE),
+                Err(error) => {
+                    log::debug!("{error:?}");
+                    self.paths.no_trace = Some(first_line(&error));
                 }
-                self.watch_cost();
             }
+        }
+        if self.paths.no_verdicts.is_some() {
+            return;
+        }
+        match self.turn_verdicts_on() {
+            Ok(true) => self.watch_nft(BY_VERDICTS),
+            Ok(false) => {}
             Err(error) => {
-                let text = format!(
-                    "nf_tables' rules without counters are not seen: {}",
-                    first_line(&error)
-                );
-                log::info!("{text}");
                 log::debug!("{error:?}");
-                self.paths.no_trace = Some(text);
+                self.paths.no_verdicts = Some(first_line(&error));
             }
+        }
+        if let Some(text) = self.paths.nft_note().filter(|_| !was_noted) {
+            log::info!("{text}");
         }
     }
 
+    /// Tells the programs in which way nf_tables is watched now.
+    fn watch_nft(&mut self, how: u32) {
+        self.path_filter.traced = how;
+        if let Err(error) = self.programs.set_path_filter(&self.path_filter) {
+            log::warn!("{error:#}");
+        }
+        self.watch_cost();
+    }
+
+    fn turn_verdicts_on(&mut self) -> Result<bool> {
+        let offsets =
+            find_nft_offsets(&mut self.types).context("this kernel does not describe nf_tables' types")?;
+        self.programs.set_nft_offsets(&offsets)?;
+        let functions = self
+            .store
+            .all()
+            .flat_map(|snapshot| snapshot.expressions.functions())
+            .collect();
+        self.programs
+            .attach_verdicts(&self.symbols, &functions, clock::monotonic_ns)
+    }
+
     fn turn_trace_on(&mut self) -> Result<()> {
+        if std::env::var_os(NO_TRACE_KEY).is_some() {
+            bail!("{NO_TRACE_KEY} is set");
+        }
         if self.paths.key.is_none() {
             gates(&self.symbols, &mut self.types)?;
         }

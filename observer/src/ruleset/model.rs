@@ -69,7 +69,7 @@ pub struct Rule {
     pub counter: Option<Counter>,
     /// Its comment.
     pub comment: Option<String>,
-    /// x_tables: where its entry lies in the table, in bytes. nf_tables: 0.
+    /// Where it begins, in bytes: x_tables: its entry in the table; nf_tables: its header among its chain's rules.
     pub offset: u32,
 }
 

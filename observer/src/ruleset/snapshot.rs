@@ -6,6 +6,7 @@ use observer_common::{Candidate, HookRuns, LegacyTable, MAX_TABLES, NO_TABLE, Ne
 
 use super::hooks::{HookFunction, Hooks};
 use super::layout::{Layout, NetLayout, NftLayout, SeqLayout};
+use super::nftables::Expressions;
 use super::runs::Runs;
 use super::xtables::Location;
 use super::{Counter, Ending, Index, Policy, Step, Table, nftables, xtables};
@@ -48,6 +49,8 @@ pub struct Snapshot {
     pub runs: Runs,
     /// Whether nf_tables frees by itself what it drops.
     pub nft_frees: bool,
+    /// Where nf_tables' rules lie, and what evaluates them.
+    pub expressions: Expressions,
     /// What is looked up in its tables.
     pub index: Index,
 }
@@ -136,6 +139,7 @@ impl Snapshot {
         let Some(layout) = &source.layout.nft else { return };
         let xtables = source.layout.xtables.as_ref();
         let reading = nftables::read(source.memory, layout, xtables, self.net, &self.hooks.functions);
+        self.expressions = Expressions::new(self.tables.len(), reading.expressions);
         self.locations.extend(reading.tables.iter().map(|_| None));
         self.tables.extend(reading.tables);
     }

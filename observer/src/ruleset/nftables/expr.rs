@@ -3,13 +3,15 @@
 //! An expression is `ops` and then its private data; `ops->size` is the length of both
 //! (`struct nft_expr`, include/net/netfilter/nf_tables.h, v6.1 … v6.18).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::kernel::Reader;
 use crate::kernel::raw::{string, u64_at};
 use crate::ruleset::layout::{NftLayout, XtLayout};
 use crate::ruleset::{Counter, Rule, Step};
 
+/// `nft_expr_ops.eval`: the first member in every version.
+const OPS_EVAL: u64 = 0;
 /// Longer than any expression.
 const MOST_BYTES: u32 = 4096;
 /// Length of an expression whose private data is one pointer.
@@ -22,6 +24,8 @@ const NAME_BYTES: usize = 30;
 /// What is known of an expression's operations, by their address.
 #[derive(Clone, Debug)]
 struct Kind {
+    /// Address of the function that evaluates it.
+    function: u64,
     name: String,
     size: u32,
     /// xt extension behind nft_compat: its name.
@@ -34,6 +38,8 @@ pub struct Decoder<'a, R> {
     nft: &'a NftLayout,
     xtables: Option<&'a XtLayout>,
     kinds: HashMap<u64, Option<Kind>>,
+    /// The functions that evaluate what was decoded since it was last asked.
+    functions: BTreeSet<u64>,
 }
 
 /// Expressions after which the rule still surely reaches its verdict: a counter before them counts what they act on.
@@ -57,7 +63,13 @@ impl<'a, R: Reader> Decoder<'a, R> {
             nft,
             xtables,
             kinds: HashMap::new(),
+            functions: BTreeSet::new(),
         }
+    }
+
+    /// The functions that evaluate what was decoded since this was last asked.
+    pub fn take_functions(&mut self) -> BTreeSet<u64> {
+        std::mem::take(&mut self.functions)
     }
 
     /// Decodes a rule. `chains` gives the index of a chain by its address. `None` if it does not hold together.
@@ -71,6 +83,7 @@ impl<'a, R: Reader> Decoder<'a, R> {
             let ops = u64_at(bytes, at)?;
             let kind = self.kind(ops)?;
             let expr = bytes.get(at..at + kind.size as usize)?;
+            self.functions.insert(kind.function);
             apply(&mut rule, &kind, expr, chains, self.nft.lookup_dreg_set);
             if is_comment(&kind) {
                 rule.comment = self.comment(expr);
@@ -108,6 +121,7 @@ impl<'a, R: Reader> Decoder<'a, R> {
             .string(self.memory.u64(of_type + self.nft.type_name)?, NAME_BYTES)?;
         let extension = self.extension(ops, &name);
         Some(Kind {
+            function: self.memory.u64(ops + OPS_EVAL)?,
             name,
             size,
             extension,

@@ -1,10 +1,12 @@
 //! nf_tables: tables, chains and rules as the packet path sees them.
 
 mod expr;
+mod expressions;
 mod frees;
 mod read;
 #[cfg(test)]
 mod tests;
 
+pub use expressions::{Expressions, TableExpressions};
 pub use frees::frees;
 pub use read::{Reading, read};

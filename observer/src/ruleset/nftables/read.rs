@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hasher as _};
 
+use super::TableExpressions;
 use super::expr::Decoder;
 use crate::kernel::Reader;
 use crate::report::record::{Backend, TableFamily};
@@ -25,6 +26,8 @@ const CHAIN_IS_BASE: u8 = 1;
 pub struct Reading {
     /// The tables that a hook calls into, in whatever family.
     pub tables: Vec<Table>,
+    /// Where the rules of each of them lie.
+    pub expressions: Vec<TableExpressions>,
 }
 
 /// Reads every table that one of `functions` calls into.
@@ -49,9 +52,8 @@ pub fn read(
             tables.entry(table).or_insert_with(|| walk.table(table));
         }
     }
-    Reading {
-        tables: tables.into_values().flatten().collect(),
-    }
+    let (tables, expressions) = tables.into_values().flatten().unzip();
+    Reading { tables, expressions }
 }
 
 /// Functions whose private pointer is a base chain.
@@ -67,7 +69,7 @@ struct Walk<'a, R> {
 }
 
 impl<R: Reader> Walk<'_, R> {
-    fn table(&mut self, at: u64) -> Option<Table> {
+    fn table(&mut self, at: u64) -> Option<(Table, TableExpressions)> {
         let name = self
             .memory
             .string(self.memory.u64(at + self.nft.table_name)?, NAME_BYTES)?;
@@ -75,23 +77,25 @@ impl<R: Reader> Walk<'_, R> {
         let addresses = self.chain_addresses(at + self.nft.table_chains)?;
         let index: HashMap<u64, usize> = addresses.iter().copied().zip(0..).collect();
         let mut hasher = DefaultHasher::new();
+        let mut blobs = Vec::new();
         let mut chains: Vec<Chain> = addresses
             .iter()
-            .map(|chain| self.chain(*chain, family, &index, &mut hasher))
+            .map(|chain| self.chain(*chain, family, &index, &mut hasher, &mut blobs))
             .collect::<Option<_>>()?;
         let mut jumps = vec![0; chains.len()];
         chains.iter().flat_map(Chain::next).for_each(|to| jumps[to] += 1);
         for chain in 0..chains.len() {
             chains[chain].mapped = self.is_mapped(&chains, &jumps, chain);
         }
-        Some(Table {
+        let table = Table {
             backend: Backend::Nft,
             family,
             name,
             chains,
             hash: hasher.finish(),
             address: at,
-        })
+        };
+        Some((table, TableExpressions::new(blobs, self.decoder.take_functions())))
     }
 
     /// Whether more refers to a chain than its own rules and the jumps to it: then elements of verdict maps do
@@ -128,6 +132,7 @@ impl<R: Reader> Walk<'_, R> {
         family: TableFamily,
         index: &HashMap<u64, usize>,
         hasher: &mut DefaultHasher,
+        blobs: &mut Vec<[u64; 2]>,
     ) -> Option<Chain> {
         let name = self
             .memory
@@ -138,7 +143,8 @@ impl<R: Reader> Walk<'_, R> {
         } else {
             Some(self.base(at - self.nft.base_chain, family)?)
         };
-        let rules = self.rules(at, index, hasher)?;
+        let (rules, blob) = self.rules(at, index, hasher)?;
+        blobs.push(blob);
         hasher.write(name.as_bytes());
         // Large matches, comments among them, lie behind pointers.
         rules
@@ -175,20 +181,20 @@ impl<R: Reader> Walk<'_, R> {
         })
     }
 
+    /// The rules of a chain, and where they begin and end.
     fn rules(
         &mut self,
         chain: u64,
         index: &HashMap<u64, usize>,
         hasher: &mut DefaultHasher,
-    ) -> Option<Vec<Rule>> {
+    ) -> Option<(Vec<Rule>, [u64; 2])> {
         let blob = self.memory.u64(chain + self.nft.blobs + 8 * self.cursor)?;
         if blob == 0 {
-            return Some(Vec::new());
+            return Some((Vec::new(), [0; 2]));
         }
         let size = self.memory.u64(blob).filter(|size| *size <= MOST_BLOB_BYTES)?;
-        let bytes = self
-            .memory
-            .bytes(blob + self.nft.blob_data, usize::try_from(size).ok()?)?;
+        let start = blob + self.nft.blob_data;
+        let bytes = self.memory.bytes(start, usize::try_from(size).ok()?)?;
         hasher.write(&bytes);
         let mut rules = Vec::new();
         let mut at = 0;
@@ -200,13 +206,14 @@ impl<R: Reader> Walk<'_, R> {
             }
             let len = (header >> 1 & 0xfff) as usize;
             let handle = header >> 13 & ((1 << 42) - 1);
-            rules.push(
-                self.decoder
-                    .rule(handle, bytes.get(at + 8..at + 8 + len)?, index)?,
-            );
+            let mut rule = self
+                .decoder
+                .rule(handle, bytes.get(at + 8..at + 8 + len)?, index)?;
+            rule.offset = u32::try_from(at).ok()?;
+            rules.push(rule);
             at += 8 + len;
         }
-        Some(rules)
+        Some((rules, [start, start + size]))
     }
 
     fn bits(&self, at: u64, bit: u64, len: u32) -> Option<u8> {

@@ -1,0 +1,36 @@
+//! `nft_do_chain`: a packet goes through a base chain of nf_tables.
+//!
+//! net/netfilter/nf_tables_core.c, v5.10 … v6.18
+//!     unsigned int nft_do_chain(struct nft_pktinfo *pkt, void *priv)
+//!
+//! `priv` is the base chain's `struct nft_chain`. Returns a verdict of netfilter; a packet that it frees by itself (6.7
+//! and some older stable kernels) is gone before that.
+
+use aya_ebpf::{
+    macros::{kprobe, kretprobe},
+    programs::{ProbeContext, RetProbeContext},
+};
+
+use crate::{
+    maps::NFT,
+    path::{chain_entered, chain_left},
+    registers::{arguments, returned, stack_pointer},
+};
+
+#[kprobe(function = "nft_do_chain")]
+fn nft_do_chain_entry(ctx: ProbeContext) -> u32 {
+    let [pkt, base, _] = arguments(ctx.regs);
+    let sp = stack_pointer(ctx.regs);
+    if let Some(offsets) = NFT.get(0).filter(|offsets| offsets.known != 0) {
+        let _ = chain_entered(offsets, pkt, base, sp);
+    }
+    0
+}
+
+/// A kretprobe sees the stack as it is after the return address was taken off (arch/x86/kernel/rethook.c).
+#[kretprobe(function = "nft_do_chain")]
+fn nft_do_chain_exit(ctx: RetProbeContext) -> u32 {
+    let code = returned(ctx.regs) as u32;
+    let _ = chain_left(code, stack_pointer(ctx.regs) - 8);
+    0
+}

@@ -1,0 +1,38 @@
+//! The other functions that can write a verdict of nf_tables: one pair of programs for all of them, since they are all
+//! called in the same way.
+//!
+//! `struct nft_expr_ops`, include/net/netfilter/nf_tables.h, v5.10 … v6.18
+//!     void (*eval)(const struct nft_expr *expr, struct nft_regs *regs, const struct nft_pktinfo *pkt)
+//!
+//! The verdict is in `regs` when they return.
+
+use aya_ebpf::{
+    macros::{kprobe, kretprobe},
+    programs::{ProbeContext, RetProbeContext},
+};
+
+use crate::{
+    maps::NFT,
+    path::{Called, writer_entered, writer_left},
+    registers::{arguments, stack_pointer},
+};
+
+#[kprobe]
+fn nft_eval_entry(ctx: ProbeContext) -> u32 {
+    let [expr, regs, pkt] = arguments(ctx.regs);
+    let sp = stack_pointer(ctx.regs);
+    if let Some(offsets) = NFT.get(0).filter(|offsets| offsets.known != 0) {
+        let _ = writer_entered(offsets, &Called { expr, regs, pkt }, sp);
+    }
+    0
+}
+
+/// A kretprobe sees the stack as it is after the return address was taken off (arch/x86/kernel/rethook.c).
+#[kretprobe]
+fn nft_eval_exit(ctx: RetProbeContext) -> u32 {
+    let sp = stack_pointer(ctx.regs) - 8;
+    if let Some(offsets) = NFT.get(0) {
+        let _ = writer_left(offsets, sp);
+    }
+    0
+}

@@ -1,0 +1,308 @@
+//! The probes on the functions that write nf_tables' verdicts: what is left where its trace hook cannot be had.
+//!
+//! A rule's expressions are evaluated one after the other until one writes a verdict; most can only say "no match"
+//! (net/netfilter/nft_*.c, v6.1 … v6.18).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result};
+use aya::Ebpf;
+use aya::programs::KProbe;
+use aya::programs::kprobe::KProbeLinkId;
+
+use super::Symbols;
+use super::programs::program;
+
+/// Goes through a base chain.
+const CHAIN: &str = "nft_do_chain";
+/// Writes the verdict that is written in a rule. Always there, and enough to be of use.
+const IMMEDIATE: &str = "nft_immediate_eval";
+/// Evaluates what elements of sets and maps limit, not only rules.
+const IN_ELEMENTS: &str = "nft_connlimit_eval";
+/// Expressions that can write a verdict other than "no match". On 6.1 masquerading has a function for each family.
+const WRITERS: [&str; 28] = [
+    "nft_lookup_eval",
+    "nft_reject_inet_eval",
+    "nft_reject_ipv4_eval",
+    "nft_reject_ipv6_eval",
+    "nft_reject_netdev_eval",
+    "nft_reject_bridge_eval",
+    "nft_target_eval_xt",
+    "nft_target_eval_bridge",
+    "nft_match_eval",
+    "nft_match_large_eval",
+    "nft_nat_eval",
+    "nft_nat_inet_eval",
+    "nft_masq_eval",
+    "nft_masq_ipv4_eval",
+    "nft_masq_ipv6_eval",
+    "nft_masq_inet_eval",
+    "nft_redir_eval",
+    "nft_queue_eval",
+    "nft_queue_sreg_eval",
+    "nft_synproxy_eval",
+    "nft_fwd_netdev_eval",
+    "nft_fwd_neigh_eval",
+    "nft_objref_eval",
+    "nft_objref_map_eval",
+    "nft_ct_set_zone_eval",
+    IN_ELEMENTS,
+    "nft_fib_inet_eval",
+    "nft_exthdr_tcp_strip_eval",
+];
+/// Beginnings of the names of those that cannot.
+const HARMLESS: [&str; 27] = [
+    "nft_bitwise_",
+    "nft_byteorder_eval",
+    "nft_cmp",
+    "nft_counter_eval",
+    "nft_ct_get_",
+    "nft_ct_set_eval",
+    "nft_dup_",
+    "nft_dynset_eval",
+    "nft_exthdr_",
+    "nft_fib4_",
+    "nft_fib6_",
+    "nft_inner_eval",
+    "nft_jhash_",
+    "nft_last_eval",
+    "nft_limit_",
+    "nft_log_eval",
+    "nft_meta_",
+    "nft_ng_",
+    "nft_notrack_eval",
+    "nft_osf_eval",
+    "nft_payload_",
+    "nft_quota_eval",
+    "nft_range_eval",
+    "nft_rt_get_eval",
+    "nft_socket_eval",
+    "nft_symhash_",
+    "nft_xfrm_get_eval",
+];
+
+const CHAIN_ENTRY: &str = "nft_do_chain_entry";
+const CHAIN_EXIT: &str = "nft_do_chain_exit";
+const EVAL_ENTRY: &str = "nft_eval_entry";
+const EVAL_EXIT: &str = "nft_eval_exit";
+/// Their programs, the one for [`IMMEDIATE`] named after it.
+const PROGRAMS: [&str; 5] = [EVAL_ENTRY, EVAL_EXIT, IMMEDIATE, CHAIN_ENTRY, CHAIN_EXIT];
+
+/// What is attached.
+#[derive(Default)]
+pub(super) struct VerdictProbes {
+    links: Vec<Link>,
+    is_loaded: bool,
+    /// Functions by address whose verdicts are seen, and since when; those that write none since ever.
+    since_ns: BTreeMap<u64, u64>,
+    /// What could not be attached to is not tried again.
+    refused: BTreeSet<u64>,
+}
+
+struct Link {
+    program: &'static str,
+    function: &'static str,
+    id: KProbeLinkId,
+}
+
+/// What an expression's function can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Immediate,
+    Writer(&'static str),
+    Harmless,
+    Unknown,
+}
+
+impl VerdictProbes {
+    /// Attaches what is not attached yet; false if nothing was to do. `nft_do_chain` comes last: whoever is seen to enter
+    /// it is seen to the end.
+    pub(super) fn attach(
+        &mut self,
+        ebpf: &mut Ebpf,
+        symbols: &Symbols,
+        functions: &BTreeSet<u64>,
+        now_ns: fn() -> u64,
+    ) -> Result<bool> {
+        let is_first = !self.is_on();
+        let in_elements = symbols.range(IN_ELEMENTS).map(|[start, _]| start);
+        let wanted: Vec<u64> = functions
+            .iter()
+            .copied()
+            .chain(in_elements)
+            .filter(|function| !self.since_ns.contains_key(function) && !self.refused.contains(function))
+            .collect();
+        if !is_first && wanted.is_empty() {
+            return Ok(false);
+        }
+        self.load(ebpf)?;
+        for function in wanted {
+            self.attach_writer(ebpf, symbols, function, now_ns);
+        }
+        if is_first && let Err(error) = self.attach_chain(ebpf, symbols, now_ns) {
+            self.detach(ebpf)?;
+            return Err(error);
+        }
+        Ok(true)
+    }
+
+    fn load(&mut self, ebpf: &mut Ebpf) -> Result<()> {
+        if !self.is_loaded {
+            for name in PROGRAMS {
+                let probe: &mut KProbe = program(ebpf, name)?.try_into()?;
+                probe
+                    .load()
+                    .with_context(|| format!("the kernel refuses the program {name}"))?;
+            }
+            self.is_loaded = true;
+        }
+        Ok(())
+    }
+
+    fn attach_writer(&mut self, ebpf: &mut Ebpf, symbols: &Symbols, function: u64, now_ns: fn() -> u64) {
+        match kind(symbols, function) {
+            Kind::Immediate => {}
+            Kind::Harmless => {
+                self.since_ns.insert(function, 0);
+            }
+            Kind::Writer(name) => {
+                // The exit first: an entry without its exit would be waited for.
+                let attached = self
+                    .attach_one(ebpf, EVAL_EXIT, name)
+                    .and_then(|()| self.attach_one(ebpf, EVAL_ENTRY, name));
+                match attached {
+                    Ok(()) => {
+                        self.since_ns.insert(function, now_ns());
+                    }
+                    Err(error) => {
+                        log::info!("what {name} decides is not seen: {error:#}");
+                        self.refused.insert(function);
+                    }
+                }
+            }
+            Kind::Unknown => {
+                log::info!(
+                    "not known whether the function at {function:#x} decides: rules are named less surely"
+                );
+                self.refused.insert(function);
+            }
+        }
+    }
+
+    fn attach_chain(&mut self, ebpf: &mut Ebpf, symbols: &Symbols, now_ns: fn() -> u64) -> Result<()> {
+        self.attach_one(ebpf, IMMEDIATE, IMMEDIATE)?;
+        let immediate = symbols.range(IMMEDIATE).context("it has no symbol")?;
+        self.since_ns.insert(immediate[0], now_ns());
+        self.attach_one(ebpf, CHAIN_EXIT, CHAIN)?;
+        self.attach_one(ebpf, CHAIN_ENTRY, CHAIN)
+    }
+
+    fn attach_one(&mut self, ebpf: &mut Ebpf, name: &'static str, function: &'static str) -> Result<()> {
+        let probe: &mut KProbe = program(ebpf, name)?.try_into()?;
+        let id = probe
+            .attach(function, 0)
+            .with_context(|| format!("cannot attach to {function}"))?;
+        self.links.push(Link {
+            program: name,
+            function,
+            id,
+        });
+        Ok(())
+    }
+
+    /// Takes everything off, `nft_do_chain` first.
+    pub(super) fn detach(&mut self, ebpf: &mut Ebpf) -> Result<()> {
+        self.since_ns.clear();
+        self.refused.clear();
+        let mut result = Ok(());
+        while let Some(link) = self.links.pop() {
+            let detached = program(ebpf, link.program)
+                .and_then(|program| Ok(<&mut KProbe>::try_from(program)?.detach(link.id)?));
+            result = result.and(detached);
+        }
+        result
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        !self.links.is_empty()
+    }
+
+    /// Whether what this function decided was seen since that time, or it decides nothing.
+    pub(super) fn sees(&self, function: u64, since_ns: u64) -> bool {
+        self.since_ns.get(&function).is_some_and(|from| *from <= since_ns)
+    }
+
+    pub(super) fn programs(&self) -> Vec<&'static str> {
+        if self.is_on() {
+            PROGRAMS.to_vec()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// What is attached, as the `start` line says it.
+    pub(super) fn names(&self) -> impl Iterator<Item = String> + '_ {
+        self.links.iter().map(|link| {
+            let is_exit = link.program == EVAL_EXIT || link.program == CHAIN_EXIT;
+            let how = if is_exit { "kretprobe" } else { "kprobe" };
+            format!("{how}/{}", link.function)
+        })
+    }
+}
+
+fn kind(symbols: &Symbols, function: u64) -> Kind {
+    let Some(symbol) = symbols.of(function).filter(|symbol| symbol.offset == 0) else {
+        return Kind::Unknown;
+    };
+    if symbol.name == IMMEDIATE {
+        return Kind::Immediate;
+    }
+    if let Some(name) = WRITERS.iter().find(|name| **name == symbol.name) {
+        return Kind::Writer(name);
+    }
+    if HARMLESS.iter().any(|start| symbol.name.starts_with(start)) {
+        return Kind::Harmless;
+    }
+    Kind::Unknown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_are_told_by_what_they_can_decide() {
+        let symbols = Symbols::parse(
+            "1000 T nft_immediate_eval\n2000 t nft_reject_ipv4_eval\t[nft_reject_ipv4]\n3000 t nft_payload_eval\n\
+             4000 t nft_exthdr_tcp_strip_eval\n5000 t nft_exthdr_ipv6_eval\n6000 t nft_new_eval\n",
+        );
+        assert_eq!(kind(&symbols, 0x1000), Kind::Immediate);
+        assert_eq!(kind(&symbols, 0x2000), Kind::Writer("nft_reject_ipv4_eval"));
+        assert_eq!(kind(&symbols, 0x3000), Kind::Harmless);
+        assert_eq!(
+            kind(&symbols, 0x4000),
+            Kind::Writer("nft_exthdr_tcp_strip_eval"),
+            "the one of its kind that drops"
+        );
+        assert_eq!(kind(&symbols, 0x5000), Kind::Harmless);
+        assert_eq!(kind(&symbols, 0x6000), Kind::Unknown);
+        assert_eq!(
+            kind(&symbols, 0x6001),
+            Kind::Unknown,
+            "not the beginning of a function"
+        );
+        assert_eq!(kind(&Symbols::default(), 0x1000), Kind::Unknown);
+    }
+
+    #[test]
+    fn what_a_function_decided_is_seen_from_when_it_is_watched() {
+        let probes = VerdictProbes {
+            since_ns: BTreeMap::from([(0x1000, 500), (0x2000, 0)]),
+            ..VerdictProbes::default()
+        };
+        assert!(probes.sees(0x1000, 500) && probes.sees(0x1000, 501));
+        assert!(!probes.sees(0x1000, 499), "it was not watched yet");
+        assert!(probes.sees(0x2000, 1));
+        assert!(!probes.sees(0x3000, 501));
+    }
+}
