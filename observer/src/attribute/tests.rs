@@ -2,6 +2,7 @@
 
 mod families;
 mod functions;
+mod verdicts;
 
 use observer_common::{DropEvent, Moved, flag};
 

@@ -2,12 +2,12 @@
 
 mod families;
 
-use super::read;
+use super::{Expressions, Reading, read};
 use crate::kernel::Dump;
-use crate::report::record::{Hook, TableFamily};
+use crate::report::record::{Backend, Hook, TableFamily};
 use crate::ruleset::hooks::HookFunction;
 use crate::ruleset::layout::{NftLayout, SeqLayout, XtLayout};
-use crate::ruleset::{Policy, Step, Table};
+use crate::ruleset::{Policy, Snapshot, Step, Table};
 
 const NET: u64 = 0xffff_8880_0000_0000;
 const TABLE: u64 = 0xffff_8880_0001_0000;
@@ -79,6 +79,11 @@ fn ops(name: &str) -> u64 {
     OPS + 0x100 * index as u64
 }
 
+/// The function that evaluates an expression.
+fn function_of(name: &str) -> u64 {
+    ops(name) + 0x10_0000
+}
+
 /// An expression: its operations, its private data, and zeroes up to its size.
 fn expr(name: &str, private: &[u64]) -> Vec<u8> {
     let size = KINDS
@@ -148,6 +153,7 @@ fn memory(forward: &[Vec<u8>]) -> Dump {
     for (index, (name, size, extension)) in KINDS.iter().enumerate() {
         let at = OPS + 0x100 * index as u64;
         let (of_type, text) = (at + 0x80, at + 0xc0);
+        dump.put_u64(at, function_of(name));
         dump.put_u32(at + NFT.ops_size, *size);
         dump.put_u64(at + NFT.ops_type, of_type);
         dump.put_u64(of_type + NFT.type_name, text);
@@ -160,6 +166,10 @@ fn memory(forward: &[Vec<u8>]) -> Dump {
 }
 
 fn table(dump: &Dump) -> Option<Table> {
+    reading(dump).tables.pop()
+}
+
+fn reading(dump: &Dump) -> Reading {
     let function = HookFunction {
         hook: Hook::Forward,
         family: TableFamily::Ip,
@@ -170,7 +180,7 @@ fn table(dump: &Dump) -> Option<Table> {
         priority: Some(0),
         in_nat: false,
     };
-    read(dump, &NFT, Some(&XT_LAYOUT), NET, &[function]).tables.pop()
+    read(dump, &NFT, Some(&XT_LAYOUT), NET, &[function])
 }
 
 #[test]
@@ -214,6 +224,56 @@ fn chains_of_this_generation_are_read_with_their_rules() {
         Step::Drop,
         "REJECT through nft_compat"
     );
+}
+
+#[test]
+fn rules_are_found_by_the_addresses_of_their_expressions() {
+    let rules = [
+        rule(3, &[expr("cmp", &[]), verdict(0, 0)]),
+        rule(4, &[verdict(1, 0)]),
+    ];
+    let reading = reading(&memory(&rules));
+    let functions: Vec<u64> = ["immediate", "cmp", "counter", "target"]
+        .map(function_of)
+        .to_vec();
+    let expressions = Expressions::new(1, reading.expressions);
+    for function in functions {
+        assert!(
+            expressions.functions_of(1).any(|of| of == function),
+            "{function:x}"
+        );
+    }
+    assert_eq!(expressions.functions_of(0).count(), 0, "another table's");
+    assert!(
+        !expressions.functions().any(|of| of == function_of("masq")),
+        "not in use"
+    );
+    let legacy = Table {
+        backend: Backend::Legacy,
+        chains: Vec::new(),
+        ..reading.tables[0].clone()
+    };
+    let snapshot = Snapshot {
+        tables: vec![legacy, reading.tables[0].clone()],
+        expressions,
+        ..Snapshot::default()
+    };
+    let start = BLOBS + (FORWARD & 0xf_ffff) + NFT.blob_data;
+    assert_eq!(snapshot.rule_of_expression(start + 8), Some((1, 0, 0)), "cmp");
+    assert_eq!(
+        snapshot.rule_of_expression(start + 8 + 24),
+        Some((1, 0, 0)),
+        "drop"
+    );
+    let second = start + 8 + 24 + 32;
+    assert_eq!(snapshot.rule_of_expression(second), None, "the header of a rule");
+    assert_eq!(snapshot.rule_of_expression(second + 8), Some((1, 0, 1)));
+    assert_eq!(
+        snapshot.rule_of_expression(second + 8 + 32),
+        None,
+        "behind the last"
+    );
+    assert_eq!(snapshot.rule_of_expression(start - 1), None);
 }
 
 #[test]
