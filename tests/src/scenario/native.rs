@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::culprit::{Scene, merge};
 use super::spec::{Count, Expect};
@@ -33,9 +33,9 @@ pub struct Native {
     pub counted: bool,
     /// The chains from the base chain down, where paths can be observed.
     pub chain_path: Option<Vec<String>>,
-    /// Instead of the usual, what the lines say where paths cannot be observed.
+    /// Fields of `drop` that the lines have instead of the usual where paths cannot be observed.
     #[serde(default)]
-    pub drops: Value,
+    pub drops: Map<String, Value>,
     /// More that the lines must match.
     #[serde(default)]
     pub line: Value,
@@ -67,7 +67,10 @@ impl Native {
         merge(&mut line, &json!({"drop": drop}));
         merge(&mut line, &self.line);
         if !scene.path {
-            merge(&mut line, &self.drops);
+            // Not merged: what is usual may be an operator, and two of them in one place are none.
+            for (name, value) in &self.drops {
+                line["drop"][name] = value.clone();
+            }
         }
         Ok(Expect {
             count: self.packets,
