@@ -37,7 +37,6 @@ pub mod tracking {
 
 /// Addresses and ports of a packet that has no connection yet.
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
 pub struct FlowKey {
     /// IPv4 as `::ffff:a.b.c.d`.
     pub src: [u64; 2],

@@ -166,7 +166,7 @@ unsafe extern "C" fn compare_one(index: u64, work: *mut c_void) -> i64 {
         slots,
         first_slot: run.first_slot,
     };
-    let groups = (slots + GROUP as u32 - 1) / GROUP as u32;
+    let groups = slots.div_ceil(GROUP as u32);
     // SAFETY: the callback has the signature that the helper wants, and `pair` outlives the call.
     unsafe { bpf_loop(groups, compare_group as *mut c_void, (&raw mut pair).cast(), 0) };
     0
