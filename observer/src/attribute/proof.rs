@@ -7,6 +7,7 @@ use super::droppers::suspects;
 use super::passages::{Met, Outcome, Visit, visits};
 use super::scene::NFT_FREES;
 use super::verdicts::open_chain;
+use super::walk::Counts;
 use super::{Site, hook_of};
 use crate::report::record::{Backend, Confidence};
 use crate::ruleset::{Ending, Place, Policy, Snapshot, Step, Table};
@@ -45,6 +46,9 @@ pub fn prove(
         return verdict;
     }
     let seen = visits(last, snapshot);
+    if !Counts::are_of_packet(last, snapshot) {
+        return verdict;
+    }
     let dropping = seen.last().and_then(|visit| drops(visit, snapshot));
     let proof = match (dropping, open_chain(last, snapshot)) {
         (Some((table, met)), _) => by_rule(table, met, &seen, last, snapshot, death),

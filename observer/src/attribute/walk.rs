@@ -65,6 +65,23 @@ impl Counts {
         Self(counts)
     }
 
+    /// Whether every counter that moved moved by this packet alone: by its length for each time it was counted.
+    pub fn are_of_packet(event: &HookEvent, snapshot: &Snapshot) -> bool {
+        let mut moved = steps(event).iter().filter(|step| step.kind == step::COUNTER);
+        moved.all(|moved| {
+            let Some(Some(slot)) = snapshot.runs.slots.get(moved.value as usize) else {
+                return true;
+            };
+            let [first, second, _] = moved.words;
+            let (packets, bytes) = if slot.bytes_first {
+                (second, first)
+            } else {
+                (first, second)
+            };
+            Some(bytes) == packets.checked_mul(u64::from(event.len_bytes))
+        })
+    }
+
     fn any_of(&self, table: usize) -> bool {
         self.0
             .iter()

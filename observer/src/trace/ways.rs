@@ -19,6 +19,8 @@ const MOST_RECORDS: usize = 32_768;
 const LONGEST_NS: u64 = 5_000_000_000;
 /// A packet that lives is told when no hook has seen it for so long.
 const QUIET_NS: u64 = 100_000_000;
+/// `NEXTHDR_FRAGMENT`
+const IPV6_FRAGMENT: u8 = 44;
 /// `NF_INET_LOCAL_OUT`, `NFPROTO_IPV4`, `NFPROTO_IPV6`
 const OUTPUT: u8 = 3;
 const INET: [u8; 2] = [2, 10];
@@ -81,7 +83,8 @@ impl Ways {
         let is_its = |last: &HookEvent| {
             let inner = Identity::of(before(last));
             let outer = Identity::of(&last.outer);
-            died.is_some() && (died == inner || (last.flags & hook_flag::TUNNEL != 0 && died == outer))
+            let in_tunnel = last.flags & hook_flag::TUNNEL != 0;
+            died.is_some() && (is_same(died, inner) || (in_tunnel && is_same(died, outer)))
         };
         match way.last() {
             Some(last) if is_recent(last) && is_its(last) => way,
@@ -152,7 +155,7 @@ fn follows(last: &HookEvent, next: &HookEvent) -> bool {
     !is_dead
         && (!is_new || again)
         && next.time_ns.saturating_sub(last.time_ns) < LONGEST_NS
-        && Identity::of(before(last)) == Identity::of(before(next))
+        && is_same(Identity::of(before(last)), Identity::of(before(next)))
 }
 
 /// The packet as it entered the hook; within a tunnel, the inner one.
@@ -169,17 +172,36 @@ struct Identity {
     ip_id: u16,
     /// TCP: sequence number. UDP: length. ICMP: identifier is NAT's to change; the sequence number.
     transport: u32,
+    /// Whether it is one of several parts: put together, it has another length and another transport header.
+    is_fragment: bool,
+}
+
+/// Whether both are one packet, in parts or whole.
+fn is_same(a: Option<Identity>, b: Option<Identity>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) if a.is_fragment || b.is_fragment => {
+            // IPv6 says what it carries behind the header of the fragment.
+            a.version == b.version && a.ip_id == b.ip_id && (a.version == 6 || a.proto == b.proto)
+        }
+        (a, b) => a == b,
+    }
 }
 
 impl Identity {
     fn of(header: &[u8]) -> Option<Self> {
         let first = *header.first()?;
-        let (version, proto, ip_id, at) = match first >> 4 {
+        let (version, proto, ip_id, at, is_fragment) = match first >> 4 {
             4 => {
                 let ip_id = u16::from_be_bytes([*header.get(4)?, *header.get(5)?]);
-                (4, *header.get(9)?, ip_id, usize::from(first & 0xf) * 4)
+                // More to come, or not the first.
+                let part = u16::from_be_bytes([*header.get(6)?, *header.get(7)?]) & 0x3fff;
+                let at = usize::from(first & 0xf) * 4;
+                (4, *header.get(9)?, ip_id, at, part != 0)
             }
-            6 => (6, *header.get(6)?, 0, 40),
+            6 => {
+                let next = *header.get(6)?;
+                (6, next, 0, 40, next == IPV6_FRAGMENT)
+            }
             _ => return None,
         };
         let be32 = |at: usize| Some(u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?));
@@ -199,6 +221,7 @@ impl Identity {
             proto,
             ip_id,
             transport: transport.unwrap_or(0),
+            is_fragment,
         })
     }
 }
@@ -293,6 +316,19 @@ mod tests {
         assert_eq!(ways.by_skb[&7].len(), MOST_HOOKS);
         ways.forget_old(u64::MAX);
         assert!(ways.by_skb.is_empty() && ways.order.is_empty());
+    }
+
+    #[test]
+    fn a_packet_put_together_from_fragments_is_still_itself() {
+        let mut ways = Ways::default();
+        ways.add(&at(0, 1, |event| {
+            event.before[6] = 0x20;
+            event.before[24] = 9;
+        }));
+        ways.add(&at(1, 2, |_| {}));
+        assert_eq!(hooks(&ways.of_drop(&death(3))), [0, 1]);
+        ways.add(&at(0, 1, |event| (event.before[6], event.before[5]) = (0x20, 1)));
+        assert!(ways.of_drop(&death(3)).is_empty(), "a part of another packet");
     }
 
     #[test]
