@@ -98,23 +98,23 @@ fn run_times_are_counted_only_within_windows() {
 }
 
 #[test]
-fn a_program_that_never_rests_is_over_within_seconds() {
+fn a_program_that_never_rests_is_over_after_some_windows() {
     let Some(program) = program() else { return };
     let mut meter = Meter::new(20);
-    let began = Instant::now();
-    meter.watch(&[program.as_fd()], began).expect("watched");
+    meter.watch(&[program.as_fd()], Instant::now()).expect("watched");
+    let mut windows = 0;
     loop {
         run(&program);
-        if meter
-            .look(Instant::now())
-            .expect("look")
-            .is_some_and(|m| m.is_over)
-        {
+        let Some(measured) = meter.look(Instant::now()).expect("look") else {
+            continue;
+        };
+        windows += 1;
+        if measured.is_over {
             break;
         }
-        assert!(began.elapsed() < 6 * PERIOD, "never over");
+        assert!(windows < 20, "never over");
     }
-    assert!(began.elapsed() > 2 * PERIOD, "over after one burst");
+    assert!(windows >= 3, "over after one burst");
 }
 
 #[test]
