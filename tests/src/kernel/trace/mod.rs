@@ -224,7 +224,7 @@ fn assemble_nft(events: Vec<Event>, book: &Rulebook) -> Vec<Run> {
     runs
 }
 
-/// The lab's own TRACE rule: the kernel tells only of what comes after it.
+/// The lab's own TRACE rule. The kernel tells of it only for packets that `nftrace` marked before.
 fn lab_rule(table: &str, hook: &str) -> Option<Step> {
     (table == "raw" && ["PREROUTING", "OUTPUT"].contains(&hook)).then(|| Step {
         chain: hook.to_owned(),
@@ -262,8 +262,11 @@ fn assemble_xtables(events: Vec<Event>, book: &Rulebook) -> Vec<Run> {
         let Some(step) = book.step(&event) else {
             continue;
         };
+        let is_lab_rule = lab_rule(&event.table, hook).as_ref() == Some(&step);
         runs[at].verdict = book.verdict(&event.table, &step);
-        runs[at].steps.push(step);
+        if !(is_lab_rule && runs[at].steps.len() == 1) {
+            runs[at].steps.push(step);
+        }
     }
     runs
 }
