@@ -73,9 +73,16 @@ impl Ways {
 
     /// The way of a packet that died, up to its death.
     pub fn of_drop(&mut self, event: &DropEvent) -> Way {
-        let Some(records) = self.by_skb.remove(&event.skb) else {
+        let Some(mut records) = self.by_skb.remove(&event.skb) else {
             return Way::new();
         };
+        // What came after is of the next packet in the same memory.
+        let is_later = |record: &Box<[u8]>| entered_ns(record).is_some_and(|at| at > event.time_ns);
+        let end = records.iter().position(is_later).unwrap_or(records.len());
+        let later = records.split_off(end);
+        if !later.is_empty() {
+            self.by_skb.insert(event.skb, later);
+        }
         let way = split(records).pop().unwrap_or_default();
         let is_recent = |last: &HookEvent| event.time_ns.saturating_sub(last.time_ns) < LONGEST_NS;
         let header = &event.header[..(event.header_bytes as usize).min(HEADER_BYTES)];
@@ -283,6 +290,23 @@ mod tests {
         ways.add(&at(3, 1, |_| {}));
         ways.add(&at(3, 2, |event| event.entries = 1));
         assert_eq!(ways.finished(u64::MAX, false).len(), 2, "made here twice");
+    }
+
+    #[test]
+    fn of_a_burst_in_the_same_memory_each_death_has_its_own_way() {
+        let mut ways = Ways::default();
+        for packet in 0..3 {
+            ways.add(&at(0, 10 * packet + 1, |event| event.before[5] = packet as u8));
+            ways.add(&at(2, 10 * packet + 2, |event| {
+                (event.before[5], event.flags) = (packet as u8, hook_flag::FREED);
+            }));
+        }
+        for packet in 0..3 {
+            let mut event = death(10 * packet + 3);
+            event.header[5] = packet as u8;
+            assert_eq!(hooks(&ways.of_drop(&event)), [0, 2], "{packet}");
+        }
+        assert!(ways.by_skb.is_empty());
     }
 
     #[test]
