@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use observer_common::{DropEvent, HEADER_BYTES, HookEvent, hook_flag};
+use observer_common::{DropEvent, HEADER_BYTES, HookEvent, flag, hook_flag};
 
 use crate::capture::{entered_ns, hook_event, skb_of};
 
@@ -96,7 +96,7 @@ impl Ways {
         match way.last() {
             Some(last) if is_recent(last) && is_its(last) => way,
             // Wrapped or unwrapped since its last hook.
-            Some(last) if is_recent(last) && event.flags & observer_common::flag::PATH != 0 => way,
+            Some(last) if is_recent(last) && is_written_with(last, event) => way,
             _ => Way::new(),
         }
     }
@@ -137,6 +137,11 @@ impl Ways {
             self.order.clear();
         }
     }
+}
+
+/// Whether the kernel side wrote this record just before that of the death.
+fn is_written_with(last: &HookEvent, event: &DropEvent) -> bool {
+    event.flags & flag::PATH != 0 && last.flags & hook_flag::FREED != 0 && last.cpu == event.cpu
 }
 
 /// The packets that had this address one after the other.
@@ -316,6 +321,20 @@ mod tests {
         assert!(ways.of_drop(&death(2)).is_empty());
         ways.add(&at(3, 1, |_| {}));
         assert!(ways.of_drop(&death(LONGEST_NS + 1)).is_empty(), "long ago");
+    }
+
+    #[test]
+    fn what_has_the_memory_after_a_death_keeps_its_own_way() {
+        let mut ways = Ways::default();
+        let path = |mut event: DropEvent| {
+            event.flags = observer_common::flag::PATH;
+            event
+        };
+        ways.add(&at(3, 1, |event| event.flags = hook_flag::FREED));
+        ways.add(&at(0, 3, |_| {}));
+        ways.add(&at(1, 4, |event| event.flags = hook_flag::FREED));
+        assert_eq!(hooks(&ways.of_drop(&path(death(2)))), [3]);
+        assert_eq!(hooks(&ways.of_drop(&path(death(5)))), [0, 1]);
     }
 
     #[test]

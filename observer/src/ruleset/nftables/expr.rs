@@ -83,7 +83,10 @@ impl<'a, R: Reader> Decoder<'a, R> {
             let ops = u64_at(bytes, at)?;
             let kind = self.kind(ops)?;
             let expr = bytes.get(at..at + kind.size as usize)?;
-            self.functions.insert(kind.function);
+            // None: `nft_do_chain` evaluates it by itself, and then it can only say "no match".
+            if kind.function != 0 {
+                self.functions.insert(kind.function);
+            }
             apply(&mut rule, &kind, expr, chains, self.nft.lookup_dreg_set);
             if is_comment(&kind) {
                 rule.comment = self.comment(expr);
