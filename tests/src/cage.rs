@@ -28,6 +28,12 @@ pub struct Cage {
     /// Files that it sees with another file's contents.
     #[serde(default)]
     pub cover: BTreeMap<String, String>,
+    /// Whether it must do without nf_tables' trace hook, as where its gates refuse the key.
+    #[serde(default)]
+    pub no_trace_key: bool,
+    /// Whether it must do without fentry.
+    #[serde(default)]
+    pub no_fentry: bool,
 }
 
 impl Cage {
@@ -35,6 +41,13 @@ impl Cage {
     pub fn close(&self, command: &mut Command) -> Result<()> {
         if let Some(user) = self.user {
             command.uid(user).gid(user);
+        }
+        let switches = [
+            (self.no_trace_key, "OBSERVER_NO_TRACE_KEY"),
+            (self.no_fentry, "OBSERVER_NO_FENTRY"),
+        ];
+        for (_, name) in switches.iter().filter(|(is_on, _)| *is_on) {
+            command.env(name, "1");
         }
         let without = self
             .without

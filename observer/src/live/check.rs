@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::ladder::ladder;
+use super::ladder::{VERDICTS, ladder};
 use super::open::{attribution, kernel_release, load_symbols, privileged, refused};
 use crate::cli::check::{BackendCheck, CheckReport, Missing, Problem, Tracepoint};
 use crate::kernel::{Programs, Room, Symbols, Types, find_offsets, possible_cpus};
@@ -33,7 +33,8 @@ pub fn check() -> CheckReport {
     let with_paths = report
         .ladder
         .iter()
-        .any(|rung| rung.probe == "__nft_trace_packet" && rung.how.is_some());
+        .filter(|rung| rung.probe == "__nft_trace_packet" || rung.probe == VERDICTS)
+        .any(|rung| rung.how.is_some());
     report.backends = backends(with_paths);
     report
 }

@@ -1,18 +1,24 @@
 //! The ladder: each probe, how this kernel lets it be attached, and what its lack costs in answers. Every step is tried,
 //! not guessed.
 
+use std::collections::BTreeSet;
+
+use super::clock;
 use crate::cli::check::Rung;
 use crate::kernel::trace_key::{gates, nf_tables_is_present};
 use crate::kernel::{Programs, Symbols, Types};
 
+/// The function by which the step is named that watches verdicts.
+pub const VERDICTS: &str = "nft_immediate_eval";
+
 /// Tries each step on loaded programs and takes it off again.
 pub fn ladder(programs: &mut Programs, symbols: &Symbols, types: &mut Types) -> Vec<Rung> {
-    let rungs = vec![
-        drops(),
-        hooks(programs),
-        trace(programs, symbols, types),
-        changes(programs),
-    ];
+    let mut rungs = vec![drops(), hooks(programs), trace(programs, symbols, types)];
+    let is_traced = rungs.last().is_some_and(|rung| rung.how.is_some());
+    if !is_traced && programs.watches_hooks() && nf_tables_is_present(symbols) {
+        rungs.push(verdicts(programs, symbols));
+    }
+    rungs.push(changes(programs));
     if let Err(error) = programs.detach_paths() {
         log::warn!("cannot take the probes off again: {error:#}");
     }
@@ -82,12 +88,29 @@ fn trace(programs: &mut Programs, symbols: &Symbols, types: &mut Types) -> Rung 
     }
     match programs.attach_trace() {
         Ok(()) => rung(Some("kprobe"), None),
+        Err(error) => rung(None, Some(first_line(&error))),
+    }
+}
+
+/// What is left where the trace hook cannot be had.
+fn verdicts(programs: &mut Programs, symbols: &Symbols) -> Rung {
+    let rung = |how: Option<&str>, missing: String| Rung {
+        probe: VERDICTS.to_owned(),
+        how: how.map(str::to_owned),
+        gives: "each rule of native nft that gives a verdict; its drops named exactly".to_owned(),
+        missing: Some(missing),
+    };
+    match programs.attach_verdicts(symbols, &BTreeSet::new(), clock::monotonic_ns) {
+        Ok(_) => rung(
+            Some("kprobe"),
+            "rules without a verdict are not in the way of a packet".to_owned(),
+        ),
         Err(error) => rung(
             None,
-            Some(format!(
+            format!(
                 "{}; native nft rules without counters are inferred or unknown",
                 first_line(&error)
-            )),
+            ),
         ),
     }
 }
