@@ -231,6 +231,13 @@ fn by_jumpstack(event: &DropEvent, snapshot: &Snapshot, place: &Place, base: usi
 pub fn tool(table: &Table) -> Tool {
     let by_iptables =
         IPTABLES.contains(&table.name.as_str()) && matches!(table.family, TableFamily::Ip | TableFamily::Ip6);
+    // iptables-nft gives every base chain a counter, and the hook's name; a person who writes nft seldom does either.
+    let mut bases = table
+        .chains
+        .iter()
+        .filter_map(|chain| Some((chain, chain.base.as_ref()?)));
+    let by_iptables =
+        by_iptables && bases.all(|(chain, base)| base.counter.is_some() && chain.name == base.hook.name());
     match table.backend {
         Backend::Legacy => Tool::IptablesLegacy,
         Backend::Nft if by_iptables => Tool::IptablesNft,

@@ -8,7 +8,7 @@ use super::clock;
 use super::line::Known;
 use crate::attribute::{bare, hook_of, passages};
 use crate::kernel::NetnsNames;
-use crate::report::record::{Change, Hook, Mark, Netns, Passage, Tuple};
+use crate::report::record::{Change, Hook, Mark, Netns, PassVerdict, Passage, Tuple};
 use crate::ruleset::Snapshot;
 use crate::trace::{Way, before, device, endpoints};
 
@@ -87,30 +87,54 @@ fn outer(event: &HookEvent) -> Option<Tuple> {
     endpoints(&event.outer).map(|ends| ends.tuple)
 }
 
-/// Puts what changed to the table that is most likely to have done it: addresses to nat, a mark to the target that sets
-/// marks, else to the last.
-fn changes(event: &HookEvent, passages: &mut [Passage]) {
-    let marked = passages
-        .iter()
-        .position(|passage| passage.steps.iter().any(|step| sets_mark(step.target.as_deref())));
-    let nat = passages.iter().position(|passage| {
-        passage.table.as_deref() == Some("nat")
-            || passage
-                .steps
-                .iter()
-                .any(|step| translates(step.target.as_deref()))
-    });
-    let last = passages.len().saturating_sub(1);
-    if event.mark_before != event.mark_after
-        && let Some(passage) = passages.get_mut(marked.unwrap_or(last))
-    {
-        passage.changes.push(Change::Mark {
+/// Puts what changed to the table whose rule did it: addresses to nat, a mark to the target that sets marks. What no table
+/// did (a connection that was translated before, a function that asks no rules) stands by itself.
+fn changes(event: &HookEvent, passages: &mut Vec<Passage>) {
+    let of_target = |passages: &[Passage], fits: fn(Option<&str>) -> bool| {
+        let by = |passage: &Passage| passage.steps.iter().any(|step| fits(step.target.as_deref()));
+        passages.iter().position(by)
+    };
+    if event.mark_before != event.mark_after {
+        let change = Change::Mark {
             from: Mark(event.mark_before),
             to: Mark(event.mark_after),
-        });
+        };
+        let at = of_target(passages, sets_mark);
+        put(passages, at, vec![change]);
     }
-    if let Some(passage) = passages.get_mut(nat.unwrap_or(last)) {
-        passage.changes.extend(translations(event));
+    let at = passages
+        .iter()
+        .position(|passage| passage.table.as_deref() == Some("nat"))
+        .or_else(|| of_target(passages, translates));
+    put(passages, at, translations(event));
+}
+
+/// Adds changes to a passage, or to one without a table.
+fn put(passages: &mut Vec<Passage>, at: Option<usize>, changes: Vec<Change>) {
+    if changes.is_empty() {
+        return;
+    }
+    let without_table = |passage: &Passage| passage.table.is_none();
+    let at = at.or_else(|| passages.iter().position(without_table));
+    match at.and_then(|at| passages.get_mut(at)) {
+        Some(passage) => passage.changes.extend(changes),
+        None => {
+            let Some(first) = passages.first() else { return };
+            let by_itself = Passage {
+                at: first.at,
+                netns: first.netns.clone(),
+                in_dev: first.in_dev.clone(),
+                out_dev: first.out_dev.clone(),
+                outer: first.outer.clone(),
+                changes,
+                ..bare(first.hook, Some(PassVerdict::Accept))
+            };
+            // A drop stays the last.
+            let dies = passages
+                .last()
+                .is_some_and(|last| last.verdict == Some(PassVerdict::Drop));
+            passages.insert(passages.len() - usize::from(dies), by_itself);
+        }
     }
 }
 

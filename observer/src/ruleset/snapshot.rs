@@ -138,7 +138,14 @@ impl Snapshot {
     fn read_nft(&mut self, source: &Source<'_, impl Reader>) {
         let Some(layout) = &source.layout.nft else { return };
         let xtables = source.layout.xtables.as_ref();
-        let reading = nftables::read(source.memory, layout, xtables, self.net, &self.hooks.functions);
+        let reading = nftables::read(
+            source.memory,
+            source.symbols,
+            layout,
+            xtables,
+            self.net,
+            &self.hooks.functions,
+        );
         self.expressions = Expressions::new(self.tables.len(), reading.expressions);
         self.locations.extend(reading.tables.iter().map(|_| None));
         self.tables.extend(reading.tables);

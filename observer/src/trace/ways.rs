@@ -77,8 +77,11 @@ impl Ways {
             return Way::new();
         };
         // What came after is of the next packet in the same memory.
-        let is_later = |record: &Box<[u8]>| entered_ns(record).is_some_and(|at| at > event.time_ns);
-        let end = records.iter().position(is_later).unwrap_or(records.len());
+        let is_later = |record: &[u8]| entered_ns(record).is_some_and(|at| at > event.time_ns);
+        let end = records
+            .iter()
+            .position(|record| is_later(record))
+            .unwrap_or(records.len());
         let later = records.split_off(end);
         if !later.is_empty() {
             self.by_skb.insert(event.skb, later);

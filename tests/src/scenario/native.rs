@@ -85,7 +85,7 @@ impl Native {
             "confidence": "exact",
         });
         let more = match self.rule {
-            None => json!({"cause": "policy", "policy": "DROP", "rule": {"present": false}}),
+            None => json!({"cause": "policy", "policy": "drop", "rule": {"present": false}}),
             Some(number) => {
                 let (handle, text) = found.rule(&self.chain, number).with_context(|| {
                     format!(

@@ -5,13 +5,17 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::kernel::Reader;
 use crate::kernel::raw::{string, u64_at};
+use crate::kernel::{Reader, Symbols};
 use crate::ruleset::layout::{NftLayout, XtLayout};
 use crate::ruleset::{Counter, Rule, Step};
 
 /// `nft_expr_ops.eval`: the first member in every version.
 const OPS_EVAL: u64 = 0;
+/// What `meta … set` and `ct … set` are evaluated by (net/netfilter/nft_meta.c, nft_ct.c).
+const SETS: [&str; 3] = ["nft_meta_set_eval", "nft_meta_bridge_set_eval", "nft_ct_set_eval"];
+/// `NFT_META_MARK`, include/uapi/linux/netfilter/nf_tables.h
+const META_MARK: u8 = 3;
 /// Longer than any expression.
 const MOST_BYTES: u32 = 4096;
 /// Length of an expression whose private data is one pointer.
@@ -26,6 +30,8 @@ const NAME_BYTES: usize = 30;
 struct Kind {
     /// Address of the function that evaluates it.
     function: u64,
+    /// Whether it writes to the packet or its connection.
+    sets: bool,
     name: String,
     size: u32,
     /// xt extension behind nft_compat: its name.
@@ -35,6 +41,7 @@ struct Kind {
 /// Decodes rules.
 pub struct Decoder<'a, R> {
     memory: &'a R,
+    symbols: &'a Symbols,
     nft: &'a NftLayout,
     xtables: Option<&'a XtLayout>,
     kinds: HashMap<u64, Option<Kind>>,
@@ -57,9 +64,15 @@ const NEVER_BREAKS: [&str; 9] = [
 
 impl<'a, R: Reader> Decoder<'a, R> {
     /// A decoder with nothing known yet.
-    pub fn new(memory: &'a R, nft: &'a NftLayout, xtables: Option<&'a XtLayout>) -> Self {
+    pub fn new(
+        memory: &'a R,
+        symbols: &'a Symbols,
+        nft: &'a NftLayout,
+        xtables: Option<&'a XtLayout>,
+    ) -> Self {
         Self {
             memory,
+            symbols,
             nft,
             xtables,
             kinds: HashMap::new(),
@@ -123,8 +136,14 @@ impl<'a, R: Reader> Decoder<'a, R> {
             .memory
             .string(self.memory.u64(of_type + self.nft.type_name)?, NAME_BYTES)?;
         let extension = self.extension(ops, &name);
+        let function = self.memory.u64(ops + OPS_EVAL)?;
+        let sets = self
+            .symbols
+            .of(function)
+            .is_some_and(|symbol| SETS.contains(&symbol.name));
         Some(Kind {
-            function: self.memory.u64(ops + OPS_EVAL)?,
+            function,
+            sets,
             name,
             size,
             extension,
@@ -160,6 +179,8 @@ fn apply(rule: &mut Rule, kind: &Kind, expr: &[u8], chains: &HashMap<u64, usize>
         "synproxy" => (rule.step, rule.target) = (Step::MayDrop, Some("synproxy".to_owned())),
         // Drops if it cannot set the translation up.
         "nat" | "masq" | "redir" => (rule.step, rule.target) = (Step::MayDrop, Some(kind.name.clone())),
+        // The key is the first byte of `struct nft_meta`.
+        "meta" if kind.sets && expr.get(8) == Some(&META_MARK) => rule.target = Some("mark".to_owned()),
         "lookup" if is_verdict_map(expr, dreg_set) => {
             (rule.step, rule.target) = (Step::Map, Some("vmap".to_owned()))
         }

@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hasher as _};
 
 use super::TableExpressions;
 use super::expr::Decoder;
-use crate::kernel::Reader;
+use crate::kernel::{Reader, Symbols};
 use crate::report::record::{Backend, TableFamily};
 use crate::ruleset::hooks::{HookFunction, hook_of};
 use crate::ruleset::layout::{NftLayout, XtLayout};
@@ -33,6 +33,7 @@ pub struct Reading {
 /// Reads every table that one of `functions` calls into.
 pub fn read(
     memory: &impl Reader,
+    symbols: &Symbols,
     nft: &NftLayout,
     xtables: Option<&XtLayout>,
     net: u64,
@@ -43,7 +44,7 @@ pub fn read(
         memory,
         nft,
         cursor,
-        decoder: Decoder::new(memory, nft, xtables),
+        decoder: Decoder::new(memory, symbols, nft, xtables),
     };
     // By address, so that a table is read once however many base chains it has.
     let mut tables = BTreeMap::new();

@@ -3,7 +3,7 @@
 mod families;
 
 use super::{Expressions, Reading, read};
-use crate::kernel::Dump;
+use crate::kernel::{Dump, Symbols};
 use crate::report::record::{Backend, Hook, TableFamily};
 use crate::ruleset::hooks::HookFunction;
 use crate::ruleset::layout::{NftLayout, SeqLayout, XtLayout};
@@ -180,7 +180,14 @@ fn reading(dump: &Dump) -> Reading {
         priority: Some(0),
         in_nat: false,
     };
-    read(dump, &NFT, Some(&XT_LAYOUT), NET, &[function])
+    read(
+        dump,
+        &Symbols::default(),
+        &NFT,
+        Some(&XT_LAYOUT),
+        NET,
+        &[function],
+    )
 }
 
 #[test]
