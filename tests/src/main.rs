@@ -69,6 +69,18 @@ enum Verb {
         #[arg(long)]
         observer: PathBuf,
     },
+    /// Measure what watching costs the packets that this kernel forwards.
+    BenchPaths {
+        /// The observer to measure.
+        #[arg(long)]
+        observer: PathBuf,
+        /// How many times each watcher is measured.
+        #[arg(long, default_value = "5")]
+        rounds: usize,
+        /// Only watchers with this in their name.
+        #[arg(default_value = "")]
+        only: String,
+    },
     /// Set a cluster up, run a shell command, take it down.
     Cluster {
         /// Its name in `clusters`.
@@ -170,6 +182,15 @@ fn run(cli: Cli) -> Result<bool> {
         Verb::Bench { observer } => {
             let run = RunDir::start()?;
             bench::run(&data, &observer, &run)?;
+            Ok(true)
+        }
+        Verb::BenchPaths {
+            observer,
+            rounds,
+            only,
+        } => {
+            let run = RunDir::start()?;
+            bench::paths::run(&data, &observer, &run, rounds, &only)?;
             Ok(true)
         }
         Verb::Cluster {

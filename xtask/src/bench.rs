@@ -1,18 +1,62 @@
-//! `cargo xtask bench`: the figures of docs/performance.md, on this machine's own kernel.
+//! `cargo xtask bench`: the figures of docs/performance.md, on this machine's own kernel and, for what watches the way of
+//! packets that live, in a virtual machine.
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
+use crate::kernels::{self, Series};
 use crate::lab::Lab;
 use crate::setup;
 
+/// The options of `cargo xtask bench`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Only these; both where nothing is said
+    #[arg(value_enum)]
+    what: Option<What>,
+    /// The kernel whose packets live: a series, with -cloud or -rt or without
+    #[arg(long, value_name = "KERNEL", default_value_t = kernels::DEFAULT)]
+    kernel: Series,
+    /// How many times each watcher of packets that live is measured
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Only watchers with this in their name
+    #[arg(long, default_value = "")]
+    only: String,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum What {
+    /// Start, latency, memory and the cost of a drop, on this machine's kernel
+    Drops,
+    /// Packets forwarded in a second while somebody watches, in a virtual machine
+    Paths,
+}
+
 /// Sets up, builds and measures.
-pub fn main() -> Result<ExitCode> {
-    if !nix::unistd::geteuid().is_root() {
+pub fn main(arguments: &Arguments) -> Result<ExitCode> {
+    let wants = |what| arguments.what.is_none_or(|only| only == what);
+    if wants(What::Drops) && !nix::unistd::geteuid().is_root() {
         bail!("the benchmarks need root: sudo env PATH=\"$PATH\" HOME=\"$HOME\" cargo xtask bench");
     }
-    setup::lab()?;
-    let code = Lab::build()?.bench()?;
-    Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+    setup::bench()?;
+    let lab = Lab::build()?;
+    if wants(What::Drops) {
+        let code = lab.bench()?;
+        if code != 0 {
+            return Ok(exit(code));
+        }
+    }
+    if wants(What::Paths) {
+        return lab
+            .bench_paths(arguments.kernel, arguments.rounds, &arguments.only)
+            .map(exit);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn exit(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
 }

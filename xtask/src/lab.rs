@@ -150,6 +150,34 @@ impl Lab {
         self.here(&["bench".to_owned(), "--observer".to_owned(), observer])
     }
 
+    /// Measures in a virtual machine what watching costs packets that live; returns the lab's exit code.
+    pub fn bench_paths(&self, series: Series, rounds: usize, only: &str) -> Result<i32> {
+        let kernel = setup::vm(series)?;
+        let copy = format!(
+            "cp {} /run/observer",
+            quoted(&self.observer.display().to_string())
+        );
+        let mut words = vec![self.lab.display().to_string()];
+        let rounds = rounds.to_string();
+        words.extend(
+            [
+                "bench-paths",
+                "--observer",
+                "/run/observer",
+                "--rounds",
+                &rounds,
+                only,
+            ]
+            .map(str::to_owned),
+        );
+        in_vm(
+            &kernel,
+            &format!("{copy} && {}", line(&words)),
+            &workspace::target().join("bench"),
+            &Sink::Plain,
+        )
+    }
+
     /// Runs the lab on this machine, its output going where ours goes.
     fn here(&self, arguments: &[String]) -> Result<i32> {
         let mut command = Command::new(&self.lab);

@@ -45,8 +45,8 @@ enum Verb {
     Demo(demo::Arguments),
     /// Run the unit tests, then every scenario on every kernel
     Test(test::Arguments),
-    /// Measure observer on this machine's kernel
-    Bench,
+    /// Measure observer: on this machine's kernel, and in a VM what watching costs packets that live
+    Bench(bench::Arguments),
     /// Check formatting, clippy, documentation and licences
     Lint,
     /// Run a shell command in a virtual machine of another kernel, this machine's files mounted
@@ -68,7 +68,7 @@ fn run() -> Result<ExitCode> {
         Verb::Build(arguments) => done(build::main(&arguments)),
         Verb::Demo(arguments) => demo::main(&arguments),
         Verb::Test(arguments) => test::main(&arguments),
-        Verb::Bench => bench::main(),
+        Verb::Bench(arguments) => bench::main(&arguments),
         Verb::Lint => done(lint::main()),
         Verb::Vm(arguments) => vm::main(&arguments),
     }

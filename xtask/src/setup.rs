@@ -60,6 +60,13 @@ pub fn lab() -> Result<()> {
     apt::ensure(&lab_packages())
 }
 
+/// What the benchmarks call besides: what observer is measured beside.
+pub fn bench() -> Result<()> {
+    let mut packages = lab_packages();
+    packages.push(Package::with_program("bpftrace", "bpftrace"));
+    apt::ensure(&packages)
+}
+
 /// What a virtual machine of that series needs.
 pub fn vm(series: Series) -> Result<Kernel> {
     apt::ensure(&vm_packages(series)?)?;

@@ -33,6 +33,11 @@ impl Cost {
             nanos: self.nanos - before.nanos,
         }
     }
+
+    /// Time of one run on average, in nanoseconds.
+    pub(super) fn each_ns(self) -> u64 {
+        self.nanos / self.runs.max(1)
+    }
 }
 
 /// The kernel's statistics of eBPF programs, on for as long as this lives.
@@ -112,11 +117,7 @@ fn one(bench: &Bench, backend: Backend, count: usize, filter: &str) -> Result<St
     // The one that looks at dropped packets runs the most.
     let costs = after.iter().map(|(name, cost)| cost.since(before.get(name)));
     let cost = costs.max_by_key(|cost| cost.runs).unwrap_or_default();
-    Ok(format!(
-        "{} ns on average, {} runs",
-        cost.nanos / cost.runs.max(1),
-        cost.runs
-    ))
+    Ok(format!("{} ns on average, {} runs", cost.each_ns(), cost.runs))
 }
 
 /// Without rules the packets die at the server, where nobody listens.

@@ -4,6 +4,7 @@ mod cost;
 mod idle;
 mod latency;
 mod memory;
+pub mod paths;
 mod process;
 mod program;
 mod start;

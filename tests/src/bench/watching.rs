@@ -18,6 +18,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A line, and when it came.
 pub(super) type Arrival = (Instant, String);
 
+/// How it ended.
+pub(super) struct End {
+    /// Its last line.
+    pub(super) summary: serde_json::Value,
+    /// Of the lines that nobody had read before: records that were lost.
+    pub(super) lost: u64,
+}
+
 /// The process. Dropping it ends it.
 pub(super) struct Watching {
     child: Child,
@@ -29,8 +37,13 @@ pub(super) struct Watching {
 impl Watching {
     /// Starts `observer watch -o json` and waits for its start line.
     pub(super) fn start(observer: &Path, filter: &str) -> Result<Self> {
+        Self::start_with(observer, &["--dst", filter])
+    }
+
+    /// The same with any options.
+    pub(super) fn start_with(observer: &Path, options: &[&str]) -> Result<Self> {
         let mut command = Command::new(observer);
-        command.args(["watch", "-o", "json", "--dst", filter]);
+        command.args(["watch", "-o", "json"]).args(options);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -100,14 +113,30 @@ impl Watching {
     }
 
     /// Interrupts it, waits for its end and returns its summary.
-    pub(super) fn end(mut self) -> Result<serde_json::Value> {
+    pub(super) fn end(self) -> Result<serde_json::Value> {
+        self.end_with_losses().map(|end| end.summary)
+    }
+
+    /// The same, with what its lines said was lost.
+    pub(super) fn end_with_losses(mut self) -> Result<End> {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).context("cannot interrupt observer")?;
         let mut last = String::new();
+        let mut lost = 0;
         while let Ok((_, line)) = self.lines.recv_timeout(PATIENCE) {
+            if line.contains("\"kind\":\"lost\"") {
+                let line: serde_json::Value = serde_json::from_str(&line)?;
+                lost += line["count"].as_u64().unwrap_or_default();
+            }
+            if line.contains("\"kind\":\"probes\"") {
+                eprintln!("bench: {line}");
+            }
             last = line;
         }
         self.child.wait()?;
-        serde_json::from_str(&last).context("the last line is no summary")
+        Ok(End {
+            summary: serde_json::from_str(&last).context("the last line is no summary")?,
+            lost,
+        })
     }
 }
 
