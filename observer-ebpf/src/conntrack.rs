@@ -48,7 +48,7 @@ pub fn status(nfct: u64) -> Option<u32> {
 
 /// Reads a tuple to where it is to be.
 #[inline(always)]
-fn tuple(to: &mut ConnTuple, conn: u64, offset: u32) -> bool {
+pub fn tuple(to: &mut ConnTuple, conn: u64, offset: u32) -> bool {
     let place: *mut ConnTuple = to;
     // SAFETY: the length is the structure's.
     offset != ABSENT

@@ -336,7 +336,7 @@ fn words(bytes: &[u8; 16]) -> [u64; 2] {
 
 /// Eight bytes as they lie in memory.
 #[inline(always)]
-fn word<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
+pub fn word<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
     u64::from_ne_bytes([
         bytes[at],
         bytes[at + 1],

@@ -10,7 +10,7 @@ use observer_common::{
 };
 
 use crate::filter::{VIEWS, View};
-use crate::path::{FlowKey, Frame, PathCpu};
+use crate::path::{FlowKey, Frame, Glance, PathCpu, TupleKey};
 
 /// `BPF_F_MMAPABLE`, include/uapi/linux/bpf.h
 const MMAPABLE: u32 = 1 << 10;
@@ -52,6 +52,17 @@ pub static CHUNKS_A_DEPTH: u32 = 0;
 /// Packets that had no connection yet, and whether the filter matched in the end.
 #[map]
 pub static FLOWS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(16_384, 0);
+
+/// The connections of packets that the nat table has been asked about.
+#[map]
+pub static CONNS: LruHashMap<TupleKey, u64> = LruHashMap::with_max_entries(16_384, 0);
+
+/// How many packets [`OTHERS`] remembers, a power of two.
+pub const OTHERS_LEN: u32 = 1024;
+
+/// Packets that the filter was found not to match.
+#[map]
+pub static OTHERS: PerCpuArray<Glance> = PerCpuArray::with_max_entries(OTHERS_LEN, 0);
 
 /// Where nf_tables' structures have their fields, once the module is there.
 #[map]

@@ -5,7 +5,7 @@ use observer_common::{Count, HookEvent, MAX_STEPS, PATH_FILTER, Step, hook_flag}
 
 use super::classify::{is_match, remember};
 use super::frame::{self, Frame, tracking};
-use super::{packet, snapshot};
+use super::{nat, packet, snapshot};
 use crate::conntrack;
 use crate::counters;
 use crate::look::{Look, Plain};
@@ -26,6 +26,8 @@ pub fn left(frame: *mut Frame, depth: u32, returned: i32, skb: impl Look) {
         let event = unsafe { &mut (*frame).event };
         packet::fill_after(skb, event);
         connection(event, skb.load(offset!(skb_nfct)));
+        // SAFETY: as above.
+        nat::left(unsafe { &mut *frame });
     }
     finish(frame);
 }

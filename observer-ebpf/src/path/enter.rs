@@ -5,15 +5,11 @@ use observer_common::{Count, EventKind, Filter, HookEvent, MAX_DEPTH, PATH_FILTE
 
 use super::classify::classify;
 use super::frame::{self, Frame, PathCpu, Running, tracking};
-use super::{IPV6, OUTPUT, PREROUTING, is_inet, snapshot};
+use super::{IPV6, OUTPUT, PREROUTING, is_inet, nat, others, snapshot};
 use crate::look::{Look, Plain};
 use crate::maps::{FILTER, NETS, PATH_CPU, count};
 use crate::memory::{field, offset};
 
-/// `IPS_SRC_NAT_DONE`: the nat table is not asked for the source again.
-const SRC_NAT_DONE: u32 = 1 << 7;
-/// `IPS_DST_NAT_DONE`
-const DST_NAT_DONE: u32 = 1 << 8;
 /// A frame that is older was never left: no packet is in a hook for so long.
 const OLD_NS: u64 = 1_000_000_000;
 
@@ -42,11 +38,26 @@ pub fn enter(skb: impl Look, state: impl Look, entries: u64, first: u32, sp: u64
         overflow();
         return None;
     }
+    let net: u64 = state.load(offset!(state_net));
+    let seen = if depth == 0 {
+        others::glance(skb, net, (hook, pf), nfct, cpu, filter)
+    } else {
+        None
+    };
+    if let Some(index) = seen
+        && others::is_known(index, cpu)
+    {
+        remember_to_skip(cpu, skb.address(), nfct);
+        return None;
+    }
     let frame = frame::at(depth)?;
     begin(frame, skb, state, hook, pf, nfct);
     let tracking = classify(skb, frame, cpu, filter);
     if tracking == tracking::NONE && depth == 0 {
         remember_to_skip(cpu, skb.address(), nfct);
+        if let Some(index) = seen {
+            others::remember(index, cpu);
+        }
         return None;
     }
     // SAFETY: this CPU's element.
@@ -150,7 +161,9 @@ fn open(frame: *mut Frame, depth: u32, skb: impl Look, filter: &Filter) {
 #[inline(always)]
 fn choose_runs(frame: *mut Frame, depth: u32) {
     // SAFETY: this CPU's element.
-    let event = unsafe { &mut (*frame).event };
+    let frame = unsafe { &mut *frame };
+    let event = &mut frame.event;
+    frame.has_nat = 0;
     // SAFETY: the memory of a map's element stays the map's; its generation is looked at again in the end.
     let Some(state) = (unsafe { NETS.get(event.net) }) else {
         return;
@@ -168,42 +181,17 @@ fn choose_runs(frame: *mut Frame, depth: u32) {
         return;
     };
     event.flags |= hook_flag::COUNTERS;
-    let mut count = runs.count;
-    if asks_nat(event) {
-        event.flags |= hook_flag::NAT;
-        count += runs.nat_count;
-    }
     if runs.cut != 0 {
         event.flags |= hook_flag::UNSEEN;
     }
-    // SAFETY: as above.
-    unsafe {
-        (*frame).first_run = runs.first;
-        (*frame).run_count = count;
+    frame.first_run = runs.first;
+    frame.run_count = runs.count;
+    frame.has_nat = u32::from(runs.nat_count != 0);
+    if runs.nat_count == 0 || nat::may_be_asked(frame) {
+        frame.event.flags |= hook_flag::NAT;
+        frame.run_count += runs.nat_count;
     }
     snapshot::take(frame, depth);
-}
-
-/// The nat table is asked once for each connection and direction (`nf_nat_inet_fn`, net/netfilter/nf_nat_core.c).
-#[inline(always)]
-fn asks_nat(event: &HookEvent) -> bool {
-    if event.flags & hook_flag::CONN == 0 {
-        return match crate::conntrack::status(event.nfct) {
-            Some(status) => !is_done(status, event.hook),
-            None => true,
-        };
-    }
-    !is_done(event.conn.status, event.hook)
-}
-
-#[inline(always)]
-fn is_done(status: u32, hook: u8) -> bool {
-    let bit = if hook == PREROUTING || hook == OUTPUT {
-        DST_NAT_DONE
-    } else {
-        SRC_NAT_DONE
-    };
-    status & bit != 0
 }
 
 #[inline(always)]

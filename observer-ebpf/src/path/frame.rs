@@ -1,7 +1,9 @@
 //! The frames of one CPU.
 
-use observer_common::{HookEvent, MAX_DEPTH, MAX_STEPS, Step, hook_flag};
+use observer_common::{ConnTuple, HookEvent, MAX_DEPTH, MAX_STEPS, Step, hook_flag};
 
+use super::nat::TupleKey;
+use super::others::Room;
 use crate::filter::{VIEWS, View};
 use crate::maps::{FRAMES, PATH_CPU};
 
@@ -19,6 +21,8 @@ pub struct PathCpu {
     pub skip_skb: u64,
     /// `skb->_nfct` of `skip_skb`.
     pub skip_nfct: u64,
+    /// What is seen at first glance of the packet that enters.
+    pub room: Room,
     /// Ways to see the packet that the filter tests.
     pub views: [View; VIEWS],
     /// A run of counters as it is now.
@@ -96,6 +100,16 @@ pub struct Frame {
     pub has_flow: u32,
     /// What of nf_tables is running for the packet.
     pub nft: Running,
+    /// 1 if the nat table has counters.
+    pub has_nat: u32,
+    /// Zero.
+    pub pad: u32,
+    /// The connection that the nat table was asked about before.
+    pub nat_conn: u64,
+    /// What the nat table is asked about.
+    pub nat_key: TupleKey,
+    /// The tuple that was found for it.
+    pub nat_tuple: ConnTuple,
     /// What to remember of this packet when it is known whether the filter matches.
     pub flow: FlowKey,
     /// The record in the making.

@@ -7,6 +7,8 @@ mod close;
 mod enter;
 mod frame;
 mod leave;
+mod nat;
+mod others;
 mod packet;
 mod snapshot;
 mod trace;
@@ -16,6 +18,8 @@ pub use close::freed;
 pub use enter::enter;
 pub use frame::{FlowKey, Frame, PathCpu};
 pub use leave::{Left, leave};
+pub use nat::TupleKey;
+pub use others::Glance;
 pub use trace::{Traced, traced};
 pub use verdict::{Called, chain_entered, chain_left, decided, writer_entered, writer_left};
 

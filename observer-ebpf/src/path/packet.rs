@@ -6,14 +6,14 @@ use crate::look::Look;
 use crate::memory::{bounded, offset, read_bytes};
 
 /// Network byte order.
-const ETH_P_IP: u16 = 0x0800u16.to_be();
+pub const ETH_P_IP: u16 = 0x0800u16.to_be();
 /// Network byte order.
 const ETH_P_IPV6: u16 = 0x86ddu16.to_be();
 const IPPROTO_IPIP: u8 = 4;
-const IPPROTO_UDP: u8 = 17;
+pub const IPPROTO_UDP: u8 = 17;
 const IPPROTO_IPV6: u8 = 41;
 /// VXLAN's port, and the one that Linux used before there was a number for it: flannel's.
-const VXLAN_PORTS: [u16; 2] = [4789, 8472];
+pub const VXLAN_PORTS: [u16; 2] = [4789, 8472];
 /// UDP, VXLAN and Ethernet headers.
 const VXLAN_BYTES: u32 = 8 + 8 + 14;
 /// What is read of an IPv4 packet: its longest header and the ports.
