@@ -92,7 +92,7 @@ fn median(values: &mut [f64]) -> f64 {
     let half = values.len() / 2;
     match values {
         [] => 0.0,
-        _ if values.len() % 2 == 0 => (values[half - 1] + values[half]) / 2.0,
+        _ if values.len().is_multiple_of(2) => (values[half - 1] + values[half]) / 2.0,
         _ => values[half],
     }
 }
