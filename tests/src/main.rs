@@ -50,6 +50,9 @@ enum Verb {
         /// Only the scenarios that every kernel runs.
         #[arg(long)]
         every_kernel: bool,
+        /// Beside those, only the scenarios that show something where packets can be followed.
+        #[arg(long)]
+        of_paths: bool,
         /// Only scenarios with this in their name.
         #[arg(default_value = "")]
         filter: String,
@@ -142,10 +145,13 @@ fn run(cli: Cli) -> Result<bool> {
             times,
             patience,
             every_kernel,
+            of_paths,
             filter,
         } => {
             let mut variants = scenario::list(&data, &filter)?;
-            variants.retain(|variant| variant.every_kernel || !every_kernel);
+            variants.retain(|variant| {
+                !(every_kernel || of_paths) || variant.every_kernel || (of_paths && variant.of_paths)
+            });
             if variants.is_empty() {
                 bail!("no scenario has `{filter}` in its name; see `observer-lab list`");
             }

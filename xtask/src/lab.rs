@@ -35,8 +35,10 @@ pub enum Place {
 pub enum Choice<'a> {
     /// All of them.
     Every,
-    /// Those whose file says `matrix = "all"`.
+    /// Those whose file says `every_kernel = true`.
     EveryKernels,
+    /// Those, and those that show something only where packets can be followed.
+    OfPaths,
     /// Those with this in their name.
     Named(&'a str),
 }
@@ -47,6 +49,7 @@ impl Choice<'_> {
         match self {
             Self::Every => None,
             Self::EveryKernels => Some("--every-kernel".to_owned()),
+            Self::OfPaths => Some("--of-paths".to_owned()),
             Self::Named(part) => Some(part.to_owned()),
         }
     }

@@ -32,6 +32,8 @@ pub struct Variant {
     pub family: Family,
     /// Whether every kernel runs it.
     pub every_kernel: bool,
+    /// Whether it shows something only where packets can be followed.
+    pub of_paths: bool,
     /// The row of the table of kernels that it counts for.
     pub feature: Option<String>,
     /// Code instead of a file, for the few that do not fit data.
@@ -61,6 +63,7 @@ pub fn list(data: &Data, filter: &str) -> Result<Vec<Variant>> {
                 backend,
                 family,
                 every_kernel: spec.every_kernel,
+                of_paths: spec.is_of_paths(),
                 feature: spec.feature.clone(),
                 case: None,
             });
@@ -78,6 +81,7 @@ pub fn list(data: &Data, filter: &str) -> Result<Vec<Variant>> {
                 backend: *backend,
                 family: Family::Ip,
                 every_kernel: case.every_kernel,
+                of_paths: false,
                 feature: None,
                 case: Some(case.run),
             });

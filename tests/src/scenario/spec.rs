@@ -149,12 +149,20 @@ pub struct Header {
     pub every_kernel: bool,
     /// The row of the table of kernels.
     pub feature: Option<String>,
+    /// Whether it has expectations that differ where packets can be followed.
+    #[serde(default)]
+    pub native: Vec<serde::de::IgnoredAny>,
 }
 
 impl Header {
     /// Reads the header of a scenario file.
     pub fn parse(text: &str) -> Result<Self> {
         Ok(toml::from_str(text)?)
+    }
+
+    /// Whether it shows something only where packets can be followed.
+    pub fn is_of_paths(&self) -> bool {
+        self.needs_probes.is_some() || !self.native.is_empty()
     }
 
     /// Every pair of backend and family that it runs with.
