@@ -27,7 +27,6 @@ const ANSWER: u64 = 1;
 
 /// What a connection's tuple says, in the kernel's own form: an IPv4 address is followed by zeroes.
 #[repr(C)]
-#[derive(Clone, Copy)]
 pub struct TupleKey {
     src: [u64; 2],
     dst: [u64; 2],
