@@ -5,7 +5,7 @@ use observer_common::{HookEvent, hook_flag};
 use super::verdicts::{by_verdicts, open_chain, tells_verdicts};
 use super::walk::{Counts, by_counters, by_trace, is_traced_whole};
 use crate::report::record::{Backend, Hook, PassVerdict, Passage, PathEvidence, PathStep};
-use crate::ruleset::{Snapshot, Step, Table};
+use crate::ruleset::{INET_HOOKS, Snapshot, Step, Table};
 
 /// `NFPROTO_*`
 const NETDEV: u8 = 5;
@@ -15,15 +15,11 @@ pub fn hook_of(pf: u8, hook: u8) -> Option<Hook> {
     if pf == NETDEV {
         return [Hook::Ingress, Hook::Egress].get(usize::from(hook)).copied();
     }
-    const HOOKS: [Hook; 6] = [
-        Hook::Prerouting,
-        Hook::Input,
-        Hook::Forward,
-        Hook::Output,
-        Hook::Postrouting,
-        Hook::Ingress,
-    ];
-    HOOKS.get(usize::from(hook)).copied()
+    // `NF_INET_INGRESS` stands behind the five.
+    INET_HOOKS
+        .into_iter()
+        .chain([Hook::Ingress])
+        .nth(usize::from(hook))
 }
 
 /// What a packet met in one table.
@@ -296,7 +292,8 @@ fn verdict_name(code: i32) -> Option<&'static str> {
     })
 }
 
-fn verdict(table: &Table, visit: &Visit) -> Option<PassVerdict> {
+/// How the last thing that was met left the table; `None` where that is not told.
+pub fn verdict(table: &Table, visit: &Visit) -> Option<PassVerdict> {
     let last = visit.steps.last()?;
     Some(match last.outcome {
         Outcome::Policy(true) | Outcome::Verdict(1) => PassVerdict::Accept,

@@ -4,13 +4,13 @@ use observer_common::{DropEvent, HookEvent, hook_flag};
 
 use super::culprit::{Culprit, Told, Verdict};
 use super::droppers::suspects;
-use super::passages::{Met, Outcome, Visit, visits};
+use super::passages::{Met, Outcome, Visit, verdict, visits};
 use super::scene::NFT_FREES;
 use super::verdicts::open_chain;
 use super::walk::Counts;
 use super::{Site, hook_of};
-use crate::report::record::{Backend, Confidence};
-use crate::ruleset::{Ending, Place, Policy, Snapshot, Step, Table};
+use crate::report::record::{Backend, Confidence, PassVerdict};
+use crate::ruleset::{Ending, Place, Policy, Snapshot};
 
 /// Flags of a record that proves nothing.
 const NO_PROOF: u32 =
@@ -45,10 +45,10 @@ pub fn prove(
     if last.flags & hook_flag::FREED == 0 || last.flags & NO_PROOF != 0 {
         return verdict;
     }
-    let seen = visits(last, snapshot);
     if !Counts::are_of_packet(last, snapshot) {
         return verdict;
     }
+    let seen = visits(last, snapshot);
     let dropping = seen.last().and_then(|visit| drops(visit, snapshot));
     let proof = match (dropping, open_chain(last, snapshot)) {
         (Some((table, met)), _) => by_rule(table, met, &seen, last, snapshot, death),
@@ -82,17 +82,7 @@ fn same_place(a: &Verdict, b: &Verdict) -> bool {
 fn drops(visit: &Visit, snapshot: &Snapshot) -> Option<(usize, Met)> {
     let met = *visit.steps.last()?;
     let table = snapshot.tables.get(visit.table)?;
-    let ends = match met.outcome {
-        Outcome::Policy(accepted) => !accepted,
-        Outcome::Verdict(code) => code == 0,
-        Outcome::AsWritten => written(table, &met) == Some(Step::Drop),
-        _ => false,
-    };
-    ends.then_some((visit.table, met))
-}
-
-fn written(table: &Table, met: &Met) -> Option<Step> {
-    Some(table.chains.get(met.chain)?.rules.get(met.rule?)?.step)
+    (verdict(table, visit) == Some(PassVerdict::Drop)).then_some((visit.table, met))
 }
 
 fn by_rule(

@@ -24,5 +24,6 @@ pub(crate) use memory::tests::Dump;
 pub use memory::{Memory, Reader};
 pub use namespaces::{NetnsNames, enter};
 pub use offsets::{NoField, find as find_offsets, find_nft as find_nft_offsets};
+pub use path_probes::first_line;
 pub use programs::{Programs, RING_BYTES, Room};
 pub use symbols::{Symbol, Symbols};

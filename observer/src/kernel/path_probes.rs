@@ -283,7 +283,8 @@ impl Programs {
     }
 }
 
-pub(super) fn first_line(error: &anyhow::Error) -> String {
+/// An error in one line: a verifier's log has thousands.
+pub fn first_line(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     text.lines().next().unwrap_or_default().to_owned()
 }

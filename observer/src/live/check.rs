@@ -5,6 +5,7 @@ use std::path::Path;
 use super::ladder::{VERDICTS, ladder};
 use super::open::{attribution, kernel_release, load_symbols, privileged, refused};
 use crate::cli::check::{BackendCheck, CheckReport, Missing, Problem, Tracepoint};
+use crate::kernel::trace_key::nf_tables_is_present;
 use crate::kernel::{Programs, Room, Symbols, Types, find_offsets, possible_cpus};
 
 /// Room for one counter: nothing is watched.
@@ -105,11 +106,8 @@ fn backends(with_paths: bool) -> Vec<BackendCheck> {
     };
     let symbols = Symbols::load().unwrap_or_default();
     // Built in, or loaded as a module.
-    let is_present = |module: &str, symbol: &str| {
-        Path::new("/sys/module").join(module).exists() || symbols.range(symbol).is_some()
-    };
-    let legacy = is_present("x_tables", "ipt_do_table");
-    let nft = is_present("nf_tables", "nft_do_chain");
+    let legacy = Path::new("/sys/module/x_tables").exists() || symbols.range("ipt_do_table").is_some();
+    let nft = nf_tables_is_present(&symbols);
     vec![
         backend("legacy", legacy),
         backend("iptables-nft", nft),

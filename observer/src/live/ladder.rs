@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::clock;
 use crate::cli::check::Rung;
 use crate::kernel::trace_key::{gates, nf_tables_is_present};
-use crate::kernel::{Programs, Symbols, Types};
+use crate::kernel::{Programs, Symbols, Types, first_line};
 
 /// The function by which the step is named that watches verdicts.
 pub const VERDICTS: &str = "nft_immediate_eval";
@@ -124,9 +124,4 @@ fn changes(programs: &Programs) -> Rung {
         gives: "a ruleset's change noticed at once".to_owned(),
         missing: (!has).then(|| "it is noticed up to 250 ms late".to_owned()),
     }
-}
-
-fn first_line(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
-    text.lines().next().unwrap_or_default().to_owned()
 }

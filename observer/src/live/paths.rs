@@ -13,8 +13,8 @@ use super::{clock, filter};
 use crate::attribute::tool;
 use crate::cli::watch::{Probes, WatchConfig};
 use crate::kernel::budget::Meter;
-use crate::kernel::find_nft_offsets;
 use crate::kernel::trace_key::{TraceKey, gates, nf_tables_is_present};
+use crate::kernel::{find_nft_offsets, first_line};
 use crate::report::record::{
     Backend, Confidence, DropLine, Event, Layer, Line, Lost, ProbesLine, Time, Tool,
 };
@@ -502,9 +502,4 @@ fn wants_trace(snapshot: &Snapshot) -> bool {
 
 fn percent(permille: u32) -> String {
     format!("{}.{} %", permille / 10, permille % 10)
-}
-
-fn first_line(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
-    text.lines().next().unwrap_or_default().to_owned()
 }

@@ -8,9 +8,10 @@ use super::clock;
 use super::line::Known;
 use crate::attribute::{bare, hook_of, passages};
 use crate::kernel::NetnsNames;
+use crate::report::endpoint;
 use crate::report::record::{Change, Hook, Mark, Netns, PassVerdict, Passage, Tuple};
-use crate::ruleset::Snapshot;
-use crate::trace::{Way, before, device, endpoints};
+use crate::ruleset::{INET_HOOKS, Snapshot};
+use crate::trace::{Way, before, device, headers, tuple_of};
 
 /// `NFPROTO_IPV4`, `NFPROTO_IPV6`
 const INET: [u8; 2] = [2, 10];
@@ -54,9 +55,9 @@ pub fn snapshot_of(event: &HookEvent, known: &Known<'_>) -> Option<Rc<Snapshot>>
 /// Passages of one hook.
 fn of_hook(event: &HookEvent, snapshot: Option<&Snapshot>, names: &mut NetnsNames) -> Vec<Passage> {
     let mut found = passages(event, snapshot);
-    let netns = netns(event, names);
+    let (at, netns) = (clock::wall(event.time_ns), netns(event, names));
     for passage in &mut found {
-        passage.at = Some(clock::wall(event.time_ns));
+        passage.at = Some(at);
         passage.netns = Some(netns.clone());
         passage.in_dev = device(&event.in_name);
         passage.out_dev = device(&event.out_name);
@@ -84,7 +85,7 @@ fn outer(event: &HookEvent) -> Option<Tuple> {
     if event.flags & hook_flag::TUNNEL == 0 {
         return None;
     }
-    endpoints(&event.outer).map(|ends| ends.tuple)
+    tuple(&event.outer)
 }
 
 /// Puts what changed to the table whose rule did it: addresses to nat, a mark to the target that sets marks. What no table
@@ -163,23 +164,28 @@ fn translations(event: &HookEvent) -> Vec<Change> {
     if event.flags & hook_flag::AFTER == 0 {
         return Vec::new();
     }
-    let (Some(then), Some(now)) = (endpoints(before(event)), endpoints(&event.after)) else {
+    let (Some(then), Some(now)) = (tuple(before(event)), tuple(&event.after)) else {
         return Vec::new();
     };
     let mut found = Vec::new();
-    if (then.tuple.dst, then.tuple.dport) != (now.tuple.dst, now.tuple.dport) {
+    if (then.dst, then.dport) != (now.dst, now.dport) {
         found.push(Change::Dnat {
-            from: then.destination(),
-            to: now.destination(),
+            from: endpoint(then.dst, then.dport),
+            to: endpoint(now.dst, now.dport),
         });
     }
-    if (then.tuple.src, then.tuple.sport) != (now.tuple.src, now.tuple.sport) {
+    if (then.src, then.sport) != (now.src, now.sport) {
         found.push(Change::Snat {
-            from: then.source(),
-            to: now.source(),
+            from: endpoint(then.src, then.sport),
+            to: endpoint(now.src, now.sport),
         });
     }
     found
+}
+
+/// Addresses and ports in headers.
+fn tuple(header: &[u8]) -> Option<Tuple> {
+    tuple_of(&headers(header)?)
 }
 
 /// A flow table forwards packets by itself: it takes them at a device's ingress (`nf_flow_offload_ip_hook`,
@@ -231,18 +237,11 @@ fn left_silently(previous: &HookEvent, event: &HookEvent, known: &Known<'_>) -> 
 }
 
 fn is_unregistered(event: &HookEvent, hook: Hook, known: &Known<'_>) -> bool {
-    const LISTS: [Hook; 5] = [
-        Hook::Prerouting,
-        Hook::Input,
-        Hook::Forward,
-        Hook::Output,
-        Hook::Postrouting,
-    ];
-    let Some(index) = LISTS.iter().position(|of| *of == hook) else {
+    let Some(index) = INET_HOOKS.iter().position(|of| *of == hook) else {
         return false;
     };
     let index = if event.pf == INET[1] {
-        index + LISTS.len()
+        index + INET_HOOKS.len()
     } else {
         index
     };

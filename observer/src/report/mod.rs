@@ -33,7 +33,7 @@ pub use layout::wrap;
 pub use tally::Tally;
 pub use terminal::Look;
 pub use text::Text;
-pub use words::cause;
+pub use words::{cause, endpoint};
 
 use record::{Line, Time};
 

@@ -15,7 +15,7 @@ mod store;
 pub mod text;
 pub mod xtables;
 
-pub use hooks::{HookDevice, HookFunction, Hooks};
+pub use hooks::{HookDevice, HookFunction, Hooks, INET_HOOKS};
 pub use index::Index;
 pub use layout::Layout;
 pub use model::{Base, Chain, Counter, Ending, Policy, Rule, Step, Table};

@@ -36,6 +36,21 @@ impl Table {
         found
     }
 
+    /// Indices of the chains that a packet can come to from a hook, in order.
+    pub(super) fn reached_from(&self, hook: Hook) -> Vec<usize> {
+        let is_of_hook = |chain: &usize| {
+            let base = self.chains[*chain].base.as_ref();
+            base.is_some_and(|base| base.hook == hook)
+        };
+        let reached: Vec<Vec<bool>> = self
+            .bases()
+            .filter(is_of_hook)
+            .map(|base| self.reached(base))
+            .collect();
+        let by_any = |chain: &usize| reached.iter().any(|reached| reached[*chain]);
+        (0..self.chains.len()).filter(by_any).collect()
+    }
+
     fn bases(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.chains.len()).filter(|base| self.chains[*base].base.is_some())
     }

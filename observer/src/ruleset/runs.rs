@@ -4,12 +4,10 @@
 //! x_tables gives a table's counters out one after the other (`xt_percpu_counter_alloc`, net/netfilter/x_tables.c);
 //! those of nf_tables are allocated one by one, and mostly lie side by side all the same.
 
-use std::collections::BTreeSet;
-
 use observer_common::{CHUNK_BYTES, HookRuns, MAX_HOOKS, RUN_SLOTS, Run, SLOT_BYTES, candidate};
 
 use super::hooks::INET_HOOKS;
-use super::{Chain, Counter, Step, Table};
+use super::{Chain, Counter, Table};
 use crate::report::record::{Hook, TableFamily};
 
 /// Counters so far apart are still read together.
@@ -161,7 +159,7 @@ fn counters(tables: &[Table], hook: Hook, is_v6: bool, of_nat: bool) -> Vec<(Cou
         if (table.name == "nat") != of_nat || !is_of_family(table.family, is_v6) {
             continue;
         }
-        for chain in reachable(table, hook) {
+        for chain in table.reached_from(hook) {
             add_chain(&mut found, index, chain, &table.chains[chain], hook);
         }
     }
@@ -201,33 +199,11 @@ fn is_of_family(family: TableFamily, is_v6: bool) -> bool {
     }
 }
 
-/// The chains that a hook's base chains lead to. Where a map decides, every chain may follow.
-fn reachable(table: &Table, hook: Hook) -> BTreeSet<usize> {
-    let is_base = |chain: &Chain| chain.base.as_ref().is_some_and(|base| base.hook == hook);
-    let mut queue: Vec<usize> = (0..table.chains.len())
-        .filter(|chain| is_base(&table.chains[*chain]))
-        .collect();
-    let mut seen: BTreeSet<usize> = queue.iter().copied().collect();
-    while let Some(chain) = queue.pop() {
-        let Some(chain) = table.chains.get(chain) else {
-            continue;
-        };
-        let by_map = chain.rules.iter().any(|rule| rule.step == Step::Map);
-        let anywhere = (0..table.chains.len()).filter(|to| by_map && table.chains[*to].base.is_none());
-        let next: Vec<usize> = chain
-            .next()
-            .chain(anywhere)
-            .filter(|to| seen.insert(*to))
-            .collect();
-        queue.extend(next);
-    }
-    seen
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::record::Backend;
+    use crate::ruleset::Step;
     use crate::ruleset::{Base, Policy, Rule};
 
     fn counter(address: u64) -> Option<Counter> {

@@ -6,7 +6,7 @@ use bytes::Buf as _;
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 use observer_common::{DropEvent, HEADER_BYTES};
 
-use crate::report::record::{Mark, Packet, PacketFamily, Proto, TcpFlags, Tuple};
+use crate::report::record::{Mark, Packet, PacketFamily, Proto, TcpFlags};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -33,46 +33,6 @@ pub fn packet(event: &DropEvent) -> Packet {
         _ => packet.ethertype = Some(format!("{:#06x}", u16::from_be(event.protocol))),
     }
     packet
-}
-
-/// Who talks to whom, by a packet's headers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ends {
-    /// Addresses and ports.
-    pub tuple: Tuple,
-}
-
-impl Ends {
-    /// `ADDRESS` or `ADDRESS:PORT`.
-    pub fn source(&self) -> String {
-        socket(self.tuple.src, self.tuple.sport)
-    }
-
-    /// `ADDRESS` or `ADDRESS:PORT`.
-    pub fn destination(&self) -> String {
-        socket(self.tuple.dst, self.tuple.dport)
-    }
-}
-
-fn socket(address: IpAddr, port: Option<u16>) -> String {
-    match (address, port) {
-        (_, None) => address.to_string(),
-        (address, Some(port)) => std::net::SocketAddr::new(address, port).to_string(),
-    }
-}
-
-/// Addresses and ports of the packet whose headers these are; `None` if they are none.
-pub fn endpoints(header: &[u8]) -> Option<Ends> {
-    let packet = headers(header)?;
-    Some(Ends {
-        tuple: Tuple {
-            src: packet.src?,
-            sport: packet.sport,
-            dst: packet.dst?,
-            dport: packet.dport,
-            icmp_id: None,
-        },
-    })
 }
 
 /// The packet that headers describe; `None` if they are not IP's.

@@ -46,6 +46,14 @@ enum Kind {
 
 const PATHS: &[&str] = &["--probes", "path", "--budget", "100"];
 
+const PATHS_OF_NOBODY: Watcher = observer("paths, filter matches nothing", ">= 0.90", PATHS, NOBODY);
+const PATHS_OF_EVERYBODY: Watcher = observer(
+    "paths, filter matches everything",
+    ">= 0.5, 0 lost",
+    PATHS,
+    EVERYBODY,
+);
+
 pub(super) const LEGACY: &[Watcher] = &[
     observer(
         "drops, filter matches nothing",
@@ -59,24 +67,14 @@ pub(super) const LEGACY: &[Watcher] = &[
         &["--probes", "drops"],
         EVERYBODY,
     ),
-    observer("paths, filter matches nothing", ">= 0.90", PATHS, NOBODY),
-    observer(
-        "paths, filter matches everything",
-        ">= 0.5, 0 lost",
-        PATHS,
-        EVERYBODY,
-    ),
+    PATHS_OF_NOBODY,
+    PATHS_OF_EVERYBODY,
     BPFTRACE,
 ];
 
 pub(super) const NFT: &[Watcher] = &[
-    observer("paths, filter matches nothing", ">= 0.90", PATHS, NOBODY),
-    observer(
-        "paths, filter matches everything",
-        ">= 0.5, 0 lost",
-        PATHS,
-        EVERYBODY,
-    ),
+    PATHS_OF_NOBODY,
+    PATHS_OF_EVERYBODY,
     BPFTRACE,
     Watcher {
         name: "nft monitor trace, all packets",
