@@ -73,7 +73,7 @@ impl Ways {
 
     /// The way of a packet that died, up to its death.
     pub fn of_drop(&mut self, event: &DropEvent) -> Way {
-        let Some(mut records) = self.by_skb.remove(&event.skb) else {
+        let Some(records) = self.by_skb.get_mut(&event.skb) else {
             return Way::new();
         };
         // What came after is of the next packet in the same memory.
@@ -82,26 +82,16 @@ impl Ways {
             .iter()
             .position(|record| is_later(record))
             .unwrap_or(records.len());
-        let later = records.split_off(end);
-        if !later.is_empty() {
-            self.by_skb.insert(event.skb, later);
+        let way = way_before(records, end);
+        if !way.last().is_some_and(|last| is_of(last, event)) {
+            return Way::new();
         }
-        let way = split(records).pop().unwrap_or_default();
-        let is_recent = |last: &HookEvent| event.time_ns.saturating_sub(last.time_ns) < LONGEST_NS;
-        let header = &event.header[..(event.header_bytes as usize).min(HEADER_BYTES)];
-        let died = Identity::of(header);
-        let is_its = |last: &HookEvent| {
-            let inner = Identity::of(before(last));
-            let outer = Identity::of(&last.outer);
-            let in_tunnel = last.flags & hook_flag::TUNNEL != 0;
-            died.is_some() && (is_same(died, inner) || (in_tunnel && is_same(died, outer)))
-        };
-        match way.last() {
-            Some(last) if is_recent(last) && is_its(last) => way,
-            // Wrapped or unwrapped since its last hook.
-            Some(last) if is_recent(last) && is_written_with(last, event) => way,
-            _ => Way::new(),
+        // Of packets that lived and had this memory before, what is there is still to be told.
+        records.drain(end - way.len()..end);
+        if records.is_empty() {
+            self.by_skb.remove(&event.skb);
         }
+        way
     }
 
     /// Ways that no hook has added to for a while, `all` of them or only those; each with its records in order.
@@ -142,9 +132,38 @@ impl Ways {
     }
 }
 
+/// Whether the packet that passed this hook last is the one that died.
+fn is_of(last: &HookEvent, event: &DropEvent) -> bool {
+    if event.time_ns.saturating_sub(last.time_ns) >= LONGEST_NS {
+        return false;
+    }
+    let header = &event.header[..(event.header_bytes as usize).min(HEADER_BYTES)];
+    let died = Identity::of(header);
+    let in_tunnel = last.flags & hook_flag::TUNNEL != 0;
+    let is_its = died.is_some()
+        && (is_same(died, Identity::of(before(last)))
+            || (in_tunnel && is_same(died, Identity::of(&last.outer))));
+    // Else it was wrapped or unwrapped since its last hook.
+    is_its || is_written_with(last, event)
+}
+
 /// Whether the kernel side wrote this record just before that of the death.
 fn is_written_with(last: &HookEvent, event: &DropEvent) -> bool {
     event.flags & flag::PATH != 0 && last.flags & hook_flag::FREED != 0 && last.cpu == event.cpu
+}
+
+/// The way whose last record stands before `end`.
+fn way_before(records: &VecDeque<Box<[u8]>>, end: usize) -> Way {
+    let mut way = Way::new();
+    for record in records.range(..end).rev() {
+        match (hook_event(record), way.last()) {
+            (Some(event), Some(next)) if follows(&event, next) => way.push(event),
+            (Some(event), None) => way.push(event),
+            _ => break,
+        }
+    }
+    way.reverse();
+    way
 }
 
 /// The packets that had this address one after the other.
@@ -315,6 +334,19 @@ mod tests {
             assert_eq!(hooks(&ways.of_drop(&event)), [0, 2], "{packet}");
         }
         assert!(ways.by_skb.is_empty());
+    }
+
+    #[test]
+    fn a_packet_that_lived_is_still_told_when_the_next_in_its_memory_dies() {
+        let mut ways = Ways::default();
+        ways.add(&at(3, 1, |event| event.before[5] = 1));
+        ways.add(&at(4, 2, |event| event.before[5] = 1));
+        ways.add(&at(3, 3, |_| {}));
+        ways.add(&at(4, 4, |_| {}));
+        assert_eq!(hooks(&ways.of_drop(&death(5))), [3, 4]);
+        let told = ways.finished(u64::MAX, true);
+        assert_eq!(told.iter().map(hooks).collect::<Vec<_>>(), [[3, 4]]);
+        assert_eq!(told[0][0].before[5], 1, "the one that lived");
     }
 
     #[test]
