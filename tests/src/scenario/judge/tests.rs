@@ -114,6 +114,17 @@ fn a_wrong_field_is_condemned() {
 }
 
 #[test]
+fn a_segment_that_was_overtaken_is_nobodys_fault_and_another_of_its_reasons_is() {
+    let of = |layer: &str, reason: &str| json!({"kind": "drop", "drop": {"layer": layer, "reason": reason}});
+    let lines = |more| [line(), line(), line(), more];
+    let late = of("socket", "TCP_RFC7323_PAWS");
+    assert_eq!(judged(record(RULE_2, 3, 0), &lines(late)), [""; 0]);
+    for other in [of("netfilter", "TCP_RFC7323_PAWS"), of("socket", "TCP_RESET")] {
+        assert_eq!(judged(record(RULE_2, 3, 0), &lines(other)).len(), 1);
+    }
+}
+
+#[test]
 fn too_few_and_too_many_lines_are_condemned() {
     assert!(!judged(record(RULE_2, 3, 0), &[line(), line()]).is_empty());
     assert!(!judged(record(RULE_2, 3, 0), &[line(), line(), line(), line()]).is_empty());
