@@ -12,6 +12,9 @@ pub trait Look: Copy {
 
     /// The `T` at an offset; zero if this kernel has no such field or it cannot be read.
     fn load<T: Copy + Default>(self, offset: u32) -> T;
+
+    /// The structure that an address points to, as it was loaded from a field of this one.
+    fn follow(self, address: u64) -> Self;
 }
 
 /// An argument of a function that the kernel describes (fentry, fexit): the verifier checks each access.
@@ -32,6 +35,12 @@ impl Look for Typed {
         // SAFETY: the verifier checks the access, and the kernel makes a load that faults read zero.
         unsafe { self.0.add(offset as usize).cast::<T>().read_volatile() }
     }
+
+    /// The verifier knows the type of what a typed pointer's field points to.
+    #[inline(always)]
+    fn follow(self, address: u64) -> Self {
+        Self(address as *const u8)
+    }
 }
 
 /// A plain address (kprobe).
@@ -50,5 +59,10 @@ impl Look for Plain {
             return T::default();
         }
         read(self.0 + u64::from(offset)).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn follow(self, address: u64) -> Self {
+        Self(address)
     }
 }

@@ -10,7 +10,7 @@ use observer_common::{
 };
 
 use crate::filter::{VIEWS, View};
-use crate::path::{FlowKey, Frame, Glance, PathCpu, TupleKey};
+use crate::path::{FlowKey, Frame, Passing, PathCpu, Set, TupleKey};
 
 /// `BPF_F_MMAPABLE`, include/uapi/linux/bpf.h
 const MMAPABLE: u32 = 1 << 10;
@@ -49,20 +49,27 @@ pub static CHUNKS: PerCpuArray<[u8; CHUNK_BYTES as usize]> = PerCpuArray::with_m
 #[unsafe(no_mangle)]
 pub static CHUNKS_A_DEPTH: u32 = 0;
 
-/// Packets that had no connection yet, and whether the filter matched in the end.
+/// Packets that had no connection yet, and whether the filter matched in the end: see `path::classify`.
 #[map]
-pub static FLOWS: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(16_384, 0);
+pub static FLOWS: LruHashMap<FlowKey, u64> = LruHashMap::with_max_entries(16_384, 0);
 
 /// The connections of packets that the nat table has been asked about.
 #[map]
 pub static CONNS: LruHashMap<TupleKey, u64> = LruHashMap::with_max_entries(16_384, 0);
 
-/// How many packets [`OTHERS`] remembers, a power of two.
-pub const OTHERS_LEN: u32 = 1024;
+/// How many pairs of flows [`GLANCES`] remembers, a power of two.
+pub const GLANCE_SETS: u32 = 1024;
 
-/// Packets that the filter was found not to match.
+/// Flows that the filter was found not to match.
 #[map]
-pub static OTHERS: PerCpuArray<Glance> = PerCpuArray::with_max_entries(OTHERS_LEN, 0);
+pub static GLANCES: PerCpuArray<Set> = PerCpuArray::with_max_entries(GLANCE_SETS, 0);
+
+/// How many packets [`PASSING`] remembers, a power of two: more than a device hands over at once.
+pub const PASSING_LEN: u32 = 256;
+
+/// Packets on their way that the filter was found not to match.
+#[map]
+pub static PASSING: PerCpuArray<Passing> = PerCpuArray::with_max_entries(PASSING_LEN, 0);
 
 /// Where nf_tables' structures have their fields, once the module is there.
 #[map]

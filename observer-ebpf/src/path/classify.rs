@@ -1,5 +1,6 @@
 //! Does the filter match a packet that enters a hook?
 
+use aya_ebpf::helpers::bpf_jiffies64;
 use observer_common::{Count, Filter, PATH_FILTER, hook_flag};
 
 use super::frame::{Frame, PathCpu, tracking};
@@ -9,10 +10,10 @@ use crate::filter::{self, Sight};
 use crate::look::Look;
 use crate::maps::{FLOWS, count};
 
-/// In [`FLOWS`]: the filter matches, once NAT has done its part.
-pub const OURS: u32 = 1;
-/// It does not.
-pub const OTHERS: u32 = 2;
+/// In [`FLOWS`]: the filter matches, once NAT has done its part. Else the tick at which it was found not to: for a while.
+const OURS: u64 = u64::MAX;
+/// How long that holds, in ticks of the kernel's clock: a quarter of a second to two and a half.
+const TICKS: u64 = 250;
 
 /// A constant of [`tracking`]. Fills the record's headers, connection and `matched`.
 #[inline(always)]
@@ -84,12 +85,14 @@ fn before_conntrack(frame: &mut Frame, cpu: *mut PathCpu) -> u32 {
     key.inode = frame.event.netns_inode;
     key.pad = 0;
     // SAFETY: a copy is taken at once.
-    let known = unsafe { FLOWS.get(&frame.flow) }.copied().unwrap_or(0);
-    if known == OURS {
+    let known = unsafe { FLOWS.get(&frame.flow) }.copied();
+    if known == Some(OURS) {
         return tracking::PERHAPS;
     }
     let may_change = is_inet(pf) && (hook == PREROUTING || hook == OUTPUT);
-    if !may_change || (known == OTHERS && !is_opening(frame)) {
+    // SAFETY: the helper has no preconditions.
+    let is_others = known.is_some_and(|since| unsafe { bpf_jiffies64() }.wrapping_sub(since) < TICKS);
+    if !may_change || (is_others && !is_opening(frame)) {
         return tracking::NONE;
     }
     frame.has_flow = 1;
@@ -115,7 +118,8 @@ pub fn remember(frame: &Frame, is_ours: bool) {
     if frame.has_flow == 0 {
         return;
     }
-    let value = if is_ours { OURS } else { OTHERS };
+    // SAFETY: the helper has no preconditions.
+    let value = if is_ours { OURS } else { unsafe { bpf_jiffies64() } };
     // A full map forgets its oldest entry; a failure costs a second look.
     if FLOWS.insert(&frame.flow, value, 0).is_err() {
         count(Count::Unmatched);

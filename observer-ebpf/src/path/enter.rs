@@ -5,10 +5,11 @@ use observer_common::{Count, EventKind, Filter, HookEvent, MAX_DEPTH, PATH_FILTE
 
 use super::classify::classify;
 use super::frame::{self, Frame, PathCpu, Running, tracking};
-use super::{IPV6, OUTPUT, PREROUTING, is_inet, nat, others, snapshot};
-use crate::look::{Look, Plain};
+use super::sight::Sight;
+use super::{IPV6, glance, is_inet, nat, passing, snapshot};
+use crate::look::Look;
 use crate::maps::{FILTER, NETS, PATH_CPU, count};
-use crate::memory::{field, offset};
+use crate::memory::offset;
 
 /// A frame that is older was never left: no packet is in a hook for so long.
 const OLD_NS: u64 = 1_000_000_000;
@@ -23,40 +24,32 @@ pub fn enter(skb: impl Look, state: impl Look, entries: u64, first: u32, sp: u64
     }
     let cpu = PATH_CPU.get_ptr_mut(0)?;
     forget_before(cpu, filter);
-    let depth = live_depth();
-    let nfct: u64 = skb.load(offset!(skb_nfct));
-    let (hook, pf) = (
-        state.load::<u8>(offset!(state_hook)),
-        state.load::<u8>(offset!(state_pf)),
-    );
-    // SAFETY: this CPU's element.
-    let skip = unsafe { (*cpu).skip_skb == skb.address() && (*cpu).skip_nfct == nfct };
-    if depth == 0 && skip && hook != PREROUTING && hook != OUTPUT {
-        return None;
-    }
+    let sight = Sight::of(skb, state, filter, cpu);
+    let depth = live_depth(cpu);
     if depth >= MAX_DEPTH {
         overflow();
         return None;
     }
-    let net: u64 = state.load(offset!(state_net));
-    let seen = if depth == 0 {
-        others::glance(skb, net, (hook, pf), nfct, cpu, filter)
-    } else {
-        None
-    };
-    if let Some(index) = seen
-        && others::is_known(index, cpu)
-    {
-        remember_to_skip(cpu, skb.address(), nfct);
-        return None;
+    let mut set = None;
+    if depth == 0 {
+        if passing::is_known(&sight) {
+            return None;
+        }
+        set = glance::take(&sight, cpu);
+        if let Some(set) = set
+            && let Some((place, conn)) = glance::find(set, cpu)
+        {
+            passing::begins(&sight, place, conn);
+            return None;
+        }
     }
     let frame = frame::at(depth)?;
-    begin(frame, skb, state, hook, pf, nfct);
+    begin(frame, &sight, state);
     let tracking = classify(skb, frame, cpu, filter);
     if tracking == tracking::NONE && depth == 0 {
-        remember_to_skip(cpu, skb.address(), nfct);
-        if let Some(index) = seen {
-            others::remember(index, cpu);
+        match set.and_then(|set| glance::remember(set, cpu)) {
+            Some(place) => passing::begins(&sight, place, 0),
+            None => passing::was_seen(&sight),
         }
         return None;
     }
@@ -78,17 +71,17 @@ pub fn enter(skb: impl Look, state: impl Look, entries: u64, first: u32, sp: u64
         pause(depth - 1);
     }
     if tracking != tracking::NONE {
-        open(frame, depth, skb, filter);
+        open(frame, depth, skb, state, filter);
     }
     // SAFETY: this CPU's element; in this order, so that an interrupt sees no half-made frame as its own.
-    unsafe { core::ptr::write_volatile(&raw mut (*frame).skb, skb.address()) };
+    unsafe { core::ptr::write_volatile(&raw mut (*frame).skb, sight.address) };
     frame::set_depth(depth + 1);
     Some(())
 }
 
 /// The parts of the record that classifying needs.
 #[inline(always)]
-fn begin(frame: *mut Frame, skb: impl Look, state: impl Look, hook: u8, pf: u8, nfct: u64) {
+fn begin<S: Look>(frame: *mut Frame, sight: &Sight<S>, state: impl Look) {
     // SAFETY: this CPU's element.
     let frame = unsafe { &mut *frame };
     frame.skb = 0;
@@ -96,16 +89,15 @@ fn begin(frame: *mut Frame, skb: impl Look, state: impl Look, hook: u8, pf: u8, 
     frame.has_snapshot = 0;
     frame.run_count = 0;
     frame.nft = Running::default();
-    let net: u64 = state.load(offset!(state_net));
     let event = &mut frame.event;
     event.kind = EventKind::Hook as u32;
     event.flags = 0;
-    event.skb = skb.address();
-    event.net = net;
-    event.netns_inode = field(net, offset!(net_inum)).unwrap_or(0);
-    event.nfct = nfct;
-    event.hook = hook;
-    event.pf = pf;
+    event.skb = sight.address;
+    event.net = sight.net;
+    event.netns_inode = state.follow(sight.net).load(offset!(net_inum));
+    event.nfct = sight.nfct;
+    event.hook = sight.hook;
+    event.pf = sight.pf;
     event.matched = 0;
     event.pad = 0;
     event.step_count = 0;
@@ -126,32 +118,32 @@ fn begin(frame: *mut Frame, skb: impl Look, state: impl Look, hook: u8, pf: u8, 
 
 /// Fills the names and indexes of the hook's devices.
 #[inline(always)]
-pub fn devices(event: &mut HookEvent, state: impl Look) {
+pub fn devices<S: Look>(event: &mut HookEvent, state: S) {
     let from: u64 = state.load(offset!(state_in));
     let to: u64 = state.load(offset!(state_out));
     event.in_name = [0; 16];
     event.out_name = [0; 16];
     if from != 0 {
-        event.in_ifindex = field(from, offset!(dev_ifindex)).unwrap_or(0);
-        event.in_name = field(from, offset!(dev_name)).unwrap_or_default();
+        let from = state.follow(from);
+        event.in_ifindex = from.load(offset!(dev_ifindex));
+        event.in_name = from.load(offset!(dev_name));
     }
     if to != 0 {
-        event.out_ifindex = field(to, offset!(dev_ifindex)).unwrap_or(0);
-        event.out_name = field(to, offset!(dev_name)).unwrap_or_default();
+        let to = state.follow(to);
+        event.out_ifindex = to.load(offset!(dev_ifindex));
+        event.out_name = to.load(offset!(dev_name));
     }
 }
 
 /// The rest of the record, and the copy of the counters.
 #[inline(always)]
-fn open(frame: *mut Frame, depth: u32, skb: impl Look, filter: &Filter) {
+fn open(frame: *mut Frame, depth: u32, skb: impl Look, state: impl Look, filter: &Filter) {
     // SAFETY: this CPU's element.
     let event = unsafe { &mut (*frame).event };
     event.mark_before = skb.load(offset!(skb_mark));
     event.mark_after = event.mark_before;
     if filter.iface_count == 0 {
-        // SAFETY: this CPU's element.
-        let state = unsafe { (*frame).state };
-        devices(event, Plain(state));
+        devices(event, state);
     }
     event.flags |= super::trace::watched(filter);
     choose_runs(frame, depth);
@@ -194,17 +186,6 @@ fn choose_runs(frame: *mut Frame, depth: u32) {
     snapshot::take(frame, depth);
 }
 
-#[inline(always)]
-fn remember_to_skip(cpu: *mut PathCpu, skb: u64, nfct: u64) {
-    // Without a connection nothing tells that a later packet in the same memory is another.
-    let worth = nfct > 7;
-    // SAFETY: this CPU's element.
-    unsafe {
-        (*cpu).skip_skb = if worth { skb } else { 0 };
-        (*cpu).skip_nfct = nfct;
-    }
-}
-
 /// Another packet's traversal begins within this frame's.
 #[inline(always)]
 fn pause(depth: u32) {
@@ -219,7 +200,6 @@ fn forget_before(cpu: *mut PathCpu, filter: &Filter) {
     unsafe {
         if (*cpu).epoch != filter.epoch {
             (*cpu).epoch = filter.epoch;
-            (*cpu).skip_skb = 0;
             frame::set_depth(0);
         }
     }
@@ -227,8 +207,8 @@ fn forget_before(cpu: *mut PathCpu, filter: &Filter) {
 
 /// How many frames are open, when those that were never left are forgotten: no packet is in a hook for so long.
 #[inline(always)]
-fn live_depth() -> u32 {
-    let depth = frame::depth();
+fn live_depth(cpu: *mut PathCpu) -> u32 {
+    let depth = frame::depth_of(cpu);
     if depth == 0 || depth > MAX_DEPTH {
         return depth;
     }

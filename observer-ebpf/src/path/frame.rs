@@ -2,8 +2,8 @@
 
 use observer_common::{ConnTuple, HookEvent, MAX_DEPTH, MAX_STEPS, Step, hook_flag};
 
+use super::glance::Room;
 use super::nat::TupleKey;
-use super::others::Room;
 use crate::filter::{VIEWS, View};
 use crate::maps::{FRAMES, PATH_CPU};
 
@@ -17,11 +17,9 @@ pub struct PathCpu {
     pub depth: u32,
     /// The epoch of the filter that this was under.
     pub epoch: u32,
-    /// A packet that no filter matches, and its connection: its later hooks need no second look.
-    pub skip_skb: u64,
-    /// `skb->_nfct` of `skip_skb`.
-    pub skip_nfct: u64,
-    /// What is seen at first glance of the packet that enters.
+    /// Address of the packet that enters.
+    pub address: u64,
+    /// What is seen of it at first glance.
     pub room: Room,
     /// Ways to see the packet that the filter tests.
     pub views: [View; VIEWS],
@@ -119,9 +117,12 @@ pub struct Frame {
 /// How many frames are open on this CPU.
 #[inline(always)]
 pub fn depth() -> u32 {
-    let Some(cpu) = PATH_CPU.get_ptr_mut(0) else {
-        return 0;
-    };
+    PATH_CPU.get_ptr_mut(0).map_or(0, depth_of)
+}
+
+/// As [`depth`], of this CPU's element.
+#[inline(always)]
+pub fn depth_of(cpu: *mut PathCpu) -> u32 {
     // SAFETY: this CPU's element; volatile, since an interrupt's programs change it between programs.
     unsafe { core::ptr::read_volatile(&raw const (*cpu).depth) }
 }

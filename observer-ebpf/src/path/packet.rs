@@ -8,8 +8,11 @@ use crate::memory::{bounded, offset, read_bytes};
 /// Network byte order.
 pub const ETH_P_IP: u16 = 0x0800u16.to_be();
 /// Network byte order.
-const ETH_P_IPV6: u16 = 0x86ddu16.to_be();
+pub const ETH_P_IPV6: u16 = 0x86ddu16.to_be();
 const IPPROTO_IPIP: u8 = 4;
+/// `IPPROTO_TCP`
+pub const IPPROTO_TCP: u8 = 6;
+/// `IPPROTO_UDP`
 pub const IPPROTO_UDP: u8 = 17;
 const IPPROTO_IPV6: u8 = 41;
 /// VXLAN's port, and the one that Linux used before there was a number for it: flannel's.
