@@ -82,20 +82,37 @@ pub struct ConnTuple {
     pub direction: u8,
 }
 
-/// What the packet's `struct nf_conn` said.
+/// What the packet's `struct nf_conn` said. From `original` on as in the kernel, so that one reading gets all of it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Conn {
     /// Its address: the identity of the connection while it lives.
     pub address: u64,
-    /// `IPS_*` bits.
-    pub status: u32,
     /// `enum ip_conntrack_info` of this packet.
     pub info: u32,
+    /// Zero.
+    pub pad: u32,
     /// Tuple of the connection's first packet.
     pub original: ConnTuple,
+    /// The kernel's own: `tuplehash[1].hnnode`.
+    pub between: [u64; 2],
     /// Tuple of an answer.
     pub reply: ConnTuple,
+    /// `IPS_*` bits.
+    pub status: u32,
+    /// `nf_conn.status` is a word; its upper half has no bits.
+    pub status_upper: u32,
+}
+
+impl Conn {
+    /// Bytes from `original` on.
+    pub const KERNEL_BYTES: usize = size_of::<Self>() - core::mem::offset_of!(Self, original);
+    /// Where `reply` lies behind `original`, in bytes.
+    pub const REPLY_BEHIND: usize =
+        core::mem::offset_of!(Self, reply) - core::mem::offset_of!(Self, original);
+    /// Where `status` lies behind `original`, in bytes.
+    pub const STATUS_BEHIND: usize =
+        core::mem::offset_of!(Self, status) - core::mem::offset_of!(Self, original);
 }
 
 /// A counter that moved since the last look on this CPU.
@@ -198,7 +215,7 @@ pub struct RulesetEvent {
 }
 
 const _: () = assert!(size_of::<ConnTuple>() == 40);
-const _: () = assert!(size_of::<Conn>() == 96);
+const _: () = assert!(size_of::<Conn>() == 120);
 const _: () = assert!(size_of::<Moved>() == 16);
 const _: () = assert!(DropEvent::LEN_OTHER.is_multiple_of(8));
 const _: () = assert!(DropEvent::LEN_NETFILTER.is_multiple_of(8));

@@ -15,25 +15,40 @@ pub fn of(skb: u64) -> u64 {
 /// Fills `to` from `skb->_nfct`; false if that is no connection.
 #[inline(always)]
 pub fn fill(nfct: u64, to: &mut Conn) -> bool {
-    *to = Conn::default();
     let conn = nfct & !7;
+    to.address = 0;
     to.info = (nfct & 7) as u32;
-    if !is_kernel_address(conn) {
-        return false;
-    }
-    let Some(status) = field::<u64>(conn, offset!(ct_status)) else {
-        return false;
-    };
-    if status & TEMPLATE != 0 {
-        return false;
-    }
-    if !tuple(&mut to.original, conn, offset!(ct_original)) || !tuple(&mut to.reply, conn, offset!(ct_reply))
-    {
+    to.pad = 0;
+    if !is_kernel_address(conn) || !read_conn(conn, to) || u64::from(to.status) & TEMPLATE != 0 {
+        // What was read of it is nobody's.
+        to.original = ConnTuple::default();
+        to.reply = ConnTuple::default();
+        to.status = 0;
         return false;
     }
     to.address = conn;
-    to.status = status as u32;
     true
+}
+
+/// Tuples and status: at once where they lie as in every kernel so far, else one by one.
+#[inline(always)]
+fn read_conn(conn: u64, to: &mut Conn) -> bool {
+    let (original, reply, status) = (offset!(ct_original), offset!(ct_reply), offset!(ct_status));
+    if reply.wrapping_sub(original) == Conn::REPLY_BEHIND as u32
+        && status.wrapping_sub(original) == Conn::STATUS_BEHIND as u32
+    {
+        let at = core::mem::offset_of!(Conn, original);
+        // SAFETY: the length is that of the rest of the structure.
+        return original != ABSENT
+            && unsafe {
+                let place = core::ptr::from_mut(to).cast::<u8>().add(at);
+                read_bytes(place, Conn::KERNEL_BYTES as u32, conn + u64::from(original))
+            };
+    }
+    to.between = [0; 2];
+    to.status_upper = 0;
+    to.status = field::<u64>(conn, status).unwrap_or(0) as u32;
+    status != ABSENT && tuple(&mut to.original, conn, original) && tuple(&mut to.reply, conn, reply)
 }
 
 /// `nf_conn.status` of a connection, a template among them.

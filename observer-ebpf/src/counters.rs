@@ -90,15 +90,19 @@ pub fn is_stale(net: u64, state: &NetState) -> bool {
             stale |= now != read;
         }
     }
+    stale | has_other_tables(state, 0) | (nft_seq(state) != state.nft_seq_value)
+}
+
+/// Does a table of x_tables (of this `NFPROTO_*`, or 0 for any) have other rules than those that were read?
+#[inline(always)]
+pub fn has_other_tables(state: &NetState, pf: u32) -> bool {
+    let mut other = false;
     for table in &state.tables {
-        if table.private_at != 0 {
-            stale |= read::<u64>(table.private_at) != Some(table.private);
+        if table.private_at != 0 && (pf == 0 || table.pf == pf) {
+            other |= read::<u64>(table.private_at) != Some(table.private);
         }
     }
-    if state.nft_seq != 0 {
-        stale |= read::<u32>(state.nft_seq) != Some(state.nft_seq_value);
-    }
-    stale
+    other
 }
 
 /// nf_tables' generation as it is now; 0 if it is not known where it lies.

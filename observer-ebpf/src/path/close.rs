@@ -1,11 +1,11 @@
 //! The end of a frame: what moved, what changed, and the record.
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, generated::bpf_ringbuf_output};
-use observer_common::{Count, HookEvent, MAX_STEPS, PATH_FILTER, Step, hook_flag};
+use observer_common::{Count, HookEvent, MAX_STEPS, NetState, PATH_FILTER, Step, hook_flag};
 
 use super::classify::{is_match, remember};
 use super::frame::{self, Frame, tracking};
-use super::{nat, packet, snapshot};
+use super::{list_of, nat, packet, snapshot};
 use crate::conntrack;
 use crate::counters;
 use crate::look::{Look, Plain};
@@ -94,11 +94,20 @@ fn generation(event: &mut HookEvent) {
         return;
     };
     event.nft_seq = counters::nft_seq(state);
-    if event.generation != 0
-        && (counters::generation_of(state) != event.generation || counters::is_stale(event.net, state))
+    if event.generation != 0 && (counters::generation_of(state) != event.generation || is_stale(event, state))
     {
         event.flags |= hook_flag::STALE;
     }
+}
+
+/// The list of functions that ran, the tables of its family, and the generation of nf_tables: are they those that user space
+/// has read?
+#[inline(always)]
+fn is_stale(event: &HookEvent, state: &NetState) -> bool {
+    let list = list_of(event.pf, event.hook);
+    state.hooks.get(list).is_none_or(|read| *read != event.entries)
+        || event.nft_seq != state.nft_seq_value
+        || counters::has_other_tables(state, u32::from(event.pf))
 }
 
 #[inline(always)]

@@ -6,7 +6,7 @@ use observer_common::{Count, EventKind, Filter, HookEvent, MAX_DEPTH, PATH_FILTE
 use super::classify::classify;
 use super::frame::{self, Frame, PathCpu, Running, tracking};
 use super::sight::Sight;
-use super::{IPV6, glance, is_inet, nat, passing, snapshot};
+use super::{glance, is_inet, list_of, nat, passing, snapshot};
 use crate::look::Look;
 use crate::maps::{FILTER, NETS, PATH_CPU, count};
 use crate::memory::offset;
@@ -164,12 +164,7 @@ fn choose_runs(frame: *mut Frame, depth: u32) {
         return;
     }
     event.generation = state.generation;
-    let list = if event.pf == IPV6 {
-        5 + u32::from(event.hook)
-    } else {
-        u32::from(event.hook)
-    };
-    let Some(runs) = state.runs.get(list as usize) else {
+    let Some(runs) = state.runs.get(list_of(event.pf, event.hook)) else {
         return;
     };
     event.flags |= hook_flag::COUNTERS;

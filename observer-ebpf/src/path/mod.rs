@@ -42,3 +42,13 @@ const OUTPUT: u8 = 3;
 fn is_inet(pf: u8) -> bool {
     pf == IPV4 || pf == IPV6
 }
+
+/// Which of a namespace's lists of hook functions is that of one of IPv4's or IPv6's hooks.
+#[inline(always)]
+fn list_of(pf: u8, hook: u8) -> usize {
+    if pf == IPV6 {
+        5 + usize::from(hook)
+    } else {
+        usize::from(hook)
+    }
+}

@@ -89,12 +89,19 @@ fn fixed_part(from: &mut &[u8]) -> DropEvent {
 
 /// A `struct nf_conn`'s part of a record.
 pub(super) fn conn(from: &mut &[u8]) -> Conn {
+    let (address, info, pad) = (from.get_u64_ne(), from.get_u32_ne(), from.get_u32_ne());
+    let original = tuple(from);
+    // Addresses of the kernel's, of no use to anybody.
+    from.advance(2 * size_of::<u64>());
     Conn {
-        address: from.get_u64_ne(),
-        status: from.get_u32_ne(),
-        info: from.get_u32_ne(),
-        original: tuple(from),
+        address,
+        info,
+        pad,
+        original,
+        between: [0; 2],
         reply: tuple(from),
+        status: from.get_u32_ne(),
+        status_upper: from.get_u32_ne(),
     }
 }
 

@@ -46,9 +46,6 @@ impl Ways {
         };
         let records = self.by_skb.entry(skb).or_default();
         records.push_back(record.into());
-        if records.len() > MOST_HOOKS {
-            records.pop_front();
-        }
         self.order.push_back((skb, time));
         while self.order.len() > MOST_RECORDS {
             self.forget_oldest();
@@ -77,11 +74,8 @@ impl Ways {
             return Way::new();
         };
         // What came after is of the next packet in the same memory.
-        let is_later = |record: &[u8]| entered_ns(record).is_some_and(|at| at > event.time_ns);
-        let end = records
-            .iter()
-            .position(|record| is_later(record))
-            .unwrap_or(records.len());
+        let is_earlier = |record: &[u8]| entered_ns(record).is_some_and(|at| at <= event.time_ns);
+        let end = records.partition_point(|record| is_earlier(record));
         let way = way_before(records, end);
         if !way.last().is_some_and(|last| is_of(last, event)) {
             return Way::new();
@@ -94,26 +88,30 @@ impl Ways {
         way
     }
 
-    /// Ways that no hook has added to for a while, `all` of them or only those; each with its records in order.
+    /// Ways that no hook has added to for a while, or `all` of them; each with its records in order.
     pub fn finished(&mut self, now_ns: u64, all: bool) -> Vec<Way> {
-        let quiet = |records: &VecDeque<Box<[u8]>>| {
-            let last = records.back().and_then(|record| entered_ns(record)).unwrap_or(0);
-            all || now_ns.saturating_sub(last) >= QUIET_NS
-        };
-        let done: Vec<u64> = self
-            .by_skb
-            .iter()
-            .filter(|(_, records)| quiet(records))
-            .map(|(skb, _)| *skb)
-            .collect();
-        let mut ways: Vec<Way> = done
-            .into_iter()
-            .filter_map(|skb| self.by_skb.remove(&skb))
-            .flat_map(split)
-            .collect();
-        ways.sort_by_key(|way| way.first().map(|event| event.time_ns));
+        let is_quiet = |time_ns: u64| all || now_ns.saturating_sub(time_ns) >= QUIET_NS;
+        let mut finished: Vec<Way> = Vec::new();
+        for records in self.by_skb.values_mut() {
+            let first = records.front().and_then(|record| entered_ns(record));
+            if !first.is_none_or(is_quiet) {
+                continue;
+            }
+            let ways = split(records);
+            let is_over = |way: &Way| way.last().is_none_or(|last| is_quiet(last.time_ns));
+            let over = ways.iter().take_while(|way| is_over(way)).count();
+            if over == ways.len() {
+                records.clear();
+            } else {
+                let told: usize = ways[..over].iter().map(Vec::len).sum();
+                records.drain(..told);
+            }
+            finished.extend(ways.into_iter().take(over));
+        }
+        self.by_skb.retain(|_, records| !records.is_empty());
+        finished.sort_by_key(|way| way.first().map(|event| event.time_ns));
         self.forget_empty();
-        ways
+        finished
     }
 
     /// Lets go of what is too old to belong to a packet that still lives.
@@ -155,7 +153,7 @@ fn is_written_with(last: &HookEvent, event: &DropEvent) -> bool {
 /// The way whose last record stands before `end`.
 fn way_before(records: &VecDeque<Box<[u8]>>, end: usize) -> Way {
     let mut way = Way::new();
-    for record in records.range(..end).rev() {
+    for record in records.range(..end).rev().take(MOST_HOOKS) {
         match (hook_event(record), way.last()) {
             (Some(event), Some(next)) if follows(&event, next) => way.push(event),
             (Some(event), None) => way.push(event),
@@ -167,11 +165,13 @@ fn way_before(records: &VecDeque<Box<[u8]>>, end: usize) -> Way {
 }
 
 /// The packets that had this address one after the other.
-fn split(records: VecDeque<Box<[u8]>>) -> Vec<Way> {
+fn split(records: &VecDeque<Box<[u8]>>) -> Vec<Way> {
     let mut ways: Vec<Way> = Vec::new();
     for event in records.iter().filter_map(|record| hook_event(record)) {
         match ways.last_mut() {
-            Some(way) if way.last().is_some_and(|last| follows(last, &event)) => way.push(event),
+            Some(way) if way.len() < MOST_HOOKS && way.last().is_some_and(|last| follows(last, &event)) => {
+                way.push(event);
+            }
             _ => ways.push(vec![event]),
         }
     }
@@ -350,6 +350,22 @@ mod tests {
     }
 
     #[test]
+    fn the_first_of_many_packets_in_the_same_memory_is_told_like_the_last() {
+        let mut ways = Ways::default();
+        for packet in 0..100 {
+            ways.add(&at(3, 2 * packet, |event| event.before[5] = packet as u8));
+            ways.add(&at(4, 2 * packet + 1, |event| event.before[5] = packet as u8));
+        }
+        let later = QUIET_NS + 150;
+        let told = ways.finished(later, false);
+        assert_eq!(told.len(), 75, "the others may go on");
+        assert_eq!(ways.by_skb[&7].len(), 50);
+        let told = [told, ways.finished(later, true)].concat();
+        let first_and_last = [told[0][0].before[5], told[99][0].before[5]];
+        assert_eq!((told.len(), first_and_last), (100, [0, 99]));
+    }
+
+    #[test]
     fn another_packets_way_is_never_told_for_a_death() {
         let mut ways = Ways::default();
         ways.add(&at(3, 1, |event| event.before[5] = 1));
@@ -391,7 +407,8 @@ mod tests {
         for time in 0..200 {
             ways.add(&at(0, time, |_| {}));
         }
-        assert_eq!(ways.by_skb[&7].len(), MOST_HOOKS);
+        assert_eq!(ways.of_drop(&death(200)).len(), MOST_HOOKS, "of one way");
+        assert_eq!(ways.by_skb[&7].len(), 200 - MOST_HOOKS);
         ways.forget_old(u64::MAX);
         assert!(ways.by_skb.is_empty() && ways.order.is_empty());
     }
