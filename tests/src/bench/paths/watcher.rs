@@ -18,7 +18,13 @@ use crate::exec;
 const NOBODY: &[&str] = &["--dst", "203.0.113.0/24"];
 const EVERYBODY: &[&str] = &["--dst", "10.0.0.0/8"];
 /// An empty probe on each function that rules are run in.
-const PROBES: &str = "kprobe:nf_hook_slow {} kprobe:ipt_do_table {} kprobe:nft_do_chain {}";
+const KPROBES: &[&str] = &[
+    "bpftrace",
+    "-e",
+    "kprobe:nf_hook_slow {} kprobe:ipt_do_table {} kprobe:nft_do_chain {}",
+];
+/// Empty programs where path mode has its own: what no program there can be cheaper than.
+const ENDS: &[&str] = &["bpftrace", "-e", "kfunc:nf_hook_slow {} kretfunc:nf_hook_slow {}"];
 /// How long a program may take to say that it has begun.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Where a program says nothing: longer than it takes to begin.
@@ -69,12 +75,14 @@ pub(super) const LEGACY: &[Watcher] = &[
     ),
     PATHS_OF_NOBODY,
     PATHS_OF_EVERYBODY,
+    EMPTY_ENDS,
     BPFTRACE,
 ];
 
 pub(super) const NFT: &[Watcher] = &[
     PATHS_OF_NOBODY,
     PATHS_OF_EVERYBODY,
+    EMPTY_ENDS,
     BPFTRACE,
     Watcher {
         name: "nft monitor trace, all packets",
@@ -101,16 +109,21 @@ pub(super) const NFT: &[Watcher] = &[
     },
 ];
 
-const BPFTRACE: Watcher = Watcher {
-    name: "bpftrace, empty kprobes",
-    target: "",
-    kind: Kind::Other {
-        program: &["bpftrace", "-e", PROBES],
-        before: &[],
-        after: &[],
-        speaks: true,
-    },
-};
+const BPFTRACE: Watcher = bpftrace("bpftrace, empty kprobes", KPROBES);
+const EMPTY_ENDS: Watcher = bpftrace("bpftrace, empty fentry and fexit on nf_hook_slow", ENDS);
+
+const fn bpftrace(name: &'static str, program: &'static [&'static str]) -> Watcher {
+    Watcher {
+        name,
+        target: "",
+        kind: Kind::Other {
+            program,
+            before: &[],
+            after: &[],
+            speaks: true,
+        },
+    }
+}
 
 const fn observer(
     name: &'static str,
