@@ -241,11 +241,32 @@ fn a_queue_s_own_drop_is_exact_and_its_listener_s_is_not() {
     let queue = Culprit::Place(FORWARD_QUEUE);
     assert_eq!(decided(&both, "nf_queue"), (queue.clone(), Confidence::Exact));
     assert_eq!(decided(&both, "nf_reinject"), (queue, Confidence::Inferred));
-    let more = event(&[(1, 2, 120)]);
-    assert_eq!(decided(&more, "nf_queue").1, Confidence::Unknown);
+    assert_eq!(decided(&event(&[(1, 1, 59)]), "nf_queue").1, Confidence::Unknown);
     let mut many = event(&[(1, 1, 60)]);
     many.moved_count = 9;
     assert_eq!(decided(&many, "nf_queue").1, Confidence::Inferred);
+}
+
+#[test]
+fn a_queue_that_kept_others_is_named_if_no_other_rule_queues() {
+    let mut snapshot = with_target("NFQUEUE");
+    let kept_two = event(&[(1, 3, 180)]);
+    let decided = |snapshot: &Snapshot| {
+        let verdict = verdict(&kept_two, snapshot, inet(Hook::Forward), "nf_queue");
+        (verdict.culprit, verdict.confidence)
+    };
+    let queue = Culprit::Place(FORWARD_QUEUE);
+    assert_eq!(decided(&snapshot), (queue, Confidence::Exact));
+    // A second rule that queues, and does not count.
+    snapshot.tables[0].chains[0].rules[2] = Rule {
+        target: Some("queue".to_owned()),
+        ..Rule::default()
+    };
+    snapshot.uncounted.push(Place {
+        rule: Some(2),
+        ..FORWARD_QUEUE
+    });
+    assert_eq!(decided(&snapshot).1, Confidence::Unknown);
 }
 
 #[test]
