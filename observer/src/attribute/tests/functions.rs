@@ -116,11 +116,19 @@ fn a_packet_that_nat_let_pass_died_of_nothing_before() {
         Culprit::Functions(vec![3, 4])
     );
     // Its source may have been translated on its way through this host before.
-    let confirmed = dropped(Some(SRC_NAT_DONE | 1 << 3));
-    assert_eq!(
-        in_hook(&confirmed, &snapshot, Hook::Postrouting).0,
-        Culprit::Functions(vec![3, 5])
-    );
+    let confirmed = |more| {
+        in_hook(
+            &dropped(Some(SRC_NAT_DONE | 1 << 3 | more)),
+            &snapshot,
+            Hook::Postrouting,
+        )
+        .0
+    };
+    assert_eq!(confirmed(0), Culprit::Function(3));
+    // Confirming what is confirmed drops it only for its helper or its sequence numbers, or if it died meanwhile.
+    for may_be_dropped in [1, 1 << 6, 1 << 9, 1 << 13] {
+        assert_eq!(confirmed(may_be_dropped), Culprit::Functions(vec![3, 5]));
+    }
 }
 
 #[test]
