@@ -149,6 +149,22 @@ fn what_is_not_known_may_have_dropped_it_too() {
 }
 
 #[test]
+fn functions_of_one_thing_say_what_it_is() {
+    let mut snapshot = without_rules();
+    let ipvs = ["ip_vs_out_hook", "ip_vs_in_hook"];
+    let ipvs = ipvs.map(|name| function(Hook::Input, name, 98));
+    snapshot.hooks.functions = ipvs.to_vec();
+    let told = |snapshot: &Snapshot| {
+        let verdict = verdict(&dropped(None), snapshot, inet(Hook::Input), "nf_hook_slow");
+        name(&dropped(None), snapshot, None, &verdict, |_| None).text
+    };
+    assert!(told(&snapshot).is_some_and(|text| text.starts_with("IPVS did not deliver it")));
+    let other = function(Hook::Input, "selinux_ip_input", 99);
+    snapshot.hooks.functions.push(other);
+    assert_eq!(told(&snapshot), None);
+}
+
+#[test]
 fn a_function_is_named_with_its_priority_and_what_it_means() {
     let snapshot = without_rules();
     let verdict = verdict(&dropped(None), &snapshot, inet(Hook::Prerouting), "nf_hook_slow");
