@@ -115,6 +115,7 @@ fn lab_packages() -> Vec<Package> {
         ("curl", "curl"),
         ("ethtool", "ethtool"),
         ("kmod", "modprobe"),
+        ("python3", "python3"),
     ]
     .into_iter()
     .map(|(package, program)| Package::with_program(package, program))

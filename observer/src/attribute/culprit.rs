@@ -191,6 +191,13 @@ impl Scene<'_> {
         }
     }
 
+    /// A queue counts also what it keeps, so how much it counted says nothing; that no other rule of this hook queues says
+    /// whose queue dropped the packet.
+    fn is_only_queue(&self, moved: &Move) -> bool {
+        let counted = moved.bytes >= u64::from(self.event.len_bytes);
+        self.symbol == QUEUE_FREES && counted && self.is_alone(&moved.place)
+    }
+
     /// A target that drops some packets counted this one, and no rule that drops all of them did.
     fn only_possible(&self, moves: &[Move]) -> Verdict {
         let all_seen = self.event.moved_count as usize <= MAX_MOVED;
@@ -206,9 +213,9 @@ impl Scene<'_> {
                 Some("this target drops only some of its packets"),
             ),
         };
-        let exact: Vec<&Move> = moves.iter().filter(|moved| self.is_this_packet(moved)).collect();
-        match (&exact[..], moves.len()) {
-            ([one], 1) => Verdict {
+        let is_it = |moved: &Move| self.is_this_packet(moved) || self.is_only_queue(moved);
+        match moves {
+            [one] if is_it(one) => Verdict {
                 culprit: Culprit::Place(one.place),
                 confidence,
                 by_counter: true,

@@ -194,8 +194,12 @@ fn can_drop(event: &DropEvent, snapshot: &Snapshot, function: &HookFunction) -> 
 /// What conntrack has done for a packet so far: bits of `nf_conn.status`, `enum ip_conntrack_status`,
 /// include/uapi/linux/netfilter/nf_conntrack_common.h.
 const CONFIRMED: u32 = 1 << 3;
+const SEQ_ADJUST: u32 = 1 << 6;
 const SRC_NAT_DONE: u32 = 1 << 7;
 const DST_NAT_DONE: u32 = 1 << 8;
+const DYING: u32 = 1 << 9;
+/// What may have a helper: a connection that was given one, or that a helper foretold (`IPS_HELPER`, `IPS_EXPECTED`).
+const HELPED: u32 = 1 << 13 | 1;
 /// `IP_CT_NEW`: the packet begins the connection.
 const NEW: u32 = 2;
 
@@ -215,8 +219,14 @@ fn nat_can_drop(event: &DropEvent, hook: Hook) -> bool {
     nat_is_open(event, hook) || event.conn.info != NEW || !is_whole(event)
 }
 
-/// A new connection whose translation failed did not come as far as to be confirmed.
+/// A new connection whose translation failed did not come as far as to be confirmed. A confirmed one can only be dropped
+/// there by its helper, or when its sequence numbers cannot be adjusted, or when it was taken out again at once
+/// (`nf_confirm`, `__nf_conntrack_confirm`, net/netfilter/nf_conntrack_{proto,core}.c, v6.12).
 fn confirm_can_drop(event: &DropEvent, snapshot: &Snapshot, confirm: &HookFunction) -> bool {
+    let status = event.conn.status;
+    if status & CONFIRMED != 0 && status & (SEQ_ADJUST | HELPED | DYING) == 0 {
+        return false;
+    }
     let is_before = |function: &HookFunction| {
         let same = function.hook == confirm.hook && function.family == confirm.family;
         same && !function.in_nat && function.name.starts_with(NAT) && function.priority < confirm.priority

@@ -44,6 +44,9 @@ pub fn name<'s>(
         Culprit::Function(index) => function_named(&mut info, snapshot, *index),
         Culprit::Functions(indices) => {
             let mut note = functions_note(snapshot, indices);
+            info.text = common_text(snapshot, indices)
+                .filter(|_| info.note.is_none())
+                .map(str::to_owned);
             if let Some(more) = &info.note {
                 note = format!("{note}; {more}");
             }
@@ -79,6 +82,15 @@ fn functions_note(snapshot: &Snapshot, indices: &[usize]) -> String {
         "no rule or policy dropped it, but a function of the hook: {}",
         named.join(", ")
     )
+}
+
+/// What a drop by any of these functions means, if it means the same by each.
+fn common_text(snapshot: &Snapshot, indices: &[usize]) -> Option<&'static str> {
+    let mut texts = indices
+        .iter()
+        .map(|index| snapshot.hooks.functions.get(*index).and_then(text));
+    let first = texts.next()??;
+    texts.all(|other| other == Some(first)).then_some(first)
 }
 
 /// A function without symbol goes by its address.

@@ -56,6 +56,12 @@ impl Scene<'_> {
             .collect()
     }
 
+    /// Whether no other rule, counting or not, can have ended this packet where it was freed.
+    pub(super) fn is_alone(&self, place: &Place) -> bool {
+        let all = self.snapshot.places.iter().chain(&self.snapshot.uncounted);
+        all.filter(|other| self.fits(other)).all(|other| other == place)
+    }
+
     /// Whether a packet in this hook, of this family, freed by this function, can have met this rule.
     pub(super) fn fits(&self, place: &Place) -> bool {
         let Some(table) = self.snapshot.tables.get(place.table) else {

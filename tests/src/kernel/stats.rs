@@ -16,6 +16,7 @@ use crate::netns::Netns;
 /// - `qdisc:eth0`: dropped packets of all queueing disciplines and filters of a device, from `tc -s`;
 /// - `nft:inet:lab:3`: the `counter` of the rule with handle 3 in table `inet lab`;
 /// - `rule:iptables-nft:filter:FORWARD:1`: the counter of a rule, from `iptables-nft -L`;
+/// - `queue:7:dropped`: packets that found queue 7 of NFQUEUE full, from `/proc/net/netfilter/nfnetlink_queue`;
 /// - `stat:rt_cache:in_martian_src`: a column of a file in `/proc/net/stat`, all CPUs.
 pub fn read(netns: &Netns, name: &str) -> Result<u64> {
     let found = match name.split(':').collect::<Vec<_>>().as_slice() {
@@ -37,6 +38,12 @@ pub fn read(netns: &Netns, name: &str) -> Result<u64> {
         ["dev", device, column] => {
             netns.run(|| Ok(of_device(&file("/proc/thread-self/net/dev")?, device, column)))?
         }
+        ["queue", number, "dropped"] => netns.run(|| {
+            Ok(of_queue(
+                &file("/proc/thread-self/net/netfilter/nfnetlink_queue")?,
+                number,
+            ))
+        })?,
         ["stat", name, column] => netns.run(|| {
             Ok(of_cpus(
                 &file(&format!("/proc/thread-self/net/stat/{name}"))?,
@@ -107,6 +114,16 @@ fn of_device(text: &str, device: &str, column: &str) -> Option<u64> {
     values.split_whitespace().nth(column)?.parse().ok()
 }
 
+/// `    7  1234 2 1 0 3 0 5 1`, a line for each queue: number, listener, waiting, mode, range, found full, not sent, …
+fn of_queue(text: &str, number: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        let mut columns = line.split_whitespace();
+        (columns.next()? == number)
+            .then(|| columns.nth(4)?.parse().ok())
+            .flatten()
+    })
+}
+
 /// A line of names, then a line of hexadecimal numbers per CPU.
 fn of_cpus(text: &str, column: &str) -> Option<u64> {
     let mut lines = text.lines();
@@ -142,6 +159,13 @@ mod tests {
         assert_eq!(of_device(text, "eth0", "tx_drop"), Some(77));
         assert_eq!(of_device(text, "eth0", "rx_drop"), Some(6));
         assert_eq!(of_device(text, "eth", "rx_drop"), None);
+    }
+
+    #[test]
+    fn a_full_queue_is_found_by_its_number() {
+        let text = "   17  12345     0 1     0     4     0        4  1\n    7  12345     2 1     0     3     0        5  1\n";
+        assert_eq!(of_queue(text, "7"), Some(3));
+        assert_eq!(of_queue(text, "1"), None);
     }
 
     #[test]

@@ -53,7 +53,8 @@ pub struct Stop {
     pub steps: Option<String>,
     /// How it left.
     pub verdict: Option<String>,
-    /// What was changed: `dnat 10.0.0.1:80 > 10.0.0.2:8080`, `mark 0x0 > 0x4000`.
+    /// What was changed: `dnat 10.0.0.1:80 > 10.0.0.2:8080`, `mark 0x0 > 0x4000`; with `*` at the end where the
+    /// kernel draws a port by lot.
     #[serde(default)]
     pub changes: Vec<String>,
     /// What observer must say about it.
@@ -374,11 +375,21 @@ impl Stop {
         let note = whole["note"].as_str().unwrap_or_default();
         is("in", &self.in_dev)
             && is("out", &self.out)
-            && self.changes.iter().all(|change| changes.contains(change))
+            && self
+                .changes
+                .iter()
+                .all(|change| changes.iter().any(|one| is_change(change, one)))
             && self.note.as_ref().is_none_or(|part| note.contains(part))
             && self
                 .priority
                 .is_none_or(|priority| whole["priority"] == json!(priority))
+    }
+}
+
+fn is_change(wanted: &str, change: &str) -> bool {
+    match wanted.strip_suffix('*') {
+        Some(start) => change.starts_with(start),
+        None => change == wanted,
     }
 }
 

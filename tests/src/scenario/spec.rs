@@ -149,9 +149,12 @@ pub struct Header {
     pub every_kernel: bool,
     /// The row of the table of kernels.
     pub feature: Option<String>,
-    /// Whether it has expectations that differ where packets can be followed.
+    /// Rules of which more is expected where packets can be followed.
     #[serde(default)]
     pub native: Vec<serde::de::IgnoredAny>,
+    /// Ways, which are looked at only there.
+    #[serde(default)]
+    pub path: Vec<serde::de::IgnoredAny>,
 }
 
 impl Header {
@@ -162,7 +165,7 @@ impl Header {
 
     /// Whether it shows something only where packets can be followed.
     pub fn is_of_paths(&self) -> bool {
-        self.needs_probes.is_some() || !self.native.is_empty()
+        self.needs_probes.is_some() || !self.native.is_empty() || !self.path.is_empty()
     }
 
     /// Every pair of backend and family that it runs with.

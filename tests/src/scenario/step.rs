@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::cluster::{Backend, Cluster, Data, rules};
 use crate::exec;
 use crate::kernel::trace::{Run, Tracer};
-use crate::kernel::{link, tun, xdp};
+use crate::kernel::{hook, link, tun, xdp};
 use crate::observer::read_lines;
 use crate::run_dir::RunDir;
 use crate::stopwatch::Stopwatch;
@@ -46,6 +46,8 @@ pub enum Step {
     Background(InNode),
     /// Gives a device an XDP program that drops everything.
     Xdp(Device),
+    /// Gives a hook of the run's family a BPF program that drops everything.
+    Bpf(InHook),
     /// Makes a tun device that nobody reads from.
     Tun(Device),
     /// Waits until a device has a carrier.
@@ -99,6 +101,18 @@ pub struct Device {
     pub node: String,
     /// The device.
     pub device: String,
+}
+
+/// A hook of a node.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InHook {
+    /// The node.
+    pub node: String,
+    /// The hook, `FORWARD`.
+    pub hook: String,
+    /// Where among its functions.
+    pub priority: i32,
 }
 
 /// Another cluster file.
@@ -205,6 +219,15 @@ impl Step {
                     .cluster
                     .node(&at.node)?
                     .run(|| xdp::drop_everything(&at.device))?;
+                stage.cluster.hold(program);
+                Ok(())
+            }
+            Self::Bpf(at) => {
+                let family = stage.cluster.setup().family;
+                let program = stage
+                    .cluster
+                    .node(&at.node)?
+                    .run(|| hook::drop_everything(family, &at.hook, at.priority))?;
                 stage.cluster.hold(program);
                 Ok(())
             }

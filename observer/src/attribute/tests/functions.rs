@@ -116,11 +116,19 @@ fn a_packet_that_nat_let_pass_died_of_nothing_before() {
         Culprit::Functions(vec![3, 4])
     );
     // Its source may have been translated on its way through this host before.
-    let confirmed = dropped(Some(SRC_NAT_DONE | 1 << 3));
-    assert_eq!(
-        in_hook(&confirmed, &snapshot, Hook::Postrouting).0,
-        Culprit::Functions(vec![3, 5])
-    );
+    let confirmed = |more| {
+        in_hook(
+            &dropped(Some(SRC_NAT_DONE | 1 << 3 | more)),
+            &snapshot,
+            Hook::Postrouting,
+        )
+        .0
+    };
+    assert_eq!(confirmed(0), Culprit::Function(3));
+    // Confirming what is confirmed drops it only for its helper or its sequence numbers, or if it died meanwhile.
+    for may_be_dropped in [1, 1 << 6, 1 << 9, 1 << 13] {
+        assert_eq!(confirmed(may_be_dropped), Culprit::Functions(vec![3, 5]));
+    }
 }
 
 #[test]
@@ -138,6 +146,22 @@ fn what_is_not_known_may_have_dropped_it_too() {
              0xffffffff81000000 (priority 7)"
         )
     );
+}
+
+#[test]
+fn functions_of_one_thing_say_what_it_is() {
+    let mut snapshot = without_rules();
+    let ipvs = ["ip_vs_out_hook", "ip_vs_in_hook"];
+    let ipvs = ipvs.map(|name| function(Hook::Input, name, 98));
+    snapshot.hooks.functions = ipvs.to_vec();
+    let told = |snapshot: &Snapshot| {
+        let verdict = verdict(&dropped(None), snapshot, inet(Hook::Input), "nf_hook_slow");
+        name(&dropped(None), snapshot, None, &verdict, |_| None).text
+    };
+    assert!(told(&snapshot).is_some_and(|text| text.starts_with("IPVS did not deliver it")));
+    let other = function(Hook::Input, "selinux_ip_input", 99);
+    snapshot.hooks.functions.push(other);
+    assert_eq!(told(&snapshot), None);
 }
 
 #[test]
@@ -241,11 +265,32 @@ fn a_queue_s_own_drop_is_exact_and_its_listener_s_is_not() {
     let queue = Culprit::Place(FORWARD_QUEUE);
     assert_eq!(decided(&both, "nf_queue"), (queue.clone(), Confidence::Exact));
     assert_eq!(decided(&both, "nf_reinject"), (queue, Confidence::Inferred));
-    let more = event(&[(1, 2, 120)]);
-    assert_eq!(decided(&more, "nf_queue").1, Confidence::Unknown);
+    assert_eq!(decided(&event(&[(1, 1, 59)]), "nf_queue").1, Confidence::Unknown);
     let mut many = event(&[(1, 1, 60)]);
     many.moved_count = 9;
     assert_eq!(decided(&many, "nf_queue").1, Confidence::Inferred);
+}
+
+#[test]
+fn a_queue_that_kept_others_is_named_if_no_other_rule_queues() {
+    let mut snapshot = with_target("NFQUEUE");
+    let kept_two = event(&[(1, 3, 180)]);
+    let decided = |snapshot: &Snapshot| {
+        let verdict = verdict(&kept_two, snapshot, inet(Hook::Forward), "nf_queue");
+        (verdict.culprit, verdict.confidence)
+    };
+    let queue = Culprit::Place(FORWARD_QUEUE);
+    assert_eq!(decided(&snapshot), (queue, Confidence::Exact));
+    // A second rule that queues, and does not count.
+    snapshot.tables[0].chains[0].rules[2] = Rule {
+        target: Some("queue".to_owned()),
+        ..Rule::default()
+    };
+    snapshot.uncounted.push(Place {
+        rule: Some(2),
+        ..FORWARD_QUEUE
+    });
+    assert_eq!(decided(&snapshot).1, Confidence::Unknown);
 }
 
 #[test]

@@ -113,13 +113,17 @@ impl Ident {
             _ => {}
         }
         let flow = &line["flow"];
-        [packet, &flow["original"], &flow["reply"]]
-            .iter()
-            .any(|tuple| self.has_tuple(tuple))
+        let tuples = [packet, &flow["original"], &flow["reply"]];
+        // An ICMP error about a connection with ports has its addresses, translated one after the other.
+        if matches!(self.proto, 1 | 58) && flow["original"]["sport"].is_number() {
+            let is_one = |mine: IpAddr| tuples.iter().any(|tuple| has_address(tuple, mine));
+            return is_one(self.src) && is_one(self.dst);
+        }
+        tuples.iter().any(|tuple| self.has_tuple(tuple))
     }
 
     fn has_tuple(&self, tuple: &Value) -> bool {
-        let is = |name: &str, mine: IpAddr| tuple[name].as_str().and_then(|it| it.parse().ok()) == Some(mine);
+        let is = |name: &str, mine: IpAddr| address(tuple, name) == Some(mine);
         let port = |name: &str, mine: Option<u16>| match tuple[name].as_u64() {
             Some(port) => mine.is_some_and(|mine| u64::from(mine) == port),
             None => true,
@@ -131,6 +135,16 @@ impl Ident {
     pub fn is_tunnel(&self) -> bool {
         self.proto == 17 && matches!(self.dport, Some(4789 | 8472))
     }
+}
+
+fn address(tuple: &Value, name: &str) -> Option<IpAddr> {
+    tuple[name].as_str().and_then(|it| it.parse().ok())
+}
+
+fn has_address(tuple: &Value, mine: IpAddr) -> bool {
+    ["src", "dst"]
+        .iter()
+        .any(|name| address(tuple, name) == Some(mine))
 }
 
 #[cfg(test)]
@@ -182,5 +196,26 @@ mod tests {
         unset.ip_id = 0;
         let tuple = |dport: u16| json!({"packet": {"proto": "udp", "src": "10.9.0.1", "sport": 57719, "dst": "10.9.0.2", "dport": dport}});
         assert!(unset.is_of(&tuple(9)) && !unset.is_of(&tuple(10)));
+    }
+
+    #[test]
+    fn an_error_about_a_translated_connection_is_known_by_its_addresses() {
+        let error = Ident {
+            proto: 58,
+            ip_id: 0,
+            src: Ipv6Addr::from([1; 16]).into(),
+            dst: Ipv6Addr::from([2; 16]).into(),
+            sport: Some(0),
+            dport: None,
+            tcp_flags: None,
+        };
+        let line = |client: [u8; 16], port: Option<u16>| {
+            let mut original = json!({"src": Ipv6Addr::from(client), "dst": Ipv6Addr::from([3; 16])});
+            port.iter().for_each(|port| original["sport"] = json!(port));
+            json!({"packet": {"proto": "icmpv6", "src": error.src, "dst": Ipv6Addr::from([4; 16])},
+                   "flow": {"original": original}})
+        };
+        assert!(error.is_of(&line([2; 16], Some(7))));
+        assert!(!error.is_of(&line([5; 16], Some(7))) && !error.is_of(&line([2; 16], None)));
     }
 }

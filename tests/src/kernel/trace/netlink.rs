@@ -43,6 +43,15 @@ pub fn messages(mut bytes: &[u8]) -> Vec<Message> {
     found
 }
 
+/// The errno, negative, of an answer; none if it is another message.
+fn acknowledged(bytes: &[u8]) -> Option<i32> {
+    let kind: [u8; 2] = bytes.get(4..6)?.try_into().ok()?;
+    let is_answer = i32::from(u16::from_ne_bytes(kind)) == libc::NLMSG_ERROR;
+    // struct nlmsgerr follows the header.
+    let code = bytes.get(16..20)?.first_chunk().filter(|_| is_answer)?;
+    Some(i32::from_ne_bytes(*code))
+}
+
 /// The attributes of a message or of another attribute, by number.
 pub fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
     let mut found = Vec::new();
@@ -138,16 +147,17 @@ impl Socket {
         if sent < 0 {
             return Err(Error::last_os_error()).context("cannot send to netfilter");
         }
-        // The kernel answers such a request before `send` returns.
+        // The kernel answers such a request before `send` returns; what it tells of otherwise may come before that.
         let mut answer = vec![0; MESSAGE_BYTES];
-        let length = self.receive(&mut answer)?.unwrap_or_default();
-        // struct nlmsgerr follows the header: an errno, negative.
-        match answer[..length].get(16..20).and_then(|bytes| bytes.first_chunk()) {
-            Some(code) if i32::from_ne_bytes(*code) == 0 => Ok(()),
-            Some(code) => Err(Error::from_raw_os_error(-i32::from_ne_bytes(*code)))
-                .context("netfilter refuses a request"),
-            None => bail!("netfilter did not answer"),
+        while let Some(length) = self.receive(&mut answer)? {
+            if let Some(code) = acknowledged(&answer[..length]) {
+                return match code {
+                    0 => Ok(()),
+                    code => Err(Error::from_raw_os_error(-code)).context("netfilter refuses a request"),
+                };
+            }
         }
+        bail!("netfilter did not answer")
     }
 
     /// Everything that has come in so far.
@@ -202,6 +212,13 @@ mod tests {
         assert_eq!(text(find(&found, 1).expect("there")), "x");
         assert_eq!(be32(find(&found, 2).expect("there")), Some(7));
         assert_eq!(find(&found, 3), None);
+    }
+
+    #[test]
+    fn only_an_acknowledgement_is_one() {
+        let message = |kind: u8| [20, 0, 0, 0, kind, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0];
+        assert_eq!(acknowledged(&message(2)), Some(10));
+        assert_eq!(acknowledged(&message(0)), None);
     }
 
     #[test]
