@@ -1,6 +1,7 @@
 //! Rules as real programs write them, and who they are taken for.
 
 mod containers;
+mod corpus;
 mod hosts;
 mod kubernetes;
 mod nobody;

@@ -157,7 +157,7 @@ fn firewalls_zones_are_named_with_the_line_that_opens_a_port_in_them() {
     .devices("eth0", "");
     check(
         &world,
-        "zone public, to which eth0 belongs here, does not allow this in (known by table firewalld",
+        "zone public does not allow this in (known by table firewalld",
         Some("firewall-cmd --zone=public --add-port=80/tcp"),
     );
     assert!(world.hints()[1].text.contains("--permanent"));
@@ -195,7 +195,7 @@ fn what_firewalld_does_not_forward_between_pods_is_put_into_zone_trusted() {
     );
     check(
         &world,
-        "zone public, by which flannel.1 comes in here, does not let this be forwarded",
+        "zone public does not let this be forwarded",
         Some("firewall-cmd --zone=trusted --change-interface=flannel.1"),
     );
     check(

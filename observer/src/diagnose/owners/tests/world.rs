@@ -8,6 +8,9 @@ use crate::report::record::{
 };
 use crate::ruleset::{self, Base, Chain, Policy, Step, Table};
 
+/// Indexes of table, chain and rule.
+type Place = (usize, usize, usize);
+
 /// A ruleset, and a packet that one rule or policy of it has dropped.
 pub struct World {
     tables: Vec<Table>,
@@ -41,8 +44,14 @@ impl World {
     }
 
     /// The rule with this text has dropped it, on its way from the base chain `path[0]` down.
-    pub fn rule(mut self, text: &str, path: &[&str]) -> Self {
-        let (table, chain, rule) = self.find(text);
+    pub fn rule(self, text: &str, path: &[&str]) -> Self {
+        let place = self.find(text);
+        self.rule_at(place, path)
+    }
+
+    /// As [`Self::rule`], for one of [`Self::rules`].
+    pub fn rule_at(mut self, (table, chain, rule): Place, path: &[&str]) -> Self {
+        let text = self.texts[table][chain][rule].as_str();
         let found = &self.tables[table];
         let target = text
             .split_once(" -j ")
@@ -70,6 +79,18 @@ impl World {
             ..of(found, hook_of(found, path.first().copied()))
         };
         self
+    }
+
+    /// Every rule, with its text.
+    pub fn rules(&self) -> impl Iterator<Item = (Place, &str)> {
+        let tables = self.texts.iter().enumerate();
+        tables.flat_map(|(table, chains)| {
+            let chains = chains.iter().enumerate();
+            chains.flat_map(move |(chain, rules)| {
+                let rules = rules.iter().enumerate();
+                rules.map(move |(rule, text)| ((table, chain, rule), text.as_str()))
+            })
+        })
     }
 
     /// The policy of a base chain has dropped it.
@@ -149,14 +170,9 @@ impl World {
         )
     }
 
-    fn find(&self, text: &str) -> (usize, usize, usize) {
-        let all = self.texts.iter().enumerate().flat_map(|(table, chains)| {
-            let rules = chains.iter().enumerate();
-            rules.flat_map(move |(chain, rules)| (0..rules.len()).map(move |rule| (table, chain, rule)))
-        });
-        let mut all = all;
-        all.find(|(table, chain, rule)| self.texts[*table][*chain][*rule] == text)
-            .unwrap_or_else(|| panic!("no rule {text}"))
+    fn find(&self, text: &str) -> Place {
+        let found = self.rules().find(|(_, known)| *known == text);
+        found.unwrap_or_else(|| panic!("no rule {text}")).0
     }
 }
 
