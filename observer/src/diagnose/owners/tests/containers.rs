@@ -96,14 +96,14 @@ fn a_policy_without_dockers_jump_is_not_dockers() {
     let world = World::iptables(&unused).policy("filter", "FORWARD");
     check(
         &world,
-        "no program that observer knows sets this policy",
+        "No program that observer knows sets this policy",
         Some("iptables-legacy -nvL FORWARD --line-numbers"),
     );
     // Nor is that of another chain.
     let world = World::iptables(&DOCKER.replace(":INPUT ACCEPT", ":INPUT DROP")).policy("filter", "INPUT");
     check(
         &world,
-        "no program",
+        "No program",
         Some("iptables-legacy -nvL INPUT --line-numbers"),
     );
 }
@@ -160,7 +160,7 @@ fn internal_networks_icc_and_the_users_own_rules_are_told_apart() {
     );
     check(
         &world,
-        "somebody on this host wrote this rule",
+        "Somebody on this host wrote this rule",
         Some("iptables-legacy -nvL DOCKER-USER --line-numbers"),
     );
 }
@@ -209,7 +209,7 @@ fn the_chains_of_newer_docker_are_known() {
     );
     check(
         &world,
-        "no program",
+        "No program",
         Some("iptables-legacy -t raw -nvL PREROUTING --line-numbers"),
     );
 }
@@ -238,7 +238,7 @@ counter packets 0 bytes 0 drop comment "UNPUBLISHED PORT DROP"
     let world = World::nft(&mine).rule(icc, &path);
     check(
         &world,
-        "no program",
+        "No program",
         Some("nft 'list chain ip mine filter-forward-in__br-dummy'"),
     );
 }

@@ -77,7 +77,7 @@ fn ufws_own_rules_are_told_apart() {
             "-A ufw-user-input -s 192.0.2.7/32 -j DROP",
             &["INPUT", "ufw-user-input"],
         ),
-        "somebody on this host gave ufw this rule",
+        "Somebody on this host gave ufw this rule",
         Some("ufw status numbered"),
     );
     check(
@@ -231,7 +231,7 @@ fn firewallds_iptables_rules_need_firewallds_chains() {
     assert!(world.hints().is_empty(), "{:?}", world.hints());
     check(
         &World::iptables(alone).rule(last, &["INPUT"]),
-        "no program",
+        "No program",
         Some("iptables-legacy -nvL INPUT --line-numbers"),
     );
 }

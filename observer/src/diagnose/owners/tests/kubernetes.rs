@@ -72,7 +72,7 @@ fn a_service_without_an_endpoint_on_this_node_and_a_client_outside_the_ranges_ar
     );
     check(
         &kube_proxy("marked packets", &["OUTPUT", "KUBE-FIREWALL"]),
-        "the kubelet drops here what kube-proxy has marked",
+        "The kubelet drops here what kube-proxy has marked",
         Some("iptables-legacy -t nat -S"),
     );
 }
@@ -294,7 +294,7 @@ fn weave_and_antrea_are_known_by_their_rules() {
     let world = World::iptables(saved).rule("-A FORWARD -o weave -j DROP", &["FORWARD"]);
     check(
         &world,
-        "no program",
+        "No program",
         Some("iptables-legacy -nvL FORWARD --line-numbers"),
     );
 }

@@ -11,7 +11,7 @@ fn a_rule_that_nobody_owns_is_probably_the_hosts_own_and_is_shown_in_its_chain()
     let world = World::iptables(OWN).rule("-A GUARD -s 192.0.2.7/32 -j DROP", &["FORWARD", "GUARD"]);
     check(
         &world,
-        "no program that observer knows writes this rule: it is probably this host's own",
+        "No program that observer knows writes this rule: it is probably this host's own",
         Some("iptables-legacy -nvL GUARD --line-numbers"),
     );
 }
