@@ -334,7 +334,7 @@ fn a_drop_on_a_pods_device_is_ciliums_only_where_ciliums_chains_are() {
     check(
         &of(with),
         "Cilium's programs stand on this device",
-        Some("kubectl -n kube-system exec ds/cilium -- cilium monitor --type drop"),
+        Some("kubectl -n kube-system exec ds/cilium -- cilium-dbg monitor --type drop"),
     );
     assert!(of(without).hints().is_empty());
 }
