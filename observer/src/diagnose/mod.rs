@@ -5,6 +5,7 @@ mod device;
 mod handled;
 mod neighbour;
 mod other;
+pub mod owners;
 mod routing;
 mod socket;
 mod symbol;

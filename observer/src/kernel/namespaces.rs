@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use nix::sched::{CloneFlags, setns};
 
@@ -16,6 +17,8 @@ const NAMED: &str = "/run/netns";
 #[derive(Default)]
 pub struct NetnsNames {
     names: HashMap<u32, Option<String>>,
+    /// Of those without a name.
+    processes: HashMap<u32, Option<PathBuf>>,
 }
 
 impl NetnsNames {
@@ -34,6 +37,19 @@ impl NetnsNames {
     /// Looks names up anew when next asked: a namespace came or went.
     pub fn forget(&mut self) {
         self.names.clear();
+        self.processes.clear();
+    }
+
+    /// A file that stands for a namespace without a name, through a process that lives in it.
+    pub fn process_file(&mut self, inode: u32) -> Option<&std::path::Path> {
+        let known = self.processes.entry(inode);
+        known.or_insert_with(|| process_in(inode)).as_deref()
+    }
+
+    /// Inode of this process's own namespace.
+    pub fn own() -> Option<u32> {
+        static OWN: OnceLock<Option<u32>> = OnceLock::new();
+        *OWN.get_or_init(|| Self::inode_of_process(std::process::id()).ok())
     }
 
     /// Inode of the namespace with this name.

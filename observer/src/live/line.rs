@@ -6,6 +6,7 @@ use observer_common::{DropEvent, Matched as CommonMatched, flag, hook_flag};
 
 use super::clock;
 use super::devices::devices;
+use super::hints;
 use super::reasons::Reasons;
 use super::ruletext::Ruletexts;
 use super::way::{path, snapshot_of};
@@ -95,7 +96,7 @@ impl Teller {
             inode: event.netns_inode,
             name: self.names.name(event.netns_inode),
         };
-        let drop = DropLine {
+        let mut drop = DropLine {
             netns: Some(netns),
             packet,
             in_dev,
@@ -106,6 +107,8 @@ impl Teller {
             drop: info,
             hints: Vec::new(),
         };
+        let snapshots = [snapshot, known.store.current(event.net)].map(|snapshot| snapshot.map(Rc::as_ref));
+        drop.hints.extend(hints::owner(&drop, snapshots, &mut self.names));
         Some(Line::new(
             clock::wall(event.time_ns),
             self.node.clone(),

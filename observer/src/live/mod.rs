@@ -5,6 +5,7 @@ mod check;
 mod clock;
 mod devices;
 mod filter;
+mod hints;
 mod ladder;
 mod line;
 mod open;

@@ -148,7 +148,7 @@ fn may_be(candidate: &Candidate) -> String {
 fn hint(hint: &Hint) -> Vec<Row> {
     let label = match hint.kind {
         HintKind::NearMiss => "near",
-        HintKind::Owner => "from",
+        HintKind::Owner => "who",
         HintKind::Fix => "fix",
     };
     let mut rows = vec![Row {
@@ -165,7 +165,7 @@ fn hint(hint: &Hint) -> Vec<Row> {
             .unwrap_or_default();
         rows.push(Row::new("", format!("{number}{text}")));
     }
-    rows.extend(hint.command.as_ref().map(|command| Row::new("", command.clone())));
+    rows.extend(hint.command.as_ref().map(|command| Row::command(command)));
     rows
 }
 

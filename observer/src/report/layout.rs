@@ -52,6 +52,8 @@ pub(super) struct Row {
     pub(super) label: String,
     pub(super) tone: Tone,
     pub(super) words: String,
+    /// Whether a shell must still read the words as one line where they are broken.
+    pub(super) is_command: bool,
     pub(super) words_tone: Option<Tone>,
     /// Follows the words, in a tone of its own.
     pub(super) end: Option<(String, Tone)>,
@@ -65,8 +67,17 @@ impl Row {
             label: label.to_owned(),
             tone: Tone::Dim,
             words,
+            is_command: false,
             words_tone: None,
             end: None,
+        }
+    }
+
+    /// A command below the row that speaks of it.
+    pub(super) fn command(words: &str) -> Self {
+        Self {
+            is_command: true,
+            ..Self::new("", words)
         }
     }
 
@@ -79,7 +90,12 @@ impl Row {
     pub(super) fn render(&self, look: Look, out: &mut String) {
         let columns = look.width.saturating_sub(INDENT).max(20);
         let end = self.end.as_ref().map(|(text, tone)| (escape(text), *tone));
-        let mut lines = wrap(&escape(&self.words), columns);
+        let words = escape(&self.words);
+        let mut lines = if self.is_command {
+            wrap_command(&words, columns)
+        } else {
+            wrap(&words, columns)
+        };
         if let Some(tone) = self.words_tone {
             for line in &mut lines {
                 let words = line.trim_start();
@@ -154,9 +170,52 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
+/// Breaks between words, each line but the last with a backslash, so that what is pasted is still one command. A word that
+/// is longer than a line stays whole: the terminal breaks it, and copies it as one.
+fn wrap_command(command: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in command.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 3 + word.chars().count() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(line) => {
+                line.push_str(" \\");
+                lines.push(word.to_owned());
+            }
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_that_is_broken_is_still_one_command() {
+        assert_eq!(
+            wrap_command("iptables -I DOCKER-USER -j ACCEPT", 62),
+            ["iptables -I DOCKER-USER -j ACCEPT"]
+        );
+        let broken = wrap_command("ip netns exec node02 iptables -I DOCKER-USER -j ACCEPT", 24);
+        assert_eq!(
+            broken,
+            [
+                "ip netns exec node02 \\",
+                "iptables -I \\",
+                "DOCKER-USER -j ACCEPT"
+            ]
+        );
+        assert!(broken.iter().all(|line| line.chars().count() <= 24));
+        let long = "x".repeat(70);
+        assert_eq!(
+            wrap_command(&format!("get {long} y"), 62),
+            ["get \\", &format!("{long} \\"), "y"]
+        );
+    }
 
     #[test]
     fn text_wraps_at_spaces_and_long_words_where_they_must() {

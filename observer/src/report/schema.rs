@@ -126,6 +126,12 @@ fn mistakes_are_caught() {
         ("/drop/priority", Some(json!(0))),
         ("/kind", Some(json!("path"))),
         ("/kind", Some(json!("probes"))),
+        ("/hints", Some(json!([{"kind": "fix", "text": "no command"}]))),
+        (
+            "/hints",
+            Some(json!([{"kind": "owner", "text": "who", "command": "ls"}])),
+        ),
+        ("/hints", Some(json!([{"kind": "owner"}]))),
     ];
     for (pointer, value) in mistakes {
         assert!(!is_valid(&changed(pointer, value.clone())), "{pointer} {value:?}");

@@ -67,6 +67,34 @@ fix  let Docker's own chain pass it
 }
 
 #[test]
+fn an_owner_is_told_after_who_and_a_long_command_can_be_pasted() {
+    let hint = |kind, text: &str, command: Option<&str>| record::Hint {
+        kind,
+        text: text.into(),
+        rule: None,
+        command: command.map(str::to_owned),
+    };
+    let mut drop = policy_drop();
+    drop.flow = None;
+    drop.hints = vec![
+        hint(record::HintKind::Owner, "Docker sets this policy.", None),
+        hint(
+            record::HintKind::Fix,
+            "accept it",
+            Some("ip netns exec node02 iptables-legacy -I DOCKER-USER -i flannel.1 -o cni0 -j ACCEPT"),
+        ),
+    ];
+    let expected = "\
+who  Docker sets this policy.
+fix  accept it
+     ip netns exec node02 iptables-legacy -I DOCKER-USER -i \\
+     flannel.1 -o cni0 -j ACCEPT
+";
+    let text = without_time(&told(&[drop_line(drop)], Look::plain(80)));
+    assert!(text.ends_with(expected), "{text}");
+}
+
+#[test]
 fn a_wide_screen_takes_what_and_where_on_one_line() {
     let text = told(&[drop_line(rule_drop())], Look::plain(200));
     let expected = "\
