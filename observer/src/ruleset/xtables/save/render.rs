@@ -85,3 +85,12 @@ impl Table {
         out
     }
 }
+
+impl fmt::Display for super::extension::Extension {
+    /// Its name and options, without `-m` or `-j`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut options = String::new();
+        self.render(&mut options);
+        write!(f, "{}{options}", self.name)
+    }
+}
