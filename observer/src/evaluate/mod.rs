@@ -5,8 +5,10 @@
 //! iptables saves.
 
 mod around;
+mod closeness;
 mod condition;
 mod effect;
+mod near;
 mod packet;
 mod table;
 #[cfg(test)]
@@ -19,6 +21,7 @@ pub mod xtables;
 
 pub use around::{Route, Surroundings, Unknown};
 pub use condition::{Ask, AskConn, Condition, End, OfConn, Open, Side};
+pub use near::{Miss, NearMiss, near_misses};
 pub use packet::{Conn, Dev, Kinds, Packet};
 pub use table::{Action, Base, Chain, Rule, Table};
 pub use translation::Translation;

@@ -356,3 +356,87 @@ fn what_raw_keeps_from_conntrack_is_untracked_afterwards() {
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].end, WayEnd::Left(Some("cni0".into())));
 }
+
+/// The near misses of a packet that one table drops.
+fn near(table: &Table, hook: Hook, packet: &Packet) -> Vec<NearMiss> {
+    let dropped = walk(table, hook, packet, &Unknown, &mut Bounds::default());
+    let dropped = dropped
+        .iter()
+        .find(|outcome| matches!(outcome.verdict, Verdict::Drop(_)))
+        .expect("a drop");
+    near_misses(
+        table,
+        hook,
+        (packet, &dropped.doubts),
+        &Unknown,
+        &mut Bounds::default(),
+        5,
+    )
+}
+
+fn missed(miss: &NearMiss) -> Vec<String> {
+    let text = |miss: &Miss| format!("{}, {}", miss.needs, miss.has.as_deref().unwrap_or("?"));
+    miss.misses.iter().map(text).collect()
+}
+
+#[test]
+fn the_seeds_two_rules_missed_by_one_digit_of_their_network() {
+    let table = tables(SEED)
+        .into_iter()
+        .find(|table| table.name == "filter")
+        .expect("filter");
+    let found = near(&table, Hook::Forward, &syn());
+    let places: Vec<_> = found.iter().filter_map(|miss| miss.place.rule).collect();
+    assert_eq!(places, [9, 10], "{found:?}");
+    assert_eq!(missed(&found[0]), ["src 10.244.0.0/16, packet has 10.224.0.0"]);
+    assert_eq!(missed(&found[1]), ["dst 10.244.0.0/16, packet has 10.224.2.16"]);
+    let remarks: Vec<_> = found
+        .iter()
+        .map(|miss| miss.misses[0].remark.as_deref())
+        .collect();
+    assert_eq!(remarks, [Some("one digit differs: 10.244, 10.224"); 2]);
+}
+
+#[test]
+fn a_rule_in_a_chain_that_was_not_visited_counts_if_its_jump_is_what_missed() {
+    let jump = "-A INPUT -i eth1 -j X\n-A X -p tcp -m tcp --dport 80 -j ACCEPT\n-A X -p tcp -m tcp --dport 81 -j ACCEPT";
+    let found = near(&filter(jump), Hook::Input, &syn());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(missed(&found[0]), ["in eth1, packet came in by flannel.1"]);
+    assert_eq!(
+        found[0].accepted_by,
+        Some(Place {
+            chain: 2,
+            rule: Some(0)
+        })
+    );
+    let in_vain = "-A INPUT -i eth1 -j X\n-A X -p udp -j ACCEPT";
+    assert_eq!(near(&filter(in_vain), Hook::Input, &syn()), []);
+    let back = "-A INPUT -j X\n-A INPUT -p tcp -j ACCEPT\n-A X -d 10.224.2.0/28 -j RETURN\n-A X -j DROP";
+    let found = near(&filter(back), Hook::Input, &syn());
+    assert_eq!(missed(&found[0]), ["dst 10.224.2.0/28, packet has 10.224.2.16"]);
+    assert_eq!(
+        found[0].accepted_by,
+        Some(Place {
+            chain: 0,
+            rule: Some(1)
+        })
+    );
+}
+
+#[test]
+fn the_nearest_come_first_and_what_is_far_is_left_out() {
+    let rules = "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n-A INPUT -s 192.168.0.0/16 -j ACCEPT\n-A INPUT -p udp -m udp --dport 53 -j ACCEPT\n-A INPUT -s 10.224.1.0/24 -j ACCEPT\n-A INPUT -s 10.224.0.128/25 -m limit --limit 1/s -j ACCEPT\n-A INPUT -s 10.224.0.0/24 -j DROP";
+    let found = near(&filter(rules), Hook::Input, &syn());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(missed(&found[0]), ["src 10.224.1.0/24, packet has 10.224.0.0"]);
+    let only_answers = "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT";
+    let found = near(&filter(only_answers), Hook::Input, &syn());
+    assert_eq!(
+        missed(&found[0]),
+        ["ctstate RELATED or ESTABLISHED, packet is NEW"]
+    );
+    // What stands behind the rule that drops was not missed.
+    let behind = "-A INPUT -p tcp -j DROP\n-A INPUT -s 10.244.0.0/16 -j ACCEPT";
+    assert_eq!(near(&filter(behind), Hook::Input, &syn()), []);
+}

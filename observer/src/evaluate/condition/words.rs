@@ -58,9 +58,7 @@ impl Condition {
     pub fn has(&self, packet: &Packet) -> Option<String> {
         let has = |text: String| format!("packet has {text}");
         match &self.ask {
-            Ask::Net(end, _) | Ask::Range(end, _) => end
-                .address(packet)
-                .map(|addr| has(format!("{} {addr}", end.name()))),
+            Ask::Net(end, _) | Ask::Range(end, _) => end.address(packet).map(|addr| has(addr.to_string())),
             Ask::Kind(end, _) => {
                 let kinds = match end {
                     End::Source => packet.src_kinds,
@@ -84,11 +82,9 @@ impl Condition {
             Ask::Ports(..) | Ask::TcpFlags(..) | Ask::Icmp(..) if packet.is_fragment == Some(true) => {
                 Some(fragment_text(true))
             }
-            Ask::Ports(PortsOf::Source, _) => packet.sport.map(|port| has(format!("sport {port}"))),
-            Ask::Ports(PortsOf::Destination, _) => packet.dport.map(|port| has(format!("dport {port}"))),
-            Ask::Ports(PortsOf::Either, _) => {
-                Some(has(format!("ports {} and {}", packet.sport?, packet.dport?)))
-            }
+            Ask::Ports(PortsOf::Source, _) => packet.sport.map(|port| has(port.to_string())),
+            Ask::Ports(PortsOf::Destination, _) => packet.dport.map(|port| has(port.to_string())),
+            Ask::Ports(PortsOf::Either, _) => Some(has(format!("{} and {}", packet.sport?, packet.dport?))),
             Ask::TcpFlags(..) => packet.tcp_flags.map(|flags| {
                 let names: Vec<&str> = TcpFlags(flags).names().collect();
                 has(if names.is_empty() {
@@ -102,8 +98,8 @@ impl Condition {
                 None => has(format!("type {kind}")),
             }),
             Ask::Length(_) => packet.len_bytes.map(|len| has(format!("{len} bytes"))),
-            Ask::Ttl(_) => packet.ttl.map(|ttl| has(format!("ttl {ttl}"))),
-            Ask::Mark(..) => packet.mark.map(|mark| has(format!("mark {mark:#x}"))),
+            Ask::Ttl(_) => packet.ttl.map(|ttl| has(ttl.to_string())),
+            Ask::Mark(..) => packet.mark.map(|mark| has(format!("{mark:#x}"))),
             Ask::Connmark(..) => packet.conn.mark.map(|mark| format!("connection has {mark:#x}")),
             Ask::State(_) => packet
                 .conn
