@@ -5,6 +5,7 @@ pub mod capture;
 pub mod cli;
 pub mod diagnose;
 pub mod evaluate;
+pub mod explain;
 pub mod kernel;
 pub mod live;
 pub mod report;

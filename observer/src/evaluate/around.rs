@@ -13,7 +13,8 @@ pub trait Surroundings {
     /// Where a packet goes; `None` if that is not known.
     fn route(&self, packet: &Packet) -> Option<Route>;
 
-    /// The address that this host uses on a device; `None` if that is not known.
+    /// The address that a packet gets that is masqueraded on its way out by a device, or redirected where it came in by
+    /// it; `None` if that is not known.
     fn address_of(&self, device: &str, is_v6: bool) -> Option<IpAddr>;
 }
 

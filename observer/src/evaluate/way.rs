@@ -44,8 +44,10 @@ pub struct Passage {
     pub table: usize,
     /// The rules that matched, and the policy.
     pub steps: Vec<Step>,
-    /// What it rests on.
+    /// Every doubt on the way, in order.
     pub doubts: Vec<Doubt>,
+    /// Those that the outcome rests on: all ways that come to it have them.
+    pub rests_on: Vec<Doubt>,
     /// The packet before.
     pub before: Packet,
     /// The packet afterwards.
@@ -333,13 +335,14 @@ impl Traveller<'_> {
         }
         let outcomes = merged(walk(table, hook, &pending.packet, self.around, bounds));
         let mut next: Option<Pending> = None;
-        for outcome in outcomes {
+        for (outcome, rests_on) in outcomes {
             let mut way = pending.clone();
             way.passages.push(Passage {
                 hook,
                 table: index,
                 steps: outcome.steps,
                 doubts: outcome.doubts,
+                rests_on,
                 before: pending.packet.clone(),
                 after: outcome.packet.clone(),
                 verdict: outcome.verdict.clone(),
@@ -360,21 +363,25 @@ fn is_nat(table: &Table, hook: Hook) -> bool {
     base.is_some_and(|base| base.is_nat)
 }
 
-/// Ways that come to the same are one: it rests on what they have in common.
-fn merged(outcomes: Vec<Outcome>) -> Vec<Outcome> {
-    let mut kept: Vec<Outcome> = Vec::new();
+/// Ways that come to the same are one: it rests on the doubts that they have in common.
+fn merged(outcomes: Vec<Outcome>) -> Vec<(Outcome, Vec<Doubt>)> {
+    let mut kept: Vec<(Outcome, Vec<Doubt>)> = Vec::new();
     for outcome in outcomes {
-        let same = |known: &&mut Outcome| {
-            let verdicts = match (&known.verdict, &outcome.verdict) {
-                (Verdict::Accept(_), Verdict::Accept(_)) => true,
-                (known, verdict) => known == verdict,
-            };
-            verdicts && known.packet == outcome.packet
-        };
-        match kept.iter_mut().find(same) {
-            Some(known) => known.doubts.retain(|doubt| outcome.doubts.contains(doubt)),
-            None => kept.push(outcome),
+        match kept.iter_mut().find(|(known, _)| is_same(known, &outcome)) {
+            Some((_, rests_on)) => rests_on.retain(|doubt| outcome.doubts.contains(doubt)),
+            None => {
+                let rests_on = outcome.doubts.clone();
+                kept.push((outcome, rests_on));
+            }
         }
     }
     kept
+}
+
+/// To whoever is dropped in the same place it does not matter how; who lives must be the same afterwards.
+fn is_same(one: &Outcome, other: &Outcome) -> bool {
+    match (&one.verdict, &other.verdict) {
+        (Verdict::Accept(_), Verdict::Accept(_)) => one.packet == other.packet,
+        (one, other) => one == other,
+    }
 }

@@ -46,11 +46,7 @@ pub struct Saved {
 impl Saved {
     /// Runs `iptables-save` for a backend and family in the namespace with this inode.
     pub fn run(inode: u32, backend: Backend, family: TableFamily) -> Option<Self> {
-        let name = tool_name(backend, family)?;
-        // Distributions that never had two call the only one by its plain name; what it prints must fit anyway.
-        let plain = name.replace("-legacy", "").replace("-nft", "");
-        let output = run_tool(inode, name, &[]).or_else(|| run_tool(inode, &plain, &[]))?;
-        Some(Self::parse(&output))
+        Some(Self::parse(&run_save(inode, backend, family)?))
     }
 
     /// One table's rules, by chain.
@@ -141,6 +137,14 @@ pub fn words(line: &str) -> Vec<String> {
     }
     words.extend(word);
     words
+}
+
+/// What `iptables-save` prints for a backend and family in the namespace with this inode.
+pub fn run_save(inode: u32, backend: Backend, family: TableFamily) -> Option<String> {
+    let name = tool_name(backend, family)?;
+    // Distributions that never had two call the only one by its plain name; what it prints must fit anyway.
+    let plain = name.replace("-legacy", "").replace("-nft", "");
+    run_tool(inode, name, &[]).or_else(|| run_tool(inode, &plain, &[]))
 }
 
 fn tool_name(backend: Backend, family: TableFamily) -> Option<&'static str> {

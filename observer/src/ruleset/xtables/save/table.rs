@@ -38,6 +38,8 @@ pub struct Table {
     pub name: Box<str>,
     /// Its family, where the file says it.
     pub family: Option<Family>,
+    /// Whether nf_tables holds it, where the file says by which tool it was saved.
+    pub is_nft: Option<bool>,
     /// Its chains in the order in which they are declared.
     pub chains: Vec<Chain>,
     pub(super) index: HashMap<Box<str>, usize>,
