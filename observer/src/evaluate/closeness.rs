@@ -16,6 +16,8 @@ pub(super) fn distance(condition: &Condition, packet: &Packet) -> u32 {
         Ask::Net(..) | Ask::Range(..) if condition.negated => 30,
         Ask::Net(end, net) => end.address(packet).map_or(FAR, |addr| of_net(net, addr)),
         Ask::Range(..) => 40,
+        // Every firewall lets its host talk to itself.
+        Ask::Dev(_, device) if &*device.name == "lo" => 85,
         Ask::Dev(side, device) if !condition.negated => {
             let name = side.of(packet).name().unwrap_or_default();
             match (side, is_slip(&device.name, name)) {

@@ -15,12 +15,20 @@ use crate::report::record::Hook;
 /// A rule that would have let a packet live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NearMiss {
+    /// How far it was from matching: what looks like a slip of the pen is below 20, what may well be meant otherwise above
+    /// [`NearMiss::TELLING`].
+    pub distance: u32,
     /// Where it stands.
     pub place: Place,
     /// The conditions that failed.
     pub misses: Vec<Miss>,
     /// Where the packet would have been accepted, if not by this rule itself.
     pub accepted_by: Option<Place>,
+}
+
+impl NearMiss {
+    /// Up to this distance a near miss is news to whoever did not ask for it.
+    pub const TELLING: u32 = 36;
 }
 
 /// A condition that failed.
@@ -86,7 +94,7 @@ pub fn near_misses(
         nearest.look(place, rule, packet);
     };
     retrace(table, hook, packet, doubts, (around, bounds), &mut look);
-    let mut found: Vec<(u32, NearMiss)> = Vec::new();
+    let mut found: Vec<NearMiss> = Vec::new();
     for candidate in accepting.kept {
         found.extend(told(table, candidate, None));
     }
@@ -98,11 +106,11 @@ pub fn near_misses(
             found.extend(told(table, candidate, Some(place)));
         }
     }
-    found.sort_by_key(|(distance, miss)| (*distance, miss.place.chain, miss.place.rule));
-    let nearest = found.first().map_or(0, |(distance, _)| *distance);
-    found.retain(|(distance, _)| *distance <= nearest + SPREAD);
+    found.sort_by_key(|miss| (miss.distance, miss.place.chain, miss.place.rule));
+    let nearest = found.first().map_or(0, |miss| miss.distance);
+    found.retain(|miss| miss.distance <= nearest + SPREAD);
     found.truncate(most);
-    found.into_iter().map(|(_, miss)| miss).collect()
+    found
 }
 
 fn accepts(verdict: &Verdict) -> Option<Place> {
@@ -153,7 +161,7 @@ fn failed(rule: &Rule, packet: &Packet) -> Option<(u32, Vec<usize>)> {
     (!failed.is_empty()).then_some((sum, failed))
 }
 
-fn told(table: &Table, candidate: Candidate, accepted_by: Option<Place>) -> Option<(u32, NearMiss)> {
+fn told(table: &Table, candidate: Candidate, accepted_by: Option<Place>) -> Option<NearMiss> {
     let rules = &table.chains.get(candidate.place.chain)?.rules;
     let rule = rules.get(candidate.place.rule?)?;
     let failed = candidate
@@ -164,11 +172,12 @@ fn told(table: &Table, candidate: Candidate, accepted_by: Option<Place>) -> Opti
         .map(|condition| miss(condition, &candidate.packet))
         .collect();
     let miss = NearMiss {
+        distance: candidate.distance,
         place: candidate.place,
         misses,
         accepted_by: accepted_by.filter(|place| *place != candidate.place),
     };
-    Some((candidate.distance, miss))
+    Some(miss)
 }
 
 fn miss(condition: &Condition, packet: &Packet) -> Miss {

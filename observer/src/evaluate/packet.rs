@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::report::record::{CtState, Tuple};
 
 /// A packet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Packet {
     /// Whether it is of IPv6.
     pub is_v6: bool,
@@ -47,7 +47,7 @@ pub struct Packet {
 }
 
 /// A device.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Dev {
     /// Which one is not known.
     #[default]
@@ -75,7 +75,7 @@ impl Dev {
 }
 
 /// What conntrack has of the packet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Conn {
     /// Its state. INVALID and UNTRACKED have no connection.
     pub state: Option<CtState>,
@@ -114,7 +114,7 @@ impl Conn {
 }
 
 /// A set of the kinds that an address can have (`enum`, include/uapi/linux/rtnetlink.h, as addrtype names them).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Kinds(u16);
 
 impl Kinds {

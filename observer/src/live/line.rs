@@ -6,8 +6,9 @@ use observer_common::{DropEvent, Matched as CommonMatched, flag, hook_flag};
 
 use super::clock;
 use super::devices::devices;
+use super::near_misses::NearMisses;
 use super::reasons::Reasons;
-use super::ruletext::Ruletexts;
+use super::ruletext::{Ruletext, Ruletexts};
 use super::way::{path, snapshot_of};
 use crate::attribute::{Death, Pending, Site, Verdict, decide, name, prove, site_of};
 use crate::diagnose::{self, PacketFacts, PktType};
@@ -43,6 +44,7 @@ pub struct Teller {
     passes: Flows,
     pending: Pending,
     texts: Ruletexts,
+    hints: NearMisses,
 }
 
 impl Known<'_> {
@@ -64,6 +66,7 @@ impl Teller {
             passes: Flows::default(),
             pending: Pending::default(),
             texts: Ruletexts::default(),
+            hints: NearMisses::default(),
         }
     }
 
@@ -82,10 +85,11 @@ impl Teller {
             .store
             .at(event.net, event.generation)
             .or_else(|| known.store.current(event.net));
-        let info = if by_netfilter {
+        let (info, text) = if by_netfilter {
             self.netfilter(event, way, known, snapshot, symbol, site)
         } else {
-            self.other(event, &packet, symbol, in_dev.as_deref(), out_dev.as_deref())?
+            let info = self.other(event, &packet, symbol, in_dev.as_deref(), out_dev.as_deref())?;
+            (info, None)
         };
         if event.flags & flag::BOOKKEEPING != 0 {
             return None;
@@ -95,7 +99,7 @@ impl Teller {
             inode: event.netns_inode,
             name: self.names.name(event.netns_inode),
         };
-        let drop = DropLine {
+        let mut drop = DropLine {
             netns: Some(netns),
             packet,
             in_dev,
@@ -106,6 +110,9 @@ impl Teller {
             drop: info,
             hints: Vec::new(),
         };
+        if let Some(text) = text {
+            drop.hints = self.hints.of(&drop, &text, event.time_ns);
+        }
         Some(Line::new(
             clock::wall(event.time_ns),
             self.node.clone(),
@@ -167,9 +174,9 @@ impl Teller {
         snapshot: Option<&Rc<Snapshot>>,
         symbol: Option<&str>,
         site: Option<Site<'_>>,
-    ) -> DropInfo {
+    ) -> (DropInfo, Option<Rc<Ruletext>>) {
         let hook = site.map(|site| site.hook);
-        let mut info = match snapshot {
+        let (mut info, text) = match snapshot {
             Some(snapshot) => {
                 let mut verdict = decide(event, snapshot, site, symbol.unwrap_or(""), &mut self.pending);
                 // The kernel side compares IP's hooks; the bridge's may have changed unseen.
@@ -181,11 +188,11 @@ impl Teller {
                     proved(verdict, event, way, snapshot, (site, symbol.unwrap_or("")), known);
                 self.named(event, known, &snapshot, hook, &verdict)
             }
-            None => unread(hook),
+            None => (unread(hook), None),
         };
         info.reason = self.reasons.name(event.reason);
         info.symbol = symbol.map(str::to_owned);
-        info
+        (info, text)
     }
 
     fn named(
@@ -195,14 +202,18 @@ impl Teller {
         snapshot: &Snapshot,
         hook: Option<Hook>,
         verdict: &Verdict,
-    ) -> DropInfo {
+    ) -> (DropInfo, Option<Rc<Ruletext>>) {
         if event.flags & flag::BOOKKEEPING != 0 {
-            return DropInfo::default();
+            return (DropInfo::default(), None);
         }
-        let texts = self.texts.of_places(known, snapshot, &verdict.places());
-        name(event, snapshot, hook, verdict, |table| {
+        let places = verdict.places();
+        let texts = self.texts.of_places(known, snapshot, &places);
+        let info = name(event, snapshot, hook, verdict, |table| {
             texts.get(table)?.as_ref().map(|text| &text.saved)
-        })
+        });
+        let culprit = places.first().filter(|_| verdict.is_named());
+        let text = culprit.and_then(|place| texts.get(place.table)?.clone());
+        (info, text)
     }
 
     fn flow(

@@ -7,6 +7,7 @@ mod devices;
 mod filter;
 mod ladder;
 mod line;
+mod near_misses;
 mod open;
 mod paths;
 mod reasons;

@@ -99,6 +99,14 @@ impl Document {
             Item::Remark(_) => None,
         })
     }
+
+    /// The tables, taken out.
+    pub fn into_tables(self) -> impl Iterator<Item = Table> {
+        self.items.into_iter().filter_map(|item| match item {
+            Item::Table(table) => Some(table),
+            Item::Remark(_) => None,
+        })
+    }
 }
 
 impl Table {
