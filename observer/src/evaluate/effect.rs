@@ -69,7 +69,7 @@ pub(super) fn change(action: &Action, packet: &mut Packet) {
             if conn.exists() == Some(false) {
                 conn.state = Some(CtState::Untracked);
             } else if conn.exists().is_none() {
-                conn.state = None;
+                conn.may_be_untracked = true;
             }
         }
         _ => {}

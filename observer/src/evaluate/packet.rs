@@ -91,6 +91,9 @@ pub struct Conn {
     pub snat: Option<bool>,
     /// Whether the destination is translated.
     pub dnat: Option<bool>,
+    /// Whether it was to be kept from conntrack where it was not known whether it has a connection already: then what
+    /// conntrack will say is not known.
+    pub may_be_untracked: bool,
 }
 
 impl Conn {

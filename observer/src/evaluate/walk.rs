@@ -16,6 +16,8 @@ pub struct Bounds {
     pub ways: usize,
     /// Rules asked, over all ways.
     pub rules: usize,
+    /// Whether ways through a table that come to the same are told as one.
+    pub merges: bool,
 }
 
 impl Default for Bounds {
@@ -23,6 +25,7 @@ impl Default for Bounds {
         Self {
             ways: 64,
             rules: 4_000_000,
+            merges: true,
         }
     }
 }

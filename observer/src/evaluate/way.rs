@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::around::{Route, Surroundings};
-use super::packet::{Dev, Kinds, Packet};
+use super::packet::{Conn, Dev, Kinds, Packet};
 use super::table::Table;
 use super::walk::{Bounds, Doubt, Outcome, Place, Step, Verdict, walk};
 use crate::report::record::{CtState, Hook};
@@ -176,10 +176,16 @@ impl Pending {
 impl Traveller<'_> {
     fn all(&self, phases: Vec<Phase>, bounds: &mut Bounds) -> Vec<Way> {
         let mut packet = self.given.clone();
-        // Nobody has asked conntrack yet; what comes back over the loopback device has its connection already.
-        packet.conn.state = match self.given.in_dev.name() {
-            Some(name) if name != "lo" && self.course != Course::Output => Some(CtState::Invalid),
-            _ => None,
+        // Nobody has asked conntrack yet. What comes back over the loopback device has its connection already, and so have
+        // some answers that the kernel makes by itself (`nf_ct_attach`).
+        let is_fresh = match self.given.in_dev.name() {
+            _ if self.course == Course::Output => self.given.conn.state == Some(CtState::New),
+            Some(name) => name != "lo",
+            None => false,
+        };
+        packet.conn = Conn {
+            state: is_fresh.then_some(CtState::Invalid),
+            ..Conn::default()
         };
         packet.src_kinds = packet.src.map_or(Kinds::ANY, |addr| self.around.kinds(addr));
         packet.dst_kinds = packet.dst.map_or(Kinds::ANY, |addr| self.around.kinds(addr));
@@ -260,8 +266,11 @@ impl Traveller<'_> {
     }
 
     fn conntrack(&self, pending: &mut Pending) {
-        if pending.packet.conn.state != Some(CtState::Untracked) {
-            pending.packet.conn.clone_from(&self.given.conn);
+        let conn = &mut pending.packet.conn;
+        if conn.may_be_untracked {
+            *conn = Conn::default();
+        } else if conn.state != Some(CtState::Untracked) {
+            conn.clone_from(&self.given.conn);
         }
     }
 
@@ -333,7 +342,8 @@ impl Traveller<'_> {
                 Some(CtState::Invalid | CtState::Untracked) => return Some(pending),
             }
         }
-        let outcomes = merged(walk(table, hook, &pending.packet, self.around, bounds));
+        let outcomes = walk(table, hook, &pending.packet, self.around, bounds);
+        let outcomes = merged(outcomes, bounds.merges);
         let mut next: Option<Pending> = None;
         for (outcome, rests_on) in outcomes {
             let mut way = pending.clone();
@@ -364,10 +374,13 @@ fn is_nat(table: &Table, hook: Hook) -> bool {
 }
 
 /// Ways that come to the same are one: it rests on the doubts that they have in common.
-fn merged(outcomes: Vec<Outcome>) -> Vec<(Outcome, Vec<Doubt>)> {
+fn merged(outcomes: Vec<Outcome>, merges: bool) -> Vec<(Outcome, Vec<Doubt>)> {
     let mut kept: Vec<(Outcome, Vec<Doubt>)> = Vec::new();
     for outcome in outcomes {
-        match kept.iter_mut().find(|(known, _)| is_same(known, &outcome)) {
+        match kept
+            .iter_mut()
+            .find(|(known, _)| merges && is_same(known, &outcome))
+        {
             Some((_, rests_on)) => rests_on.retain(|doubt| outcome.doubts.contains(doubt)),
             None => {
                 let rests_on = outcome.doubts.clone();

@@ -56,6 +56,7 @@ impl NearMisses {
         let mut bounds = Bounds {
             ways: WAYS,
             rules: RULES_A_SECOND.saturating_sub(self.asked),
+            ..Bounds::default()
         };
         let before = bounds.rules;
         let found = self.look(&model, hook, &packet, place, &mut bounds);
@@ -188,6 +189,7 @@ fn conn(flow: Option<&Flow>) -> Conn {
         is_reply: (flow.ct_state == Some(CtState::New)).then_some(false),
         snat: translated(Nat::Snat),
         dnat: translated(Nat::Dnat),
+        may_be_untracked: false,
     }
 }
 
