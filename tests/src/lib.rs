@@ -10,6 +10,7 @@ pub mod kernel;
 pub mod matching;
 pub mod netns;
 pub mod observer;
+pub mod replay;
 pub mod results;
 pub mod run_dir;
 pub mod scenario;

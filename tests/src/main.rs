@@ -3,7 +3,7 @@
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -12,7 +12,7 @@ use observer_tests::results::Results;
 use observer_tests::run_dir::RunDir;
 use observer_tests::scenario::run::Lab;
 use observer_tests::schema::Schema;
-use observer_tests::{bench, demo, exec, scenario};
+use observer_tests::{bench, demo, exec, replay, scenario};
 
 /// Clusters of network namespaces, and scenarios that drop packets in them.
 #[derive(Parser)]
@@ -97,6 +97,24 @@ enum Verb {
         /// The command; node namespaces have their own names.
         #[arg(last = true, required = true)]
         command: Vec<String>,
+    },
+    /// Hold the evaluator of rules against this kernel: random rulesets, random packets.
+    Replay {
+        /// The same seed makes the same rulesets and packets; without it, another each time.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Rulesets.
+        #[arg(long, default_value = "40")]
+        cases: u64,
+        /// Packets for each ruleset.
+        #[arg(long, default_value = "50")]
+        packets: u64,
+        /// The first case, to see one again.
+        #[arg(long, default_value = "0")]
+        from: u64,
+        /// Which iptables holds the rules.
+        #[arg(long, default_value = "legacy")]
+        backend: Which,
     },
     /// List the scenarios.
     List {
@@ -219,6 +237,28 @@ fn run(cli: Cli) -> Result<bool> {
             let mut child = shell.spawn().context("cannot run sh")?;
             run.has_group(child.id())?;
             Ok(child.wait()?.success())
+        }
+        Verb::Replay {
+            seed,
+            cases,
+            packets,
+            from,
+            backend,
+        } => {
+            let run = RunDir::start()?;
+            let now = || {
+                SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .map_or(0, |since| since.as_secs())
+            };
+            let trial = replay::Trial {
+                seed: seed.unwrap_or_else(now),
+                cases,
+                packets,
+                backend: backend.into(),
+                from,
+            };
+            replay::print(&trial, &run)
         }
         Verb::List { filter } => {
             for variant in scenario::list(&data, &filter)? {

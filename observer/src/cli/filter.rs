@@ -222,18 +222,18 @@ fn no_address(text: &str) -> String {
     format!("{advice} 10.224.2.16, 10.224.0.0/16 or fd00::/64")
 }
 
-fn port(text: &str) -> Result<u16, String> {
+pub(super) fn port(text: &str) -> Result<u16, String> {
     text.parse()
         .map_err(|_| "no port; give a number from 0 to 65535".to_owned())
 }
 
-fn proto(text: &str) -> Result<u8, String> {
+pub(super) fn proto(text: &str) -> Result<u8, String> {
     text.parse::<Proto>()
         .map(|proto| proto.0)
         .map_err(|error| error.to_string())
 }
 
-fn iface(text: &str) -> Result<String, String> {
+pub(super) fn iface(text: &str) -> Result<String, String> {
     // dev_valid_name(), net/core/dev.c: no '/', ':' or space, not "." or "..".
     let forbidden = |c: char| c == '/' || c == ':' || c.is_ascii_whitespace() || c == '\u{b}' || c == '\0';
     if text.is_empty() || text.len() > MAX_IFACE_BYTES {

@@ -3,6 +3,7 @@
 pub mod budget;
 pub mod check;
 pub mod completions;
+pub mod explain;
 pub mod filter;
 pub mod man;
 pub mod span;
@@ -40,6 +41,8 @@ pub enum Command {
     Watch(watch::Args),
     /// Say what this kernel allows, and how exact the answers will be.
     Check(check::Args),
+    /// Say what the rules would do to a packet, and why, without sending one.
+    Explain(explain::Args),
     /// Print the completions for a shell.
     Completions(completions::Args),
     /// Print the manual page.
@@ -79,6 +82,7 @@ pub fn main<S: watch::Source>(
     let result = match cli.command {
         Command::Watch(args) => args.check().and_then(|config| watch::run(&config, open)),
         Command::Check(args) => facts().and_then(|report| check::print(&report, args.format)),
+        Command::Explain(args) => explain::run(args),
         Command::Completions(args) => completions::print(&args),
         Command::Man => man::print(),
     };

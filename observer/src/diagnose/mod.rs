@@ -3,6 +3,7 @@
 
 mod device;
 mod handled;
+mod near_miss;
 mod neighbour;
 mod other;
 pub mod owners;
@@ -22,6 +23,7 @@ use std::net::IpAddr;
 
 use crate::report::record::{Confidence, DropInfo, Evidence, Layer, Packet, PacketFamily, Proto, TcpFlags};
 
+pub use near_miss::{hint_rule, near_miss, place, target};
 pub use symbol::plain as plain_symbol;
 
 /// What is known of the packet that the meaning can depend on. All of it may be missing.

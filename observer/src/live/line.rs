@@ -7,8 +7,9 @@ use observer_common::{DropEvent, Matched as CommonMatched, flag, hook_flag};
 use super::clock;
 use super::devices::devices;
 use super::hints;
+use super::near_misses::NearMisses;
 use super::reasons::Reasons;
-use super::ruletext::Ruletexts;
+use super::ruletext::{Ruletext, Ruletexts};
 use super::way::{path, snapshot_of};
 use crate::attribute::{Death, Pending, Site, Verdict, decide, name, prove, site_of};
 use crate::diagnose::{self, PacketFacts, PktType};
@@ -44,6 +45,7 @@ pub struct Teller {
     passes: Flows,
     pending: Pending,
     texts: Ruletexts,
+    hints: NearMisses,
 }
 
 impl Known<'_> {
@@ -65,6 +67,7 @@ impl Teller {
             passes: Flows::default(),
             pending: Pending::default(),
             texts: Ruletexts::default(),
+            hints: NearMisses::default(),
         }
     }
 
@@ -83,10 +86,11 @@ impl Teller {
             .store
             .at(event.net, event.generation)
             .or_else(|| known.store.current(event.net));
-        let info = if by_netfilter {
+        let (info, text) = if by_netfilter {
             self.netfilter(event, way, known, snapshot, symbol, site)
         } else {
-            self.other(event, &packet, symbol, in_dev.as_deref(), out_dev.as_deref())?
+            let info = self.other(event, &packet, symbol, in_dev.as_deref(), out_dev.as_deref())?;
+            (info, None)
         };
         if event.flags & flag::BOOKKEEPING != 0 {
             return None;
@@ -107,6 +111,9 @@ impl Teller {
             drop: info,
             hints: Vec::new(),
         };
+        if let Some(text) = text {
+            drop.hints = self.hints.of(&drop, &text, event.time_ns);
+        }
         let snapshots = [snapshot, known.store.current(event.net)].map(|snapshot| snapshot.map(Rc::as_ref));
         drop.hints.extend(hints::owner(&drop, snapshots, &mut self.names));
         Some(Line::new(
@@ -170,9 +177,9 @@ impl Teller {
         snapshot: Option<&Rc<Snapshot>>,
         symbol: Option<&str>,
         site: Option<Site<'_>>,
-    ) -> DropInfo {
+    ) -> (DropInfo, Option<Rc<Ruletext>>) {
         let hook = site.map(|site| site.hook);
-        let mut info = match snapshot {
+        let (mut info, text) = match snapshot {
             Some(snapshot) => {
                 let mut verdict = decide(event, snapshot, site, symbol.unwrap_or(""), &mut self.pending);
                 // The kernel side compares IP's hooks; the bridge's may have changed unseen.
@@ -184,11 +191,11 @@ impl Teller {
                     proved(verdict, event, way, snapshot, (site, symbol.unwrap_or("")), known);
                 self.named(event, known, &snapshot, hook, &verdict)
             }
-            None => unread(hook),
+            None => (unread(hook), None),
         };
         info.reason = self.reasons.name(event.reason);
         info.symbol = symbol.map(str::to_owned);
-        info
+        (info, text)
     }
 
     fn named(
@@ -198,14 +205,18 @@ impl Teller {
         snapshot: &Snapshot,
         hook: Option<Hook>,
         verdict: &Verdict,
-    ) -> DropInfo {
+    ) -> (DropInfo, Option<Rc<Ruletext>>) {
         if event.flags & flag::BOOKKEEPING != 0 {
-            return DropInfo::default();
+            return (DropInfo::default(), None);
         }
-        let texts = self.texts.of_places(known, snapshot, &verdict.places());
-        name(event, snapshot, hook, verdict, |table| {
+        let places = verdict.places();
+        let texts = self.texts.of_places(known, snapshot, &places);
+        let info = name(event, snapshot, hook, verdict, |table| {
             texts.get(table)?.as_ref().map(|text| &text.saved)
-        })
+        });
+        let culprit = places.first().filter(|_| verdict.is_named());
+        let text = culprit.and_then(|place| texts.get(place.table)?.clone());
+        (info, text)
     }
 
     fn flow(

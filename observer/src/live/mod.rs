@@ -8,6 +8,7 @@ mod filter;
 mod hints;
 mod ladder;
 mod line;
+mod near_misses;
 mod open;
 mod paths;
 mod reasons;

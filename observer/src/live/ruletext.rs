@@ -1,13 +1,16 @@
 //! What the tools print of a namespace's rules, and the Services in it: run once for each ruleset, when a drop first
 //! needs it.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::line::Known;
 use crate::attribute::tool;
+use crate::evaluate::{self, xtables};
 use crate::report::record::{Backend, Flow, Packet, TableFamily, Tool};
 use crate::ruleset::text::{Saved, run_tool};
+use crate::ruleset::xtables::save;
 use crate::ruleset::{Place, Snapshot, Table};
 use crate::trace::{KUBE_PROXY_MAPS, KUBE_PROXY_TABLE, Services};
 
@@ -20,6 +23,7 @@ type Key = (u32, Backend, TableFamily);
 /// The outputs.
 #[derive(Default)]
 pub struct Ruletexts {
+    serial: u64,
     known: HashMap<Key, Rc<Ruletext>>,
     /// Tables of nf_tables' own, by generation and index.
     tables: HashMap<(u32, usize), Rc<Ruletext>>,
@@ -27,12 +31,47 @@ pub struct Ruletexts {
     kube_proxy: HashMap<(u32, usize), Rc<Services>>,
 }
 
-/// One output, and the Services in it.
+/// One output, the Services in it, and its tables as they are evaluated.
 #[derive(Default)]
 pub struct Ruletext {
     /// The rules.
     pub saved: Saved,
+    /// Another number than any other output's.
+    pub serial: u64,
     services: Services,
+    models: RefCell<HashMap<String, Option<Rc<Model>>>>,
+}
+
+/// A table of iptables, to be shown and to be evaluated.
+pub struct Model {
+    /// As it is saved.
+    pub saved: save::Table,
+    /// As it is evaluated.
+    pub table: evaluate::Table,
+}
+
+impl Ruletext {
+    #[cfg(test)]
+    pub(super) fn of(saved: Saved) -> Self {
+        Self {
+            saved,
+            ..Self::default()
+        }
+    }
+
+    /// A table as a model, made when it is first asked for; `None` if it is none of iptables'.
+    pub fn model(&self, table: &str) -> Option<Rc<Model>> {
+        let mut models = self.models.borrow_mut();
+        if let Some(known) = models.get(table) {
+            return known.clone();
+        }
+        let model = self.saved.model(table).map(|saved| {
+            let table = xtables::table(&saved);
+            Rc::new(Model { saved, table })
+        });
+        models.insert(table.to_owned(), model.clone());
+        model
+    }
 }
 
 impl Ruletexts {
@@ -134,9 +173,11 @@ impl Ruletexts {
         let Some(saved) = in_force(known, snapshot, list) else {
             return Rc::default();
         };
+        self.serial += 1;
         let text = Rc::new(Ruletext {
             saved,
-            services: Services::default(),
+            serial: self.serial,
+            ..Ruletext::default()
         });
         if self.tables.len() >= MOST {
             self.tables.clear();
@@ -164,7 +205,13 @@ impl Ruletexts {
         };
         let mut services = Services::default();
         services.add(saved.rules("nat"));
-        let text = Rc::new(Ruletext { saved, services });
+        self.serial += 1;
+        let text = Rc::new(Ruletext {
+            saved,
+            serial: self.serial,
+            services,
+            ..Ruletext::default()
+        });
         if self.known.len() >= MOST {
             self.known.clear();
         }

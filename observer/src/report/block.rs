@@ -45,6 +45,11 @@ pub(super) fn drop(line: &Line, drop: &DropLine, look: Look) -> String {
     render(&rows, look)
 }
 
+/// What dropped it, in words.
+pub(super) fn by_words(drop: &DropLine) -> String {
+    by(drop).words
+}
+
 fn by(drop: &DropLine) -> Row {
     let info = &drop.drop;
     let default = if info.cause == Some(Cause::Policy) {
@@ -71,7 +76,7 @@ fn by(drop: &DropLine) -> Row {
 }
 
 /// The rule and the way to it; of a hook function and in other layers, what it means; where nothing is known, what it may have been.
-fn why(drop: &DropLine) -> Vec<Row> {
+pub(super) fn why(drop: &DropLine) -> Vec<Row> {
     let info = &drop.drop;
     let mut rows = Vec::new();
     if info.chain_path.len() > 1 {
@@ -145,7 +150,7 @@ fn may_be(candidate: &Candidate) -> String {
     }
 }
 
-fn hint(hint: &Hint) -> Vec<Row> {
+pub(super) fn hint(hint: &Hint) -> Vec<Row> {
     let label = match hint.kind {
         HintKind::NearMiss => "near",
         HintKind::Owner => "who",

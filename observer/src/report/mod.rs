@@ -3,6 +3,7 @@
 mod block;
 mod clock;
 mod escape;
+mod explain;
 mod file;
 mod fold;
 mod icmp;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 pub use clock::span;
 pub use escape::escape;
+pub use explain::explanation;
 pub use file::TraceFile;
 pub use fold::MAX_FLOWS;
 pub use json::Json;

@@ -106,6 +106,25 @@ pub fn endpoints(packet: &Packet) -> String {
 
 /// `tcp 10.224.0.0:41234 → 10.224.2.16:80 SYN 60 bytes`.
 pub fn packet(packet: &Packet) -> String {
+    let mut words = without_mark(packet);
+    let _ = write!(words, " {} bytes", packet.len);
+    words.push_str(&mark(packet));
+    words
+}
+
+/// As [`packet`], where the length is not known.
+pub fn headers(packet: &Packet) -> String {
+    without_mark(packet) + &mark(packet)
+}
+
+fn mark(packet: &Packet) -> String {
+    if packet.mark.0 == 0 {
+        return String::new();
+    }
+    format!(" mark {}", packet.mark)
+}
+
+fn without_mark(packet: &Packet) -> String {
     let mut words = endpoints(packet);
     if let Some(flags) = packet.tcp_flags {
         let names: Vec<&str> = flags.names().collect();
@@ -124,10 +143,6 @@ pub fn packet(packet: &Packet) -> String {
     }
     if let Some(offset) = packet.frag_offset {
         let _ = write!(words, " fragment at {offset}");
-    }
-    let _ = write!(words, " {} bytes", packet.len);
-    if packet.mark.0 != 0 {
-        let _ = write!(words, " mark {}", packet.mark);
     }
     words
 }

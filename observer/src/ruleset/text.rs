@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::Table;
+use super::xtables::save;
 use crate::kernel::{NetnsNames, enter};
 use crate::report::record::{Backend, TableFamily};
 
@@ -41,22 +42,21 @@ pub struct SavedRule<'a> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Saved {
     tables: HashMap<String, HashMap<String, Vec<String>>>,
+    /// The lines that declare a table's chains, in order: `:FORWARD DROP [5:300]`. None for what nft lists.
+    headings: HashMap<String, Vec<String>>,
 }
 
 impl Saved {
     /// Runs `iptables-save` for a backend and family in the namespace with this inode.
     pub fn run(inode: u32, backend: Backend, family: TableFamily) -> Option<Self> {
-        let name = tool_name(backend, family)?;
-        // Distributions that never had two call the only one by its plain name; what it prints must fit anyway.
-        let plain = name.replace("-legacy", "").replace("-nft", "");
-        let output = run_tool(inode, name, &[]).or_else(|| run_tool(inode, &plain, &[]))?;
-        Some(Self::parse(&output))
+        Some(Self::parse(&run_save(inode, backend, family)?))
     }
 
     /// One table's rules, by chain.
     pub fn of_table(name: &str, chains: HashMap<String, Vec<String>>) -> Self {
         Self {
             tables: HashMap::from([(name.to_owned(), chains)]),
+            headings: HashMap::new(),
         }
     }
 
@@ -64,12 +64,17 @@ impl Saved {
     pub fn parse(text: &str) -> Self {
         let mut saved = Self::default();
         let mut table: Option<&mut HashMap<String, Vec<String>>> = None;
+        let mut headings = None;
         for line in text.lines() {
             if let Some(name) = line.strip_prefix('*') {
                 table = Some(saved.tables.entry(name.to_owned()).or_default());
+                headings = Some(saved.headings.entry(name.to_owned()).or_default());
             } else if let (Some(chain), Some(table)) = (line.strip_prefix(':'), table.as_mut()) {
                 let name = chain.split(' ').next().unwrap_or(chain);
                 table.entry(name.to_owned()).or_default();
+                headings
+                    .iter_mut()
+                    .for_each(|headings| headings.push(line.to_owned()));
             } else if let (Some(rule), Some(table)) = (line.strip_prefix("-A "), table.as_mut()) {
                 let name = rule.split(' ').next().unwrap_or(rule);
                 table.entry(name.to_owned()).or_default().push(line.to_owned());
@@ -87,6 +92,18 @@ impl Saved {
     pub fn rules(&self, table: &str) -> impl Iterator<Item = SavedRule<'_>> {
         let chains = self.tables.get(table).into_iter().flatten();
         chains.flat_map(|(chain, rules)| rules.iter().map(move |text| SavedRule { chain, text }))
+    }
+
+    /// A table as a model; `None` if it is none of iptables', or not understood.
+    pub fn model(&self, table: &str) -> Option<save::Table> {
+        let (headings, chains) = (self.headings.get(table)?, self.tables.get(table)?);
+        let rules = chains.values().flatten();
+        let lines: Vec<&str> = headings.iter().chain(rules).map(String::as_str).collect();
+        let text = format!("*{table}\n{}\nCOMMIT\n", lines.join("\n"));
+        let document = save::parse(&text)
+            .inspect_err(|error| log::debug!("{table}: {error}"))
+            .ok()?;
+        document.into_tables().next()
     }
 
     /// Whether this is the table that was read from the kernel: the same chains with as many rules, and the same
@@ -141,6 +158,14 @@ pub fn words(line: &str) -> Vec<String> {
     }
     words.extend(word);
     words
+}
+
+/// What `iptables-save` prints for a backend and family in the namespace with this inode.
+pub fn run_save(inode: u32, backend: Backend, family: TableFamily) -> Option<String> {
+    let name = tool_name(backend, family)?;
+    // Distributions that never had two call the only one by its plain name; what it prints must fit anyway.
+    let plain = name.replace("-legacy", "").replace("-nft", "");
+    run_tool(inode, name, &[]).or_else(|| run_tool(inode, &plain, &[]))
 }
 
 fn tool_name(backend: Backend, family: TableFamily) -> Option<&'static str> {
@@ -229,6 +254,26 @@ COMMIT
         assert_eq!(saved.rule("filter", "FORWARD", 2), None);
         assert_eq!(saved.rule("nat", "PREROUTING", 0), Some("-A PREROUTING -j X"));
         assert_eq!(saved.rules("filter").count(), 2);
+    }
+
+    #[test]
+    fn a_table_is_modelled_with_its_policies_and_its_rules_in_order() {
+        let table = Saved::parse(SAVED).model("filter").expect("a table");
+        let forward = table.chain("FORWARD").expect("a chain");
+        assert_eq!(table.chains[forward].policy, Some(save::Policy::Drop));
+        let texts: Vec<_> = table.chains[forward]
+            .rules
+            .iter()
+            .map(|rule| table.text(forward, rule))
+            .collect();
+        assert_eq!(texts[1], "-A FORWARD -d 10.244.0.0/16 -j ACCEPT");
+        assert_eq!(texts.len(), 2);
+        assert_eq!(Saved::parse(SAVED).model("raw"), None);
+        let listed = Saved::of_table(
+            "filter",
+            HashMap::from([("x".to_owned(), vec!["drop".to_owned()])]),
+        );
+        assert_eq!(listed.model("filter"), None);
     }
 
     #[test]

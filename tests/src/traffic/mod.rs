@@ -1,9 +1,9 @@
 //! Packets that a scenario sends, from sockets of the lab inside a node's namespace.
 
 mod http;
-mod packet;
+pub(crate) mod packet;
 mod ping;
-mod raw;
+pub(crate) mod raw;
 mod tcp;
 mod udp;
 

@@ -1,6 +1,7 @@
 //! The lines of `observer.trace/v1`, as plain data: what `docs/trace-format.md` describes and
 //! `docs/trace-v1.schema.json` checks. Building one never fails; a field that does not apply is `None` or empty.
 
+mod explain;
 mod flow;
 mod netfilter;
 mod packet;
@@ -14,6 +15,7 @@ mod wire;
 #[cfg(test)]
 pub(crate) mod samples;
 
+pub use explain::{AskedPacket, Dependence, ExplainedWay, Explanation, Fate, RulesetSource};
 pub use flow::{CtState, Flow, Nat, Tuple};
 pub use netfilter::{Backend, Candidate, Cause, Hook, Rule, TableFamily, Tool};
 pub use packet::{Mark, Netns, Packet, PacketFamily, TcpFlags};

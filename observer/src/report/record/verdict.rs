@@ -222,7 +222,7 @@ pub struct Hint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HintKind {
-    /// A rule that would have accepted the packet missed it by one match.
+    /// A rule that would have let the packet live failed by little.
     NearMiss,
     /// Who put the rule there (kube-proxy, Docker, ufw, …).
     Owner,

@@ -1,7 +1,8 @@
-//! Legacy tables: the kernel's own blob, decoded.
+//! Tables of iptables: the kernel's own blob, decoded (`blob`, `read`), and what the tools print, as a model (`save`).
 
 mod blob;
 mod read;
+pub mod save;
 #[cfg(test)]
 mod tests;
 

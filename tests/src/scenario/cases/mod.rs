@@ -3,6 +3,7 @@
 mod closed_pipe;
 mod killed;
 mod replaced;
+mod replayed;
 mod two_observers;
 mod two_signals;
 
@@ -68,5 +69,11 @@ pub(super) const ALL: &[Case] = &[
         backends: &[Backend::Legacy, Backend::Nft],
         every_kernel: false,
         run: replaced::run,
+    },
+    Case {
+        name: "rules-replayed-come-to-what-the-kernel-counts",
+        backends: &[Backend::Legacy, Backend::Nft],
+        every_kernel: false,
+        run: replayed::run,
     },
 ];

@@ -1,0 +1,71 @@
+use clap::Parser as _;
+
+use super::super::{Cli, Command};
+use super::*;
+
+const SEED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/rules/seed.rules");
+
+fn args(words: &str) -> Args {
+    let words = format!("observer explain {words}");
+    match Cli::try_parse_from(words.split(' ')).expect("parses").command {
+        Command::Explain(args) => args,
+        _ => panic!("explain"),
+    }
+}
+
+#[test]
+fn a_saved_ruleset_needs_nothing_else() {
+    let told = explained(&args(&format!(
+        "--src 10.224.0.0 --dst 10.224.2.16 --proto tcp --port 80 --iface flannel.1 --out-iface cni0 --hook forward --ruleset {SEED}"
+    )))
+    .expect("answers");
+    let drop = told.ways[0].drop.as_ref().expect("a drop");
+    assert_eq!(drop.chain.as_deref(), Some("FORWARD"));
+    assert_eq!(told.ways[0].hints.len(), 2);
+    let json = serde_json::to_string(&Written {
+        schema: SCHEMA,
+        told: &told,
+    })
+    .expect("serialises");
+    assert!(
+        json.starts_with(r#"{"schema":"observer.explain/v1","packet":{"family":"ip","proto":"tcp""#),
+        "{json}"
+    );
+    assert!(!json.contains("null"), "{json}");
+}
+
+#[test]
+fn wrong_words_are_told_in_one_line_that_says_what_to_do() {
+    for (words, part) in [
+        ("--src x --dst 10.0.0.1", "give one address"),
+        ("--src 10.0.0.0/8 --dst 10.0.0.1", "give one address"),
+        ("--src fd00::1 --dst 10.0.0.1", "two IPv4 or two IPv6"),
+        ("--src 10.0.0.2 --dst 10.0.0.1 --port 80", "add --proto tcp"),
+        ("--src 10.0.0.2 --dst 10.0.0.1 --proto tpc", "unknown protocol"),
+        (
+            "--src 10.0.0.2 --dst 10.0.0.1 --proto tcp --port 65536",
+            "0 to 65535",
+        ),
+        ("--src 10.0.0.2 --dst 10.0.0.1 --mark z", "give a mark"),
+        ("--src 10.0.0.2 --dst 10.0.0.1 --iface a/b", "ip -br link"),
+        (
+            "--src 10.0.0.2 --dst 10.0.0.1 --ruleset /nonexistent",
+            "No such file",
+        ),
+    ] {
+        let error = format!("{:#}", explained(&args(words)).expect_err(words));
+        assert!(error.contains(part) && !error.contains('\n'), "{words}: {error}");
+    }
+}
+
+#[test]
+fn a_packet_of_this_host_comes_in_by_nothing() {
+    let asked = args("--src 10.0.0.2 --dst 10.0.0.1 --proto icmp --hook output --iface eth0");
+    let packet = asked.with_devices(asked.packet().expect("a packet"), Course::Output);
+    assert_eq!((packet.in_dev, packet.out_dev), (Dev::Absent, Dev::named("eth0")));
+    assert_eq!((packet.icmp_type, packet.icmp_code), (Some(8), Some(0)));
+    let answered = args("--src fd00::2 --dst fd00::1 --proto tcp --ctstate established --mark 0x4000");
+    let packet = answered.packet().expect("a packet");
+    assert_eq!((packet.tcp_flags, packet.mark), (None, Some(0x4000)));
+    assert_eq!(packet.conn.state, Some(CtState::Established));
+}

@@ -1,0 +1,72 @@
+//! Near misses in the words of the trace.
+
+use crate::evaluate::{Miss, NearMiss, Place};
+use crate::report::record::{Hint, HintKind, HintRule, Rule};
+use crate::ruleset::xtables::save::{Action, Table};
+
+/// A near miss as a hint; `None` if the table has no such rule.
+pub fn near_miss(near: &NearMiss, table: &Table) -> Option<Hint> {
+    let rule = hint_rule(table, near.place)?;
+    let mut text = near.misses.iter().map(words).collect::<Vec<_>>().join("; and ");
+    if let Some(by) = near.accepted_by {
+        text.push_str(&format!("; then {} accepts it", place(table, by)?));
+    }
+    Some(Hint {
+        kind: HintKind::NearMiss,
+        text,
+        rule: Some(rule),
+        command: None,
+    })
+}
+
+/// `needs dst 10.244.0.0/16, packet has 10.224.2.16; one digit differs: 10.244, 10.224`
+fn words(miss: &Miss) -> String {
+    let mut text = format!("needs {}", miss.needs);
+    if let Some(has) = &miss.has {
+        text.push_str(&format!(", {has}"));
+    }
+    if let Some(remark) = &miss.remark {
+        text.push_str(&format!("; {remark}"));
+    }
+    text
+}
+
+/// `rule 3 of DOCKER`, `the policy of INPUT`
+pub fn place(table: &Table, place: Place) -> Option<String> {
+    let chain = &table.chains.get(place.chain)?.name;
+    Some(match place.rule {
+        Some(rule) => format!("rule {} of {chain}", rule + 1),
+        None => format!("the policy of {chain}"),
+    })
+}
+
+/// A rule with its place, as the trace has rules.
+pub fn hint_rule(table: &Table, place: Place) -> Option<HintRule> {
+    let chain = table.chains.get(place.chain)?;
+    let index = place.rule?;
+    let rule = chain.rules.get(index)?;
+    Some(HintRule {
+        table: table.name.to_string(),
+        chain: chain.name.to_string(),
+        rule: Rule {
+            number: u32::try_from(index + 1).ok(),
+            handle: None,
+            text: Some(table.text(place.chain, rule)),
+            comment: rule.comment().map(str::to_owned),
+            target: target(table, &rule.action),
+        },
+    })
+}
+
+/// A target's name: a verdict, a chain or an extension.
+pub fn target(table: &Table, action: &Action) -> Option<String> {
+    Some(match action {
+        Action::None => return None,
+        Action::Accept => "ACCEPT".to_owned(),
+        Action::Drop => "DROP".to_owned(),
+        Action::Return => "RETURN".to_owned(),
+        Action::Queue => "QUEUE".to_owned(),
+        Action::Jump(to) | Action::Goto(to) => table.chains.get(*to)?.name.to_string(),
+        action => action.extension()?.name.to_string(),
+    })
+}

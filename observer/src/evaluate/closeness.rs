@@ -1,0 +1,159 @@
+//! How nearly a condition held: what looks like a slip of the pen first, what every firewall has last.
+
+use std::net::IpAddr;
+
+use super::condition::{Ask, Condition, Side};
+use super::packet::Packet;
+use crate::report::record::CtState;
+use crate::ruleset::xtables::save::{CtStates, Net, PortsOf, Span};
+
+/// More than any condition is away.
+pub(super) const FAR: u32 = 100;
+
+/// How far a condition that does not hold is from holding; 0 would be nothing at all.
+pub(super) fn distance(condition: &Condition, packet: &Packet) -> u32 {
+    match &condition.ask {
+        Ask::Net(..) | Ask::Range(..) if condition.negated => 30,
+        Ask::Net(end, net) => end.address(packet).map_or(FAR, |addr| of_net(net, addr)),
+        Ask::Range(..) => 40,
+        // Every firewall lets its host talk to itself.
+        Ask::Dev(_, device) if &*device.name == "lo" => 85,
+        Ask::Dev(side, device) if !condition.negated => {
+            let name = side.of(packet).name().unwrap_or_default();
+            match (side, is_slip(&device.name, name)) {
+                (_, true) => 15,
+                (Side::In, false) => 35,
+                (Side::Out, false) => 36,
+            }
+        }
+        Ask::Dev(..) => 38,
+        Ask::Ports(of, spans) if !condition.negated && packet.is_fragment != Some(true) => {
+            of_ports(packet, *of, spans)
+        }
+        Ask::Proto(_) => 45,
+        Ask::Kind(..) | Ask::Icmp(..) => 50,
+        Ask::Mark(..) | Ask::Connmark(..) => 70,
+        // Every firewall lets answers through: that a first packet is none is no news.
+        Ask::State(states) if packet.conn.state == Some(CtState::New) && !states.has(CtStates::NEW) => 90,
+        Ask::Fragment => 90,
+        _ => 60,
+    }
+}
+
+fn of_net(net: &Net, addr: IpAddr) -> u32 {
+    if net.is_v6() != addr.is_ipv6() {
+        return FAR;
+    }
+    let whole = if net.is_v6() { 128 } else { 32 };
+    let prefix = net.prefix().map_or(whole, u32::from);
+    if slip(net, addr).is_some() {
+        // Hosts often differ by a digit and are meant to.
+        return if prefix == whole { 25 } else { 10 };
+    }
+    let missing = prefix.saturating_sub(net.bits_shared(addr));
+    20 + missing * 64 / whole
+}
+
+fn of_ports(packet: &Packet, of: PortsOf, spans: &[Span]) -> u32 {
+    let is_near = |port: Option<u16>| {
+        let port = port.map(|port| port.to_string()).unwrap_or_default();
+        let mut single = spans.iter().filter(|span| span.first == span.last);
+        single.any(|span| is_slip(&span.first.to_string(), &port))
+    };
+    let near = match of {
+        PortsOf::Source => is_near(packet.sport),
+        PortsOf::Destination => is_near(packet.dport),
+        PortsOf::Either => is_near(packet.sport) || is_near(packet.dport),
+    };
+    if near { 22 } else { 40 }
+}
+
+/// The parts of a network and of an address that differ by one digit, if they do.
+pub(super) fn slip(net: &Net, addr: IpAddr) -> Option<(String, String)> {
+    let prefix = net.prefix()?;
+    let (needs, has) = (covered(net.addr(), prefix), covered(net.masked(addr), prefix));
+    is_slip(&needs, &has).then_some((needs, has))
+}
+
+/// The groups of an address that a prefix reaches into.
+fn covered(addr: IpAddr, prefix: u8) -> String {
+    match addr {
+        IpAddr::V4(v4) => {
+            let octets = v4.octets().map(|octet| octet.to_string());
+            octets[..usize::from(prefix).div_ceil(8).min(4)].join(".")
+        }
+        IpAddr::V6(v6) => {
+            let groups = v6.segments().map(|group| format!("{group:x}"));
+            groups[..usize::from(prefix).div_ceil(16).min(8)].join(":")
+        }
+    }
+}
+
+/// One character replaced, left out or put in, or two neighbours exchanged.
+fn is_slip(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    // Of very short words each is near each.
+    if one.len().min(other.len()) < 2 || one == other {
+        return false;
+    }
+    let same = one.iter().zip(other).take_while(|(a, b)| a == b).count();
+    let (one, other) = (&one[same..], &other[same..]);
+    match (one, other) {
+        ([_, one @ ..], [_, other @ ..]) if one == other => true,
+        ([_, rest @ ..], whole) | (whole, [_, rest @ ..]) if rest == whole => true,
+        ([a, b, one @ ..], [c, d, other @ ..]) => (a, b) == (d, c) && one == other,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_what_a_hand_does() {
+        for (one, other) in [
+            ("10.244", "10.224"),
+            ("10.24", "10.244"),
+            ("8080", "8008"),
+            ("eth0", "eth1"),
+            ("ab", "ba"),
+        ] {
+            assert!(is_slip(one, other) && is_slip(other, one), "{one} {other}");
+        }
+        for (one, other) in [
+            ("10.244", "10.244"),
+            ("10.1", "11.2"),
+            ("docker0", "cni0"),
+            ("8", "9"),
+            ("abc", "cba"),
+        ] {
+            assert!(!is_slip(one, other), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn networks_that_differ_by_a_digit_are_nearest() {
+        let net = |text| Net::parse(text).expect("a network");
+        let pod: IpAddr = "10.224.2.16".parse().expect("an address");
+        assert_eq!(
+            slip(&net("10.244.0.0/16"), pod),
+            Some(("10.244".into(), "10.224".into()))
+        );
+        let mut nets = [
+            "192.168.0.0/16",
+            "10.0.0.0/16",
+            "10.225.0.0/16",
+            "10.224.2.17/32",
+            "10.224.3.0/25",
+        ];
+        nets.sort_by_key(|text| of_net(&net(text), pod));
+        assert_eq!(nets[0], "10.225.0.0/16");
+        assert_eq!(nets[4], "192.168.0.0/16");
+        let v6: IpAddr = "fd00:224::1".parse().expect("an address");
+        assert_eq!(
+            slip(&net("fd00:244::/32"), v6),
+            Some(("fd00:244".into(), "fd00:224".into()))
+        );
+    }
+}

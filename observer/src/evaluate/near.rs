@@ -1,0 +1,193 @@
+//! Near misses: of the rules that a packet met and did not match, those that would have let it live and failed by the
+//! least.
+
+use std::collections::HashSet;
+
+use super::around::Surroundings;
+use super::closeness::{distance, slip};
+use super::condition::{Ask, Condition};
+use super::packet::Packet;
+use super::table::{Action, Rule, Table};
+use super::truth::Truth;
+use super::walk::{Bounds, Doubt, Place, Verdict, retrace, walk_forced};
+use crate::report::record::Hook;
+
+/// A rule that would have let a packet live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NearMiss {
+    /// How far it was from matching: what looks like a slip of the pen is below 20, what may well be meant otherwise above
+    /// [`NearMiss::TELLING`].
+    pub distance: u32,
+    /// Where it stands.
+    pub place: Place,
+    /// The conditions that failed.
+    pub misses: Vec<Miss>,
+    /// Where the packet would have been accepted, if not by this rule itself.
+    pub accepted_by: Option<Place>,
+}
+
+impl NearMiss {
+    /// Up to this distance a near miss is news to whoever did not ask for it.
+    pub const TELLING: u32 = 36;
+}
+
+/// A condition that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Miss {
+    /// What must be so.
+    pub needs: String,
+    /// What the packet has.
+    pub has: Option<String>,
+    /// What strikes the eye.
+    pub remark: Option<String>,
+}
+
+/// Rules fail by so many conditions at most.
+const MOST_FAILED: usize = 2;
+/// What a second condition adds to the distance.
+const SECOND: u32 = 60;
+/// So many that accept are kept while looking, and as many that lead elsewhere.
+const KEPT: usize = 8;
+/// What is so much farther away than the nearest is not told.
+const SPREAD: u32 = 20;
+
+/// A rule that may be one.
+struct Candidate {
+    place: Place,
+    distance: u32,
+    failed: Vec<usize>,
+    packet: Packet,
+}
+
+/// Candidates, the nearest of them; whatever is farther than the farthest is let go.
+#[derive(Default)]
+struct Nearest {
+    kept: Vec<Candidate>,
+    seen: HashSet<Place>,
+}
+
+/// Finds near misses on one way through a table that ended in a drop: `packet` is as it came to the table, `doubts` are the
+/// way's. The nearest first, at most `most`.
+pub fn near_misses(
+    table: &Table,
+    hook: Hook,
+    (packet, doubts): (&Packet, &[Doubt]),
+    around: &dyn Surroundings,
+    bounds: &mut Bounds,
+    most: usize,
+) -> Vec<NearMiss> {
+    let (mut accepting, mut leading) = (Nearest::default(), Nearest::default());
+    let mut look = |place: Place, rule: &Rule, packet: &Packet| {
+        let nearest = match rule.action {
+            Action::Accept => &mut accepting,
+            Action::Return
+            | Action::Jump(_)
+            | Action::Goto(_)
+            | Action::Mark(_)
+            | Action::RestoreMark(..)
+                if !rule.is_inert(table) =>
+            {
+                &mut leading
+            }
+            _ => return,
+        };
+        nearest.look(place, rule, packet);
+    };
+    retrace(table, hook, packet, doubts, (around, bounds), &mut look);
+    let mut found: Vec<NearMiss> = Vec::new();
+    for candidate in accepting.kept {
+        found.extend(told(table, candidate, None));
+    }
+    for candidate in leading.kept {
+        let force = (packet, candidate.place);
+        let outcomes = walk_forced(table, hook, force, doubts, around, bounds);
+        let accepted: Option<Vec<Place>> = outcomes.iter().map(|outcome| accepts(&outcome.verdict)).collect();
+        if let Some(&[place, ..]) = accepted.as_deref() {
+            found.extend(told(table, candidate, Some(place)));
+        }
+    }
+    found.sort_by_key(|miss| (miss.distance, miss.place.chain, miss.place.rule));
+    let nearest = found.first().map_or(0, |miss| miss.distance);
+    found.retain(|miss| miss.distance <= nearest + SPREAD);
+    found.truncate(most);
+    found
+}
+
+fn accepts(verdict: &Verdict) -> Option<Place> {
+    match verdict {
+        Verdict::Accept(place) => Some(*place),
+        _ => None,
+    }
+}
+
+impl Nearest {
+    fn look(&mut self, place: Place, rule: &Rule, packet: &Packet) {
+        let Some((distance, failed)) = failed(rule, packet) else {
+            return;
+        };
+        let farthest = self.kept.last().map_or(0, |last| last.distance);
+        if (self.kept.len() >= KEPT && distance >= farthest) || !self.seen.insert(place) {
+            return;
+        }
+        let at = self.kept.partition_point(|known| known.distance <= distance);
+        self.kept.insert(
+            at,
+            Candidate {
+                place,
+                distance,
+                failed,
+                packet: packet.clone(),
+            },
+        );
+        self.kept.truncate(KEPT);
+    }
+}
+
+/// How far a rule is from matching, and which of its conditions fail; `None` if too many do, or that is not known.
+fn failed(rule: &Rule, packet: &Packet) -> Option<(u32, Vec<usize>)> {
+    let mut failed = Vec::new();
+    let mut sum = 0;
+    for (index, condition) in rule.conditions.iter().enumerate() {
+        match condition.holds(packet) {
+            Truth::Yes => {}
+            Truth::Unknown => return None,
+            Truth::No if failed.len() == MOST_FAILED => return None,
+            Truth::No => {
+                sum += distance(condition, packet) + if failed.is_empty() { 0 } else { SECOND };
+                failed.push(index);
+            }
+        }
+    }
+    (!failed.is_empty()).then_some((sum, failed))
+}
+
+fn told(table: &Table, candidate: Candidate, accepted_by: Option<Place>) -> Option<NearMiss> {
+    let rules = &table.chains.get(candidate.place.chain)?.rules;
+    let rule = rules.get(candidate.place.rule?)?;
+    let failed = candidate
+        .failed
+        .iter()
+        .filter_map(|index| rule.conditions.get(*index));
+    let misses = failed
+        .map(|condition| miss(condition, &candidate.packet))
+        .collect();
+    let miss = NearMiss {
+        distance: candidate.distance,
+        place: candidate.place,
+        misses,
+        accepted_by: accepted_by.filter(|place| *place != candidate.place),
+    };
+    Some(miss)
+}
+
+fn miss(condition: &Condition, packet: &Packet) -> Miss {
+    let remark = match &condition.ask {
+        Ask::Net(end, net) if !condition.negated => end.address(packet).and_then(|addr| slip(net, addr)),
+        _ => None,
+    };
+    Miss {
+        needs: condition.needs(),
+        has: condition.has(packet),
+        remark: remark.map(|(needs, has)| format!("one digit differs: {needs}, {has}")),
+    }
+}

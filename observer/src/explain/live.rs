@@ -1,0 +1,178 @@
+//! The host that this runs on: its rules by the tools that print them, its routes by asking the kernel. All of it in the
+//! network namespace that this program was started in.
+
+use std::io;
+use std::net::IpAddr;
+
+use anyhow::bail;
+
+use super::rules::{Rules, table_family};
+use crate::evaluate::{Kinds, Packet, Route, Surroundings};
+use crate::kernel::{NetnsNames, RouteAnswer, RouteQuery, addresses, device_index, route};
+use crate::report::record::Backend;
+use crate::ruleset::text::{run_save, run_tool};
+use crate::ruleset::xtables::save::{self, Family};
+
+/// Tables of nf_tables' own that iptables does not make.
+const IPTABLES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
+
+/// Reads the rules of a family.
+///
+/// # Errors
+/// One line that says what to do: neither tool is there, or it is not allowed.
+pub fn rules_in_force(family: Family) -> anyhow::Result<Rules> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!(
+            "the rules in force are only shown to root: sudo observer explain …, or give saved ones with --ruleset FILE"
+        );
+    }
+    let inode = NetnsNames::inode_of_process(std::process::id())?;
+    let mut rules = Rules::default();
+    let mut has_tool = false;
+    for (backend, tool) in [(Backend::Legacy, "legacy"), (Backend::Nft, "nft")] {
+        let Some(text) = run_save(inode, backend, table_family(family)) else {
+            continue;
+        };
+        has_tool = true;
+        let name = match family {
+            Family::Ip => format!("iptables-{tool}-save"),
+            Family::Ip6 => format!("ip6tables-{tool}-save"),
+        };
+        match save::parse(&text) {
+            Ok(document) => rules.add(&name, document, family),
+            Err(error) => bail!(
+                "{name}: {error}; save the rules, put that line right and give them with --ruleset FILE"
+            ),
+        }
+    }
+    if !has_tool {
+        bail!(
+            "neither iptables-legacy-save nor iptables-nft-save is there: install iptables, or give rules with --ruleset FILE"
+        );
+    }
+    rules.notes.extend(others(inode, family));
+    Ok(rules)
+}
+
+/// What has a say in the packet's fate and is not evaluated.
+fn others(inode: u32, family: Family) -> Option<String> {
+    let Some(listed) = run_tool(inode, "nft", &["list", "tables"]) else {
+        return Some(
+            "whether nft has tables of its own is not known: nft cannot be run; they are not asked"
+                .to_owned(),
+        );
+    };
+    let of_family = table_family(family).name();
+    let own: Vec<&str> = listed
+        .lines()
+        .filter_map(|line| line.strip_prefix("table "))
+        .filter(|table| match table.split_once(' ') {
+            Some((kind, name)) if kind == of_family => !IPTABLES.contains(&name),
+            Some((kind, _)) => kind == "inet",
+            None => false,
+        })
+        .collect();
+    (!own.is_empty()).then(|| {
+        format!(
+            "nft's own tables are not evaluated, and may drop it: {}",
+            own.join(", ")
+        )
+    })
+}
+
+/// This host.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LiveHost {
+    /// Index of the device that the packet comes in by; `None` for a packet of this host.
+    pub in_ifindex: Option<u32>,
+}
+
+impl LiveHost {
+    /// The device by which answers to an address would leave: where its packets most likely come in.
+    pub fn device_towards(addr: IpAddr) -> Option<String> {
+        let query = RouteQuery {
+            dst: Some(addr),
+            ..RouteQuery::default()
+        };
+        route(&query).ok()?.out_dev
+    }
+
+    /// Whether an address is this host's.
+    pub fn is_own(addr: IpAddr) -> bool {
+        kind(addr).is_ok_and(|answer| answer.kind == libc::RTN_LOCAL)
+    }
+
+    /// Whether a device is there.
+    pub fn has_device(name: &str) -> bool {
+        device_index(name).is_some()
+    }
+
+    /// A host to which a packet comes in by a device.
+    pub fn entered_by(device: Option<&str>) -> Self {
+        Self {
+            in_ifindex: device.and_then(device_index),
+        }
+    }
+}
+
+fn kind(addr: IpAddr) -> io::Result<RouteAnswer> {
+    route(&RouteQuery {
+        dst: Some(addr),
+        ..RouteQuery::default()
+    })
+}
+
+impl Surroundings for LiveHost {
+    fn kinds(&self, addr: IpAddr) -> Kinds {
+        let alone = Kinds::of_address(addr);
+        let ours = Kinds::LOCAL.with(Kinds::BROADCAST);
+        match kind(addr) {
+            Ok(answer) => match Kinds::of_number(answer.kind) {
+                Some(kind) if !kind.within(ours).is_empty() => kind,
+                _ => alone.without(ours),
+            },
+            // Whoever has no route is none of ours.
+            Err(error) if no_route(&error).is_some() => alone.without(ours),
+            Err(_) => alone,
+        }
+    }
+
+    fn route(&self, packet: &Packet) -> Option<Route> {
+        let query = RouteQuery {
+            dst: Some(packet.dst?),
+            src: packet.src,
+            in_ifindex: self.in_ifindex,
+            mark: packet.mark?,
+            transport: packet.proto.map(|proto| (proto, packet.sport, packet.dport)),
+        };
+        match route(&query) {
+            Ok(answer) if answer.kind == libc::RTN_LOCAL => Some(Route::Local),
+            Ok(answer) if answer.kind == libc::RTN_BROADCAST && self.in_ifindex.is_some() => {
+                Some(Route::Local)
+            }
+            // Who has joined the group is not asked.
+            Ok(answer) if answer.kind == libc::RTN_MULTICAST => None,
+            Ok(answer) => answer.out_dev.map(|device| Route::Out(device.as_str().into())),
+            Err(error) => no_route(&error).map(Route::Nowhere),
+        }
+    }
+
+    /// With one address there is no choice.
+    fn address_of(&self, device: &str, is_v6: bool) -> Option<IpAddr> {
+        match addresses(device, is_v6).ok()?.as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        }
+    }
+}
+
+/// What the kernel says where it does not route a packet.
+fn no_route(error: &io::Error) -> Option<&'static str> {
+    Some(match error.raw_os_error()? {
+        libc::ENETUNREACH | libc::EHOSTUNREACH => "no route to its destination",
+        libc::EACCES => "a route prohibits it",
+        libc::EXDEV => "reverse-path filter: answers to its source would leave by another device",
+        libc::EINVAL => "its source or destination cannot be from where it comes in (martian)",
+        _ => return None,
+    })
+}

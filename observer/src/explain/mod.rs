@@ -1,0 +1,12 @@
+//! What would become of a packet, from rules that are in force or saved ([`crate::evaluate`]), in the words of the trace.
+
+mod answer;
+mod live;
+mod passage;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+pub use answer::{Question, answer};
+pub use live::{LiveHost, rules_in_force};
+pub use rules::Rules;

@@ -1,0 +1,118 @@
+//! Rules to explain a packet by: saved tables, ready to be asked.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+
+use crate::evaluate::{Table, xtables};
+use crate::report::record::{Backend, RulesetSource, TableFamily, Tool};
+use crate::ruleset::xtables::save::{self, Document, Family, Item};
+
+/// More than any real ruleset.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// Tables of one family, from anywhere.
+#[derive(Default)]
+pub struct Rules {
+    /// Where they are from.
+    pub sources: Vec<RulesetSource>,
+    /// As they are saved.
+    pub saved: Vec<save::Table>,
+    /// As they are evaluated, by the same index.
+    pub tables: Vec<Table>,
+    /// What is to be known about them.
+    pub notes: Vec<String>,
+}
+
+impl Rules {
+    /// Reads files that `iptables-save` wrote; tables of the other family are left out.
+    ///
+    /// # Errors
+    /// One line that says what to do: a file that cannot be read, or is none, or has nothing of this family.
+    pub fn read(paths: &[impl AsRef<Path>], family: Family) -> anyhow::Result<Self> {
+        let mut rules = Self::default();
+        for path in paths {
+            let path = path.as_ref();
+            let name = path.display().to_string();
+            let text = read(path).with_context(|| format!("--ruleset {name}"))?;
+            let document = save::parse(&text).with_context(|| format!("--ruleset {name}"))?;
+            if document.tables().next().is_none() {
+                bail!("--ruleset {name}: holds no table: give what iptables-save prints");
+            }
+            let before = rules.tables.len();
+            rules.add(&name, document, family);
+            if rules.tables.len() == before {
+                let tool = tool_of(family);
+                bail!(
+                    "--ruleset {name}: holds no rules of {tool}, whose packet this is: give what {tool}-save prints"
+                );
+            }
+        }
+        Ok(rules)
+    }
+
+    /// Adds the tables of a family.
+    pub fn add(&mut self, from: &str, document: Document, family: Family) {
+        let mut names = Vec::new();
+        let mut is_nft = None;
+        for item in document.items {
+            let Item::Table(table) = item else { continue };
+            if table.family.is_some_and(|of| of != family) {
+                continue;
+            }
+            names.push(table.name.to_string());
+            is_nft = is_nft.or(table.is_nft);
+            self.tables.push(xtables::table(&table));
+            self.saved.push(table);
+        }
+        if !names.is_empty() {
+            self.sources.push(RulesetSource {
+                from: from.to_owned(),
+                family: Some(table_family(family)),
+                tool: is_nft.map(tool),
+                tables: names,
+            });
+        }
+    }
+
+    /// The command that shows and edits a table, and what holds it, where that is known.
+    pub fn held_by(&self, table: usize) -> Option<(Tool, Backend)> {
+        let is_nft = self.saved.get(table)?.is_nft?;
+        Some((tool(is_nft), if is_nft { Backend::Nft } else { Backend::Legacy }))
+    }
+}
+
+fn tool(is_nft: bool) -> Tool {
+    if is_nft {
+        Tool::IptablesNft
+    } else {
+        Tool::IptablesLegacy
+    }
+}
+
+/// The trace's word for a family.
+pub(super) fn table_family(family: Family) -> TableFamily {
+    match family {
+        Family::Ip => TableFamily::Ip,
+        Family::Ip6 => TableFamily::Ip6,
+    }
+}
+
+fn tool_of(family: Family) -> &'static str {
+    match family {
+        Family::Ip => "iptables",
+        Family::Ip6 => "ip6tables",
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        bail!("is larger than {} MiB: no ruleset is", MOST_BYTES >> 20);
+    }
+    // Comments may be in any encoding.
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

@@ -1,0 +1,257 @@
+//! Near misses of the packets that iptables' rules drop: the rules in force are asked once more, by the evaluator, and only
+//! if it comes to what the kernel has decided anything is said. Where it does not, the kernel is right.
+
+use std::collections::HashMap;
+
+use super::ruletext::{Model, Ruletext};
+use crate::diagnose::near_miss;
+use crate::evaluate::{
+    Bounds, Conn, Dev, Kinds, NearMiss, Packet, Place, Unknown, Verdict, near_misses, walk,
+};
+use crate::report::record::{
+    Cause, CtState, DropInfo, DropLine, Flow, Hint, Hook, Nat, PacketFamily, TableFamily,
+};
+
+/// So many are told of one drop.
+const MOST: usize = 3;
+/// So many answers are kept.
+const MOST_KEPT: usize = 256;
+/// So many rules are asked within a second of drops: some milliseconds. What comes after that is told without near misses.
+const RULES_A_SECOND: usize = 500_000;
+/// Different ways through one table.
+const WAYS: usize = 16;
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// What was found, and what may still be looked for.
+#[derive(Default)]
+pub struct NearMisses {
+    /// By the ruleset's text and table, the place of the drop, and the packet.
+    kept: HashMap<(u64, String, Place, Packet), Vec<Hint>>,
+    second: u64,
+    asked: usize,
+    /// How often kernel and evaluator were at odds.
+    disagreements: u64,
+}
+
+impl NearMisses {
+    /// Hints for a drop; none if the evaluator does not agree with the kernel.
+    pub fn of(&mut self, drop: &DropLine, text: &Ruletext, time_ns: u64) -> Vec<Hint> {
+        let Some((model, hook, place)) = subject(&drop.drop, text) else {
+            return Vec::new();
+        };
+        let packet = packet(drop, hook);
+        let key = (
+            text.serial,
+            drop.drop.table.clone().unwrap_or_default(),
+            place,
+            packet.clone(),
+        );
+        if let Some(known) = self.kept.get(&key) {
+            return known.clone();
+        }
+        let second = time_ns / NANOS_PER_SECOND;
+        if second != self.second {
+            (self.second, self.asked) = (second, 0);
+        }
+        let mut bounds = Bounds {
+            ways: WAYS,
+            rules: RULES_A_SECOND.saturating_sub(self.asked),
+            ..Bounds::default()
+        };
+        let before = bounds.rules;
+        let found = self.look(&model, hook, &packet, place, &mut bounds);
+        self.asked += before - bounds.rules;
+        if bounds.rules == 0 {
+            return found;
+        }
+        if self.kept.len() >= MOST_KEPT {
+            self.kept.clear();
+        }
+        self.kept.insert(key, found.clone());
+        found
+    }
+
+    fn look(
+        &mut self,
+        model: &Model,
+        hook: Hook,
+        packet: &Packet,
+        place: Place,
+        bounds: &mut Bounds,
+    ) -> Vec<Hint> {
+        let outcomes = walk(&model.table, hook, packet, &Unknown, bounds);
+        let agrees = outcomes
+            .iter()
+            .find(|outcome| outcome.verdict == Verdict::Drop(place));
+        let Some(way) = agrees else {
+            let is_told = outcomes
+                .iter()
+                .all(|outcome| !matches!(outcome.verdict, Verdict::Open(..)));
+            if is_told && !outcomes.is_empty() {
+                self.disagreements += 1;
+                if !self.disagreements.is_power_of_two() {
+                    return Vec::new();
+                }
+                log::warn!(
+                    "replay and kernel are at odds ({} so far): the kernel dropped at {place:?} of {} {}, the replay of \
+                     {packet:?} came to {:?}; please report it",
+                    self.disagreements,
+                    model.saved.name,
+                    hook.name(),
+                    outcomes
+                        .iter()
+                        .map(|outcome| &outcome.verdict)
+                        .collect::<Vec<_>>(),
+                );
+            }
+            return Vec::new();
+        };
+        let near = near_misses(&model.table, hook, (packet, &way.doubts), &Unknown, bounds, MOST);
+        let telling = near.iter().filter(|near| near.distance <= NearMiss::TELLING);
+        telling.filter_map(|near| near_miss(near, &model.saved)).collect()
+    }
+}
+
+/// The table that dropped, the hook, and the place in it, if iptables' rules did.
+fn subject(info: &DropInfo, text: &Ruletext) -> Option<(std::rc::Rc<Model>, Hook, Place)> {
+    let (hook, table, chain) = (info.hook?, info.table.as_deref()?, info.chain.as_deref()?);
+    // Only a connection's first packet asks the nat table, and whether this is one is not told.
+    if table == "nat" || !matches!(info.family?, TableFamily::Ip | TableFamily::Ip6) {
+        return None;
+    }
+    let model = text.model(table)?;
+    let chain = model.saved.chain(chain)?;
+    let rule = match info.cause? {
+        Cause::Policy => None,
+        Cause::Rule => {
+            let number = usize::try_from(info.rule.as_ref()?.number?).ok()?;
+            Some(number.checked_sub(1)?)
+        }
+        Cause::Hook => return None,
+    };
+    Some((model, hook, Place { chain, rule }))
+}
+
+/// What is known of the packet, as the rules of that hook see it.
+fn packet(drop: &DropLine, hook: Hook) -> Packet {
+    let seen = &drop.packet;
+    let device = |name: &Option<String>| name.as_deref().map_or(Dev::Unknown, Dev::named);
+    let (in_dev, out_dev) = match hook {
+        Hook::Prerouting | Hook::Input => (device(&drop.in_dev), Dev::Absent),
+        Hook::Output => (Dev::Absent, device(&drop.out_dev)),
+        Hook::Forward => (device(&drop.in_dev), device(&drop.out_dev)),
+        _ => (Dev::Unknown, device(&drop.out_dev)),
+    };
+    let ours = Kinds::LOCAL
+        .with(Kinds::BROADCAST)
+        .with(Kinds::MULTICAST)
+        .with(Kinds::ANYCAST);
+    let alone = |addr: Option<std::net::IpAddr>| addr.map_or(Kinds::ANY, Kinds::of_address);
+    let dst_kinds = match hook {
+        Hook::Input => alone(seen.dst).within(ours),
+        Hook::Forward => alone(seen.dst).without(Kinds::LOCAL.with(Kinds::BROADCAST)),
+        _ => alone(seen.dst),
+    };
+    Packet {
+        is_v6: seen.family == PacketFamily::Ip6,
+        src: seen.src,
+        dst: seen.dst,
+        proto: seen.proto.map(|proto| proto.0),
+        sport: seen.sport,
+        dport: seen.dport,
+        tcp_flags: seen.tcp_flags.map(|flags| flags.0),
+        icmp_type: seen.icmp_type,
+        icmp_code: seen.icmp_code,
+        is_fragment: Some(seen.frag_offset.is_some()),
+        len_bytes: Some(seen.len),
+        ttl: seen.ttl,
+        mark: Some(seen.mark.0),
+        in_dev,
+        out_dev,
+        src_kinds: alone(seen.src),
+        dst_kinds,
+        conn: conn(drop.flow.as_ref()),
+    }
+}
+
+fn conn(flow: Option<&Flow>) -> Conn {
+    let Some(flow) = flow else {
+        return Conn::default();
+    };
+    // Without a reply there is no connection, only headers taken as one.
+    let has_entry = flow.reply.is_some();
+    let translated = |nat| has_entry.then(|| flow.nat.contains(&nat));
+    Conn {
+        state: flow.ct_state,
+        mark: None,
+        original: has_entry.then(|| flow.original.clone()),
+        reply: flow.reply.clone(),
+        is_reply: (flow.ct_state == Some(CtState::New)).then_some(false),
+        snat: translated(Nat::Snat),
+        dnat: translated(Nat::Dnat),
+        may_be_untracked: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::record::samples::policy_drop;
+    use crate::ruleset::text::Saved;
+
+    const SEED: &str = include_str!("../../../tests/rules/seed.rules");
+
+    /// The drop of the seed's case, as `watch` tells it, in these rules.
+    fn hints(rules: &str, change: impl FnOnce(&mut DropLine)) -> (Vec<Hint>, u64) {
+        let text = Ruletext::of(Saved::parse(rules));
+        let mut drop = policy_drop();
+        drop.hints.clear();
+        change(&mut drop);
+        let mut near = NearMisses::default();
+        let found = near.of(&drop, &text, 0);
+        assert_eq!(near.of(&drop, &text, 1), found);
+        (found, near.disagreements)
+    }
+
+    #[test]
+    fn the_seeds_rules_are_found_and_nothing_else() {
+        let (found, disagreements) = hints(SEED, |_| {});
+        let texts: Vec<_> = found.iter().map(|hint| hint.text.as_str()).collect();
+        assert_eq!(
+            texts,
+            [
+                "needs src 10.244.0.0/16, packet has 10.224.0.0; one digit differs: 10.244, 10.224",
+                "needs dst 10.244.0.0/16, packet has 10.224.2.16; one digit differs: 10.244, 10.224",
+            ]
+        );
+        assert_eq!(disagreements, 0);
+    }
+
+    #[test]
+    fn where_kernel_and_replay_are_at_odds_nothing_is_said() {
+        let accepts = SEED.replace(":FORWARD DROP", ":FORWARD ACCEPT");
+        assert_ne!(accepts, SEED);
+        let (found, disagreements) = hints(&accepts, |_| {});
+        assert_eq!(found, []);
+        // Told twice: what was found out the first time is kept.
+        assert_eq!(disagreements, 1);
+    }
+
+    #[test]
+    fn what_everybody_lacks_is_no_news() {
+        let ordinary = "*filter\n:FORWARD DROP\n-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n-A FORWARD -i lo -j ACCEPT\nCOMMIT";
+        assert_eq!(hints(ordinary, |_| {}), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn what_was_not_asked_for_lack_of_time_is_asked_again() {
+        let text = Ruletext::of(Saved::parse(SEED));
+        let drop = policy_drop();
+        let mut near = NearMisses {
+            asked: RULES_A_SECOND,
+            ..NearMisses::default()
+        };
+        assert_eq!(near.of(&drop, &text, 0), []);
+        assert_eq!(near.of(&drop, &text, NANOS_PER_SECOND).len(), 2);
+    }
+}

@@ -1,0 +1,129 @@
+//! What the screen says of a packet that was asked about: the packet, then each way that it may go.
+
+use super::block::{self, render};
+use super::layout::{Row, Tone};
+use super::record::{
+    AskedPacket, Confidence, Dependence, DropLine, ExplainedWay, Explanation, Fate, Packet, Passage,
+    PathEvidence,
+};
+use super::terminal::Look;
+use super::{way, words};
+
+/// The answer as text.
+pub fn explanation(told: &Explanation, look: Look) -> String {
+    let mut rows = vec![Row {
+        tone: Tone::Care,
+        ..Row::new("ASK", packet(&told.packet))
+    }];
+    rows.extend(
+        told.rulesets
+            .iter()
+            .map(|source| Row::new("from", format!("{}: {}", source.from, source.tables.join(", ")))),
+    );
+    if told.verdict == Fate::Depends {
+        rows.push(Row::new(
+            "",
+            format!("it depends: {} ways are possible", told.ways.len()),
+        ));
+    }
+    for one in &told.ways {
+        rows.extend(way_rows(one, look));
+    }
+    rows.extend(told.notes.iter().map(|note| Row::new("note", note.clone())));
+    render(&rows, look)
+}
+
+/// `tcp 10.224.0.0 → 10.224.2.16:80 SYN NEW, flannel.1 → cni0`
+fn packet(asked: &AskedPacket) -> String {
+    let headers = Packet {
+        family: asked.family,
+        proto: asked.proto,
+        src: asked.src,
+        sport: asked.sport,
+        dst: asked.dst,
+        dport: asked.dport,
+        tcp_flags: asked.tcp_flags,
+        icmp_type: asked.icmp_type,
+        mark: asked.mark.unwrap_or_default(),
+        ..Packet::default()
+    };
+    let mut text = words::headers(&headers);
+    if let Some(state) = asked.ct_state {
+        text.push(' ');
+        text.push_str(state.name());
+    }
+    match (&asked.in_dev, &asked.out_dev) {
+        (Some(in_dev), Some(out_dev)) => text.push_str(&format!(", {in_dev} → {out_dev}")),
+        (Some(in_dev), None) => text.push_str(&format!(", in by {in_dev}")),
+        (None, Some(out_dev)) => text.push_str(&format!(", out by {out_dev}")),
+        (None, None) => {}
+    }
+    text
+}
+
+fn way_rows(told: &ExplainedWay, look: Look) -> Vec<Row> {
+    let (label, tone) = match told.verdict {
+        Fate::Pass => ("PASS", Tone::Good),
+        Fate::Drop => ("DROP", Tone::Alarm),
+        Fate::Depends | Fate::Unknown => ("?", Tone::Care),
+    };
+    let path: Vec<Passage> = told.path.iter().map(without_evidence).collect();
+    let mut rows = Vec::new();
+    match &told.drop {
+        Some(drop) => {
+            let mut drop = drop.clone();
+            // All of this answer is replayed: it need not be said of each row.
+            drop.confidence = Confidence::Exact;
+            let line = DropLine {
+                path,
+                drop,
+                hints: told.hints.clone(),
+                ..DropLine::default()
+            };
+            rows.push(Row {
+                tone,
+                ..Row::new(label, block::by_words(&line))
+            });
+            rows.extend(told.depends_on.iter().map(dependence));
+            rows.extend(block::why(&line));
+            rows.extend(line.hints.iter().flat_map(block::hint));
+            rows.extend(way::of_drop(&line, look));
+        }
+        None => {
+            rows.push(Row {
+                tone,
+                ..Row::new(label, told.text.clone())
+            });
+            rows.extend(told.depends_on.iter().map(dependence));
+            if !path.is_empty() {
+                rows.extend(way::of_pass(&path, look));
+            }
+        }
+    }
+    rows.extend(told.notes.iter().map(|note| Row::new("note", note.clone())));
+    rows
+}
+
+fn without_evidence(passage: &Passage) -> Passage {
+    Passage {
+        evidence: PathEvidence::Observed,
+        ..passage.clone()
+    }
+}
+
+/// `rule 3 of filter FORWARD matches (it is drawn by lot): -A FORWARD …`
+fn dependence(told: &Dependence) -> Row {
+    let rule = &told.rule;
+    let number = rule
+        .rule
+        .number
+        .map(|number| format!("rule {number} of "))
+        .unwrap_or_default();
+    let verb = if told.matches { "matches" } else { "does not match" };
+    let text = rule.rule.text.as_deref().unwrap_or_default();
+    let words = format!(
+        "{number}{} {} {verb} ({}): {text}",
+        rule.table, rule.chain, told.because
+    );
+    Row::new("if", words)
+}

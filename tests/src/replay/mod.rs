@@ -1,0 +1,115 @@
+//! The evaluator held against the kernel: random rulesets and random packets in a namespace of its own. What the kernel's
+//! counters say a packet has met must be one of the ways that the evaluator tells; where it tells one only, that one.
+
+mod packets;
+mod random;
+mod ruleset;
+mod verdict;
+mod world;
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use observer::evaluate::{Bounds, ways, xtables};
+use observer::ruleset::xtables::save;
+
+use crate::cluster::Backend;
+use crate::run_dir::RunDir;
+use packets::Asked;
+use random::Random;
+use world::World;
+
+/// What is to be tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Trial {
+    /// The same seed makes the same rulesets and packets.
+    pub seed: u64,
+    /// Rulesets.
+    pub cases: u64,
+    /// Packets for each of them.
+    pub packets: u64,
+    /// Who holds the rules.
+    pub backend: Backend,
+    /// The first case: 0, but to see one again.
+    pub from: u64,
+}
+
+/// What came out.
+#[derive(Debug, Default, Clone)]
+pub struct Found {
+    /// Packets that were sent.
+    pub packets: u64,
+    /// Of those, the ones that the evaluator told several ways of, or none to its end.
+    pub unsure: u64,
+    /// Those that died.
+    pub died: u64,
+    /// One text for each packet of which the evaluator was wrong, with what is needed to see it again.
+    pub wrong: Vec<String>,
+}
+
+/// Tries.
+pub fn run(trial: &Trial, run: &RunDir) -> Result<Found> {
+    let world = World::make(trial.backend, run)?;
+    let mut found = Found::default();
+    for case in trial.from..trial.from + trial.cases {
+        one_case(trial, case, &world, &mut found)
+            .with_context(|| format!("seed {} case {case}", trial.seed))?;
+    }
+    Ok(found)
+}
+
+/// Tries, and prints what came out; whether the evaluator was never wrong.
+pub fn print(trial: &Trial, run_dir: &RunDir) -> Result<bool> {
+    let begun = Instant::now();
+    let found = run(trial, run_dir)?;
+    found.wrong.iter().for_each(|text| println!("WRONG: {text}"));
+    let wrong = found.wrong.len() as u64;
+    println!(
+        "seed {}: {} rulesets, {} packets in {:.1} s: {} died; the evaluator told one way of {}, several or none of {}",
+        trial.seed,
+        trial.cases,
+        found.packets,
+        begun.elapsed().as_secs_f32(),
+        found.died,
+        found.packets - found.unsure,
+        found.unsure,
+    );
+    println!("{} passed, {wrong} failed", found.packets - wrong);
+    Ok(wrong == 0)
+}
+
+fn one_case(trial: &Trial, case: u64, world: &World, found: &mut Found) -> Result<()> {
+    let mut random = Random::new(trial.seed, case);
+    let text = ruleset::make(&mut random);
+    world.restore(&text)?;
+    let mut before = world.counters()?;
+    // What the kernel has, not what was written: that the model reads the tool's words is tried, too.
+    let saved = save::parse(&world.saved()?)?;
+    let tables: Vec<_> = saved.tables().map(xtables::table).collect();
+    for number in 0..trial.packets {
+        let asked = Asked::make(&mut random, case * trial.packets + number);
+        world.send(&asked)?;
+        let after = world.counters()?;
+        let moved = verdict::moved(&before, &after);
+        before = after;
+        // Each way by itself: what the kernel counted is one of them.
+        let mut bounds = Bounds {
+            merges: false,
+            ..Bounds::default()
+        };
+        let told = ways(&tables, &asked.packet, asked.course, &world::Around, &mut bounds);
+        found.packets += 1;
+        found.unsure += u64::from(told.len() != 1 || verdict::is_open(&told[0]));
+        found.died += u64::from(verdict::died(&moved, &before));
+        if !told.iter().any(|way| verdict::fits(way, &tables, &moved)) {
+            let ways: Vec<_> = told.iter().map(|way| verdict::way_text(way, &tables)).collect();
+            found.wrong.push(format!(
+                "seed {} case {case} packet {number}: {asked}\n  the kernel: {}\n  the evaluator: {}\n{text}",
+                trial.seed,
+                verdict::moves_text(&moved),
+                ways.join("\n  the evaluator: "),
+            ));
+        }
+    }
+    Ok(())
+}

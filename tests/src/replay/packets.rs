@@ -1,0 +1,124 @@
+//! Random packets, as the evaluator and as the kernel get them.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use observer::evaluate::{Conn, Course, Dev, Packet};
+use observer::report::record::{CtState, Tuple};
+
+use super::random::Random;
+use crate::traffic::packet::{self, Transport};
+
+/// This host's address.
+pub(super) const OWN: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+/// `ACK`, `SYN`, … as the TCP header has them.
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+const RST: u8 = 0x04;
+
+/// A packet to be asked about and to be sent.
+pub(super) struct Asked {
+    pub(super) packet: Packet,
+    pub(super) course: Course,
+    pub(super) bytes: Vec<u8>,
+    /// The device that it comes in by; `None` from this host itself.
+    pub(super) in_dev: Option<&'static str>,
+    pub(super) dst: IpAddr,
+}
+
+impl Asked {
+    /// No two of a run are of one connection: `serial` makes the source's port.
+    pub(super) fn make(random: &mut Random, serial: u64) -> Self {
+        let is_own = random.one_in(3);
+        // Nobody routes to these: what is answered to them goes nowhere, and is counted by no rule.
+        let foreign = Ipv4Addr::new(203, 0, 113, u8::try_from(random.below(12)).unwrap_or(0));
+        let src = if is_own { OWN } else { foreign };
+        let dst = match random.below(6) {
+            0 | 1 if !is_own => OWN,
+            0..=3 => Ipv4Addr::new(198, 18, 0, *random.pick(&[1, 2, 77])),
+            _ => Ipv4Addr::new(198, 19, 7, *random.pick(&[1, 5, 99])),
+        };
+        let port = u16::try_from(1024 + serial % 60_000).unwrap_or(1024);
+        let sent = packet::Packet {
+            src: src.into(),
+            dst: dst.into(),
+            sport: port,
+            dport: *random.pick(&[80, 443, 53, 8080]),
+            ttl: *random.pick(&[64, 64, 9]),
+            transport: match random.below(3) {
+                0 => Transport::Tcp {
+                    flags: *random.pick(&[SYN, SYN, ACK, RST]),
+                },
+                1 => Transport::Udp,
+                _ => Transport::IcmpEcho { id: port },
+            },
+            payload_bytes: random.below(40),
+            bad_checksum: false,
+        };
+        let in_dev = (!is_own).then(|| *random.pick(&["in0", "in1"]));
+        Self {
+            packet: known(&sent, in_dev),
+            course: if is_own { Course::Output } else { Course::Arriving },
+            bytes: sent.bytes(),
+            in_dev,
+            dst: dst.into(),
+        }
+    }
+}
+
+/// What is known of a packet.
+fn known(sent: &packet::Packet, in_dev: Option<&str>) -> Packet {
+    let (proto, ports, flags, icmp) = match sent.transport {
+        Transport::Tcp { flags } => (6, Some((sent.sport, sent.dport)), Some(flags), None),
+        Transport::Udp => (17, Some((sent.sport, sent.dport)), None, None),
+        Transport::IcmpEcho { .. } => (1, None, None, Some(8)),
+    };
+    // A connection may be picked up in its middle (nf_conntrack_tcp_loose), but not at its end.
+    let state = if flags == Some(RST) {
+        CtState::Invalid
+    } else {
+        CtState::New
+    };
+    let conn = Conn {
+        original: Some(Tuple {
+            src: sent.src,
+            sport: ports.map(|(sport, _)| sport),
+            dst: sent.dst,
+            dport: ports.map(|(_, dport)| dport),
+            icmp_id: None,
+        }),
+        ..Conn::new()
+    };
+    let none = Conn {
+        state: Some(state),
+        ..Conn::default()
+    };
+    Packet {
+        src: Some(sent.src),
+        dst: Some(sent.dst),
+        proto: Some(proto),
+        sport: ports.map(|(sport, _)| sport),
+        dport: ports.map(|(_, dport)| dport),
+        tcp_flags: flags,
+        icmp_type: icmp,
+        icmp_code: icmp.map(|_| 0),
+        is_fragment: Some(false),
+        len_bytes: u32::try_from(sent.bytes().len()).ok(),
+        // What is forwarded loses one hop on its way: which hook sees which is not told.
+        ttl: in_dev.is_none().then_some(sent.ttl),
+        mark: Some(0),
+        in_dev: in_dev.map_or(Dev::Absent, Dev::named),
+        out_dev: match (in_dev, sent.dst) {
+            (None, IpAddr::V4(dst)) => Dev::named(super::world::device_to(dst)),
+            _ => Dev::Unknown,
+        },
+        conn: if state == CtState::New { conn } else { none },
+        ..Packet::default()
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {:?}", self.course, self.packet)
+    }
+}
