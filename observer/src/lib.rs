@@ -4,6 +4,7 @@ pub mod attribute;
 pub mod capture;
 pub mod cli;
 pub mod diagnose;
+pub mod evaluate;
 pub mod kernel;
 pub mod live;
 pub mod report;

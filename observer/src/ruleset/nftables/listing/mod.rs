@@ -7,6 +7,7 @@
 
 mod datatype;
 mod expression;
+mod left_out;
 mod live;
 mod model;
 mod read;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use datatype::Datatype;
 pub use expression::{BinaryOperator, Element, Expression, Payload, Verdict};
+pub use left_out::as_json_tells;
 pub use model::{
     BaseChain, Chain, Family, Flowtable, Object, ObjectKind, Rule, Ruleset, Set, Table, Value, ValueOrName,
 };

@@ -81,6 +81,9 @@ pub struct Table {
     pub handle: Option<u64>,
     /// `dormant`, `owner`, `persist`; nft 1.0.6 does not say.
     pub flags: Vec<String>,
+    /// Whether it has flags that are not known: nft 1.0.6 writes something else in their place, and a table that is
+    /// `dormant` does nothing.
+    pub may_be_dormant: bool,
     /// Its comment; nft 1.0.6 does not say.
     pub comment: Option<String>,
     /// Counters, quotas, limits, helpers, ….

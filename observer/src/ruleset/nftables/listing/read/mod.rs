@@ -183,6 +183,7 @@ impl Builder {
                     name: name.clone(),
                     handle: None,
                     flags: Vec::new(),
+                    may_be_dormant: false,
                     comment: None,
                     objects: Vec::new(),
                     sets: Vec::new(),
@@ -199,11 +200,12 @@ impl Builder {
         let table = &mut self.ruleset.tables[index];
         table.handle = fields.number("handle");
         table.comment = fields.text("comment");
-        // nft 1.0.6 writes something else there.
         table.flags = fields.words("flags");
+        let listed = table.flags.len();
         table
             .flags
             .retain(|flag| matches!(flag.as_str(), "dormant" | "owner" | "persist"));
+        table.may_be_dormant = table.flags.len() < listed;
         Some(())
     }
 

@@ -1,0 +1,3 @@
+//! What a ruleset would do to a packet.
+
+pub mod nftables;
