@@ -9,6 +9,7 @@ pub mod exec;
 pub mod kernel;
 pub mod matching;
 pub mod netns;
+pub mod nftables;
 pub mod observer;
 pub mod results;
 pub mod run_dir;

@@ -12,7 +12,7 @@ use observer_tests::results::Results;
 use observer_tests::run_dir::RunDir;
 use observer_tests::scenario::run::Lab;
 use observer_tests::schema::Schema;
-use observer_tests::{bench, demo, exec, scenario};
+use observer_tests::{bench, demo, exec, nftables, scenario};
 
 /// Clusters of network namespaces, and scenarios that drop packets in them.
 #[derive(Parser)]
@@ -97,6 +97,24 @@ enum Verb {
         /// The command; node namespaces have their own names.
         #[arg(last = true, required = true)]
         command: Vec<String>,
+    },
+    /// Evaluate random packets against random rulesets of nft and hold the result against the kernel.
+    NftEvaluate {
+        /// What chance begins with; each ruleset has the seed after that of the one before.
+        #[arg(long, default_value = "1")]
+        seed: u64,
+        /// How many rulesets.
+        #[arg(long, default_value = "100")]
+        rulesets: usize,
+        /// How many packets for each.
+        #[arg(long, default_value = "40")]
+        packets: usize,
+    },
+    /// Load files of rules, list them with nft, and compare the text with what is written from the JSON.
+    NftRender {
+        /// Files for `nft -f`.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
     },
     /// List the scenarios.
     List {
@@ -220,6 +238,19 @@ fn run(cli: Cli) -> Result<bool> {
             run.has_group(child.id())?;
             Ok(child.wait()?.success())
         }
+        Verb::NftEvaluate {
+            seed,
+            rulesets,
+            packets,
+        } => {
+            let amount = nftables::Amount {
+                seed,
+                rulesets,
+                packets,
+            };
+            nftables::evaluate(&RunDir::start()?, amount)
+        }
+        Verb::NftRender { files } => nftables::render(&RunDir::start()?, &files),
         Verb::List { filter } => {
             for variant in scenario::list(&data, &filter)? {
                 println!("{}", variant.name);

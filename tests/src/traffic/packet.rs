@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 /// A transport header with its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Transport {
+pub(crate) enum Transport {
     Udp,
     Tcp { flags: u8 },
-    IcmpEcho,
+    IcmpEcho { id: u16 },
 }
 
 impl Transport {
@@ -15,28 +15,28 @@ impl Transport {
         match (self, v4) {
             (Self::Udp, _) => 17,
             (Self::Tcp { .. }, _) => 6,
-            (Self::IcmpEcho, true) => 1,
-            (Self::IcmpEcho, false) => 58,
+            (Self::IcmpEcho { .. }, true) => 1,
+            (Self::IcmpEcho { .. }, false) => 58,
         }
     }
 }
 
 /// What a packet is made from.
 #[derive(Debug, Clone)]
-pub(super) struct Packet {
-    pub(super) src: IpAddr,
-    pub(super) dst: IpAddr,
-    pub(super) sport: u16,
-    pub(super) dport: u16,
-    pub(super) ttl: u8,
-    pub(super) transport: Transport,
-    pub(super) payload_bytes: usize,
-    pub(super) bad_checksum: bool,
+pub(crate) struct Packet {
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
+    pub(crate) sport: u16,
+    pub(crate) dport: u16,
+    pub(crate) ttl: u8,
+    pub(crate) transport: Transport,
+    pub(crate) payload_bytes: usize,
+    pub(crate) bad_checksum: bool,
 }
 
 impl Packet {
     /// The IP packet. The IPv4 header checksum is left to the kernel, which writes it for raw sockets.
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut segment = self.segment();
         let protocol = self.transport.protocol(self.src.is_ipv4());
         let checksum = self.checksum(&segment, protocol) ^ (u16::from(self.bad_checksum) * 0x5555);
@@ -81,8 +81,10 @@ impl Packet {
                 segment.extend(dport);
                 segment.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
             }
-            Transport::IcmpEcho => {
-                segment.extend([if self.src.is_ipv4() { 8 } else { 128 }, 0, 0, 0, 0, 1, 0, 1]);
+            Transport::IcmpEcho { id } => {
+                segment.extend([if self.src.is_ipv4() { 8 } else { 128 }, 0, 0, 0]);
+                segment.extend(id.to_be_bytes());
+                segment.extend([0, 1]);
             }
         }
         segment.extend(std::iter::repeat_n(b'.', self.payload_bytes));
@@ -93,14 +95,14 @@ impl Packet {
         match self.transport {
             Transport::Udp => 6,
             Transport::Tcp { .. } => 16,
-            Transport::IcmpEcho => 2,
+            Transport::IcmpEcho { .. } => 2,
         }
     }
 
     fn checksum(&self, segment: &[u8], protocol: u8) -> u16 {
         let mut covered = Vec::new();
         match (self.src, self.dst) {
-            (IpAddr::V4(_), _) if self.transport == Transport::IcmpEcho => {}
+            (IpAddr::V4(_), _) if matches!(self.transport, Transport::IcmpEcho { .. }) => {}
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 covered.extend(src.octets());
                 covered.extend(dst.octets());
@@ -151,7 +153,11 @@ mod tests {
 
     #[test]
     fn the_checksum_over_a_good_packet_is_zero() {
-        for transport in [Transport::Udp, Transport::Tcp { flags: 2 }, Transport::IcmpEcho] {
+        for transport in [
+            Transport::Udp,
+            Transport::Tcp { flags: 2 },
+            Transport::IcmpEcho { id: 1 },
+        ] {
             let packet = packet(transport);
             let segment = &packet.bytes()[20..];
             assert_eq!(

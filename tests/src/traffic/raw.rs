@@ -65,7 +65,7 @@ impl Raw {
             "tcp" => Transport::Tcp {
                 flags: flag_bits(&self.flags)?,
             },
-            "icmp" => Transport::IcmpEcho,
+            "icmp" => Transport::IcmpEcho { id: 1 },
             other => bail!("`{other}` cannot be made by hand; write udp, tcp or icmp"),
         };
         if self.src.is_ipv4() != self.to.is_ipv4() {
@@ -116,10 +116,10 @@ impl Request for Raw {
 }
 
 /// A socket of type SOCK_RAW and protocol IPPROTO_RAW: what is sent begins with its IP header.
-struct RawSocket(std::os::fd::OwnedFd);
+pub(crate) struct RawSocket(std::os::fd::OwnedFd);
 
 impl RawSocket {
-    fn open(v4: bool) -> Result<Self> {
+    pub(crate) fn open(v4: bool) -> Result<Self> {
         use std::os::fd::FromRawFd;
         let family = if v4 { libc::AF_INET } else { libc::AF_INET6 };
         // SAFETY: a system call without pointers.
@@ -131,7 +131,7 @@ impl RawSocket {
         Ok(Self(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) }))
     }
 
-    fn send(&self, packet: &[u8], to: IpAddr) -> std::io::Result<()> {
+    pub(crate) fn send(&self, packet: &[u8], to: IpAddr) -> std::io::Result<()> {
         use std::os::fd::AsRawFd;
         // SAFETY: sockaddr_storage is plain data, for which all zeroes is a value.
         let mut address: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
