@@ -9,6 +9,7 @@ pub mod exec;
 pub mod kernel;
 pub mod matching;
 pub mod netns;
+pub mod nftables;
 pub mod observer;
 pub mod replay;
 pub mod results;

@@ -12,7 +12,7 @@ use observer_tests::results::Results;
 use observer_tests::run_dir::RunDir;
 use observer_tests::scenario::run::Lab;
 use observer_tests::schema::Schema;
-use observer_tests::{bench, demo, exec, replay, scenario};
+use observer_tests::{bench, demo, exec, nftables, replay, scenario};
 
 /// Clusters of network namespaces, and scenarios that drop packets in them.
 #[derive(Parser)]
@@ -115,6 +115,24 @@ enum Verb {
         /// Which iptables holds the rules.
         #[arg(long, default_value = "legacy")]
         backend: Which,
+    },
+    /// Evaluate random packets against random rulesets of nft and hold the result against the kernel.
+    NftEvaluate {
+        /// What chance begins with; each ruleset has the seed after that of the one before.
+        #[arg(long, default_value = "1")]
+        seed: u64,
+        /// How many rulesets.
+        #[arg(long, default_value = "100")]
+        rulesets: usize,
+        /// How many packets for each.
+        #[arg(long, default_value = "40")]
+        packets: usize,
+    },
+    /// Load files of rules, list them with nft, and compare the text with what is written from the JSON.
+    NftRender {
+        /// Files for `nft -f`.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
     },
     /// List the scenarios.
     List {
@@ -260,6 +278,19 @@ fn run(cli: Cli) -> Result<bool> {
             };
             replay::print(&trial, &run)
         }
+        Verb::NftEvaluate {
+            seed,
+            rulesets,
+            packets,
+        } => {
+            let amount = nftables::Amount {
+                seed,
+                rulesets,
+                packets,
+            };
+            nftables::evaluate(&RunDir::start()?, amount)
+        }
+        Verb::NftRender { files } => nftables::render(&RunDir::start()?, &files),
         Verb::List { filter } => {
             for variant in scenario::list(&data, &filter)? {
                 println!("{}", variant.name);

@@ -2,13 +2,14 @@
 //! is not one.
 //!
 //! Tables of every backend come as [`Table`]: chains of [`Condition`]s and [`Action`]s. [`xtables`] makes them from what
-//! iptables saves.
+//! iptables saves. [`nftables`] asks what nft lists, whose rules read and write more than conditions say.
 
 mod around;
 mod closeness;
 mod condition;
 mod effect;
 mod near;
+pub mod nftables;
 mod packet;
 mod table;
 #[cfg(test)]

@@ -15,8 +15,10 @@ use serde::Deserialize;
 use crate::netns::Netns;
 
 pub use http::Http;
+pub(crate) use packet::{Packet, Transport};
 pub use ping::Ping;
 pub use raw::Raw;
+pub(crate) use raw::RawSocket;
 pub use tcp::Tcp;
 pub use udp::Udp;
 

@@ -3,6 +3,7 @@
 mod expr;
 mod expressions;
 mod frees;
+pub mod listing;
 mod read;
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use crate::exec;
 use crate::netns::Netns;
 use ident::Ident;
 use netlink::Socket;
-use rulebook::Rulebook;
+pub use rulebook::Rulebook;
 
 /// The table of the lab's rule in nf_tables.
 pub const LAB_TABLE: &str = "lab-trace";
@@ -149,10 +149,14 @@ impl Tracer {
             let events = socket.drain()?.iter().filter_map(xtables::read).collect();
             runs.extend(assemble_xtables(events, &book));
         }
-        let book = Rulebook::of_nftables(netns)?;
-        let events = self.nft.drain()?.iter().filter_map(nft::read).collect();
-        runs.extend(assemble_nft(events, &book));
+        runs.extend(self.nft_runs(&Rulebook::of_nftables(netns)?)?);
         Ok(runs)
+    }
+
+    /// What nf_tables has told since the last call, where its rules are known already.
+    pub fn nft_runs(&self, book: &Rulebook) -> Result<Vec<Run>> {
+        let events = self.nft.drain()?.iter().filter_map(nft::read).collect();
+        Ok(assemble_nft(events, book))
     }
 }
 

@@ -1,0 +1,191 @@
+//! Constants that values are compared with.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::value::{Data, Truth};
+use crate::ruleset::nftables::listing::symbols;
+use crate::ruleset::nftables::listing::{BinaryOperator, Datatype, Expression};
+
+/// A constant, or an interval of them.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Matcher {
+    /// This number.
+    Exact(u128),
+    /// Between these, which are included.
+    Range(u128, u128),
+    /// This text.
+    Text(String),
+    /// Text that begins so.
+    Prefix(String),
+    /// Whatever nothing else matches.
+    Any,
+    /// What it means is not known.
+    Unknown,
+}
+
+impl Matcher {
+    /// A constant of a type.
+    pub(super) fn of(expression: &Expression, datatype: Datatype) -> Self {
+        match expression {
+            Expression::Wildcard => match datatype {
+                Datatype::DeviceName => Self::Prefix(String::new()),
+                _ => Self::Any,
+            },
+            Expression::Word(word) if is_text(datatype) => text(word, datatype),
+            Expression::Prefix { address, length } => prefix(address, *length, datatype),
+            Expression::Range(ends) => match (number(&ends[0], datatype), number(&ends[1], datatype)) {
+                (Some(from), Some(to)) => Self::Range(from, to),
+                _ => Self::Unknown,
+            },
+            other => number(other, datatype).map_or(Self::Unknown, Self::Exact),
+        }
+    }
+
+    pub(super) fn test(&self, data: &Data) -> Truth {
+        match (self, data) {
+            (Self::Any, _) => Truth::Yes,
+            (Self::Exact(number), Data::Number(value)) => value.is(*number),
+            (Self::Range(from, to), Data::Number(value)) => value.is_within(*from, *to),
+            // Of generators and hashes, whose bytes are in another order than those of intervals.
+            (Self::Exact(number), Data::Among(values)) => {
+                Truth::of_all(values.iter().map(|value| Truth::of(value == number)))
+            }
+            (Self::Text(text), Data::Text(value)) => Truth::of(text == value),
+            (Self::Prefix(text), Data::Text(value)) => Truth::of(value.starts_with(text.as_str())),
+            _ => Truth::Unknown,
+        }
+    }
+}
+
+fn is_text(datatype: Datatype) -> bool {
+    matches!(datatype, Datatype::DeviceName | Datatype::Device)
+}
+
+/// A device's name; `*` at its end stands for anything, `\*` for itself.
+fn text(word: &str, datatype: Datatype) -> Matcher {
+    if datatype == Datatype::DeviceName {
+        if let Some(start) = word.strip_suffix("\\*") {
+            return Matcher::Text(format!("{start}*"));
+        }
+        if let Some(start) = word.strip_suffix('*') {
+            return Matcher::Prefix(start.to_owned());
+        }
+    }
+    Matcher::Text(word.to_owned())
+}
+
+/// The number that a constant of a type is; of flags all of them together.
+pub(super) fn number(expression: &Expression, datatype: Datatype) -> Option<u128> {
+    match expression {
+        Expression::Number(number) => Some((*number).into()),
+        Expression::Exists(there) => Some((*there).into()),
+        Expression::Word(word) => word_number(word, datatype),
+        Expression::List(parts) => either(parts, datatype),
+        Expression::Binary {
+            operator: BinaryOperator::Or,
+            operands,
+        } => either(operands, datatype),
+        _ => None,
+    }
+}
+
+fn either(parts: &[Expression], datatype: Datatype) -> Option<u128> {
+    parts
+        .iter()
+        .try_fold(0, |bits, part| Some(bits | number(part, datatype)?))
+}
+
+fn word_number(word: &str, datatype: Datatype) -> Option<u128> {
+    match datatype {
+        Datatype::Ipv4Address => word
+            .parse::<Ipv4Addr>()
+            .ok()
+            .map(|address| address.to_bits().into()),
+        Datatype::Ipv6Address => word.parse::<Ipv6Addr>().ok().map(Ipv6Addr::to_bits),
+        Datatype::EtherAddress => ether_address(word),
+        _ => symbols::number(datatype.names(), word).map(u128::from),
+    }
+}
+
+fn ether_address(word: &str) -> Option<u128> {
+    let bytes: Vec<u8> = word
+        .split(':')
+        .map(|byte| u8::from_str_radix(byte, 16).ok())
+        .collect::<Option<_>>()?;
+    (bytes.len() == 6).then(|| {
+        bytes
+            .iter()
+            .fold(0, |number, byte| number << 8 | u128::from(*byte))
+    })
+}
+
+fn prefix(address: &Expression, length: u32, datatype: Datatype) -> Matcher {
+    let width = match datatype {
+        Datatype::Ipv4Address => 32,
+        Datatype::Ipv6Address => 128,
+        Datatype::EtherAddress => 48,
+        _ => return Matcher::Unknown,
+    };
+    let Some(number) = number(address, datatype).filter(|_| length <= width) else {
+        return Matcher::Unknown;
+    };
+    // All ones below the prefix; a shift by the whole width leaves none.
+    let rest = 1_u128.checked_shl(width - length).unwrap_or(0).wrapping_sub(1);
+    Matcher::Range(number & !rest, number | rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::value::Number;
+    use super::*;
+
+    fn word(word: &str) -> Expression {
+        Expression::Word(word.to_owned())
+    }
+
+    #[test]
+    fn prefixes_reach_from_their_first_to_their_last_address() {
+        let of = |address: &str, length, datatype| {
+            let prefix = Expression::Prefix {
+                address: Box::new(word(address)),
+                length,
+            };
+            Matcher::of(&prefix, datatype)
+        };
+        let v4 = Datatype::Ipv4Address;
+        assert_eq!(of("10.1.2.3", 8, v4), Matcher::Range(0x0a00_0000, 0x0aff_ffff));
+        assert_eq!(of("10.1.2.3", 32, v4), Matcher::Range(0x0a01_0203, 0x0a01_0203));
+        assert_eq!(of("0.0.0.0", 0, v4), Matcher::Range(0, u32::MAX.into()));
+        assert_eq!(of("::", 0, Datatype::Ipv6Address), Matcher::Range(0, u128::MAX));
+        assert_eq!(of("10.1.2.3", 33, v4), Matcher::Unknown);
+        assert_eq!(of("five", 3, Datatype::Integer), Matcher::Unknown);
+    }
+
+    #[test]
+    fn names_of_devices_may_be_beginnings() {
+        let test = |pattern: &str, name: &str| {
+            Matcher::of(&word(pattern), Datatype::DeviceName).test(&Data::Text(name.to_owned()))
+        };
+        assert_eq!(test("eth*", "eth0"), Truth::Yes);
+        assert_eq!(test("eth*", "wlan0"), Truth::No);
+        assert_eq!(test("eth\\*", "eth*"), Truth::Yes);
+        assert_eq!(test("eth\\*", "eth0"), Truth::No);
+        assert_eq!(test("a*b", "a*b"), Truth::Yes);
+    }
+
+    #[test]
+    fn what_nothing_is_known_of_is_unknown() {
+        let protocol = Matcher::of(&word("no-such-protocol"), Datatype::Protocol);
+        assert_eq!(protocol, Matcher::Unknown);
+        assert_eq!(protocol.test(&Data::Number(Number::exact(6))), Truth::Unknown);
+        assert_eq!(
+            Matcher::of(&word("tcp"), Datatype::Protocol).test(&Data::Number(Number::exact(6))),
+            Truth::Yes
+        );
+        // An index where a name was to be expected.
+        assert_eq!(
+            Matcher::of(&Expression::Number(4), Datatype::Device).test(&Data::Text("eth0".to_owned())),
+            Truth::Unknown
+        );
+    }
+}

@@ -1,0 +1,319 @@
+//! One rule asked about one packet.
+
+use super::load::{At, Scene};
+use super::packet::{CtState, IpFamily, Packet};
+use super::prepared::{PreparedTable, verdict};
+use super::value::Truth;
+use crate::ruleset::nftables::listing::{
+    Expression, Limit, Payload, Rule, SetUpdate, Statement, ValueOrName, Verdict,
+};
+
+/// What came of a rule.
+pub(super) struct RuleRun {
+    /// The packet as the rule leaves it, if all that is unsure held.
+    pub(super) packet: Packet,
+    /// The packet if it did not, and the rule had no effect at its end.
+    pub(super) otherwise: Packet,
+    /// Its statements of which it is not known whether they let the rule go on.
+    pub(super) unsure: Vec<usize>,
+    /// How it ended.
+    pub(super) end: End,
+}
+
+/// How a rule ended, for a packet that met its conditions.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum End {
+    /// A statement did not hold; the packet is as after those before it.
+    NoMatch,
+    /// It has no verdict.
+    Through,
+    /// This.
+    Final(Final),
+    /// One of these; the rule may also match nothing (`None`).
+    OneOf(Vec<Option<Final>>),
+    /// What it does is not known.
+    Anything,
+}
+
+/// What a rule does to a packet at its end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Final {
+    /// A verdict.
+    Verdict(Verdict),
+    /// It is answered and dropped.
+    Reject,
+    /// It is translated and leaves the base chain alive.
+    Translated,
+    /// A program decides.
+    Queue,
+    /// It goes another way.
+    Stolen,
+}
+
+/// What a statement does to the rule.
+enum Effect {
+    Next,
+    Break,
+    Unsure,
+    End(End),
+}
+
+/// Asks a rule.
+pub(super) fn run<'a>(rule: &'a Rule, packet: &Packet, table: &PreparedTable<'a>, at: At<'_>) -> RuleRun {
+    let mut now = packet.clone();
+    // The packet before the first statement that is not known to hold.
+    let mut certain: Option<Packet> = None;
+    let mut unsure = Vec::new();
+    let mut end = End::Through;
+    for (index, statement) in rule.statements.iter().enumerate() {
+        match step(statement, &mut now, table, at) {
+            Effect::Next => {}
+            Effect::Unsure => {
+                certain.get_or_insert_with(|| now.clone());
+                unsure.push(index);
+            }
+            Effect::Break => {
+                end = End::NoMatch;
+                break;
+            }
+            Effect::End(how) => {
+                end = how;
+                break;
+            }
+        }
+    }
+    // It may have been changed.
+    let otherwise = certain.map_or_else(|| now.clone(), |before| before.merged(&now));
+    let no_verdict = matches!(end, End::NoMatch | End::Through);
+    RuleRun {
+        packet: if no_verdict { otherwise.clone() } else { now },
+        otherwise,
+        unsure,
+        end,
+    }
+}
+
+fn step<'a>(statement: &'a Statement, now: &mut Packet, table: &PreparedTable<'a>, at: At<'_>) -> Effect {
+    let before = now.clone();
+    let scene = Scene {
+        packet: &before,
+        table,
+        at,
+    };
+    match statement {
+        Statement::Match {
+            left,
+            operator,
+            right,
+        } => of_truth(scene.holds(left, *operator, right)),
+        Statement::Verdict(Verdict::Continue) => Effect::End(End::Through),
+        Statement::Verdict(verdict) => Effect::End(End::Final(Final::Verdict(verdict.clone()))),
+        Statement::Vmap { key, data } => vmap(scene, key, data),
+        Statement::Mangle { key, value } => mangle(scene, key, value, now),
+        // Of the other family it does nothing.
+        Statement::Nat(nat) => match of_family(scene, nat.family.as_deref()) {
+            Truth::No => Effect::Next,
+            Truth::Unknown => Effect::End(End::Anything),
+            Truth::Yes => {
+                *now = scene.translated(nat);
+                Effect::End(End::Final(Final::Translated))
+            }
+        },
+        Statement::Notrack => {
+            // What is tracked already stays so.
+            now.connection.state = match scene.has_connection() {
+                Truth::Yes => now.connection.state,
+                Truth::No => Some(CtState::Untracked),
+                Truth::Unknown => None,
+            };
+            Effect::Next
+        }
+        Statement::Reject { kind, .. } => match answers(scene, kind.as_deref()) {
+            Truth::Yes => Effect::End(End::Final(Final::Reject)),
+            Truth::No => Effect::Break,
+            Truth::Unknown => Effect::End(End::OneOf(vec![Some(Final::Reject), None])),
+        },
+        Statement::Queue { .. } => Effect::End(End::Final(Final::Queue)),
+        Statement::Fwd { .. } => Effect::End(End::Final(Final::Stolen)),
+        Statement::Counter(ValueOrName::Name(name)) => named(scene, name),
+        Statement::Set(update) => of_truth(set_update(scene, update)),
+        Statement::Xt { kind, name } => xt(kind, name, now),
+        other => plain(other),
+    }
+}
+
+/// A header that the packet does not have is not changed: nft asks for the protocol first, and does not write so.
+fn mangle(scene: Scene<'_>, key: &Expression, value: &Expression, now: &mut Packet) -> Effect {
+    let is_there = match key {
+        Expression::Payload(Payload::Field { protocol, .. }) => scene.has_header(protocol),
+        _ => Truth::Yes,
+    };
+    match (is_there, scene.mangled(key, value)) {
+        (Truth::No, _) | (_, None) => Effect::Break,
+        (Truth::Yes, Some(packet)) => {
+            *now = packet;
+            Effect::Next
+        }
+        (Truth::Unknown, Some(packet)) => {
+            *now = now.merged(&packet);
+            Effect::Unsure
+        }
+    }
+}
+
+fn of_family(scene: Scene<'_>, family: Option<&str>) -> Truth {
+    match family {
+        Some("ip") => scene.is_family(IpFamily::V4),
+        Some("ip6") => scene.is_family(IpFamily::V6),
+        _ => Truth::Yes,
+    }
+}
+
+/// An answer of one protocol is for its packets only: nft asks for it first, and does not write so.
+fn answers(scene: Scene<'_>, kind: Option<&str>) -> Truth {
+    const TCP: u8 = 6;
+    match kind {
+        Some("icmp") => scene.is_family(IpFamily::V4),
+        Some("icmpv6") => scene.is_family(IpFamily::V6),
+        Some("tcp reset") => scene
+            .packet
+            .protocol
+            .map_or(Truth::Unknown, |number| Truth::of(number == TCP)),
+        _ => Truth::Yes,
+    }
+}
+
+/// Statements whose outcome does not depend on what is known of a packet.
+fn plain(statement: &Statement) -> Effect {
+    match statement {
+        Statement::Counter(_)
+        | Statement::Log(_)
+        | Statement::Dup { .. }
+        | Statement::Last(_)
+        | Statement::Reset(_)
+        | Statement::CtObject {
+            kind: "helper" | "timeout",
+            ..
+        } => Effect::Next,
+        Statement::Limit(ValueOrName::Value(Limit { rate: 0, .. })) => Effect::Unsure,
+        Statement::Limit(_)
+        | Statement::Quota(_)
+        | Statement::CtCount { .. }
+        | Statement::CtObject { .. }
+        | Statement::Meter { .. }
+        | Statement::Flow { .. }
+        | Statement::Tproxy { .. } => Effect::Unsure,
+        // nft could not put it into JSON: a change of a map with data.
+        Statement::Text(text) if text.starts_with("add @") || text.starts_with("update @") => Effect::Unsure,
+        _ => Effect::End(End::Anything),
+    }
+}
+
+fn of_truth(truth: Truth) -> Effect {
+    match truth {
+        Truth::Yes => Effect::Next,
+        Truth::No => Effect::Break,
+        Truth::Unknown => Effect::Unsure,
+    }
+}
+
+/// A named object that a map chooses: without an element the rule does not match.
+fn named(scene: Scene<'_>, name: &Expression) -> Effect {
+    match name {
+        Expression::Map { key, data } => {
+            let found = scene.find(key, data);
+            match found.missing {
+                true => Effect::Break,
+                false => of_truth(found.is_there()),
+            }
+        }
+        _ => Effect::Next,
+    }
+}
+
+/// An element that finds no room ends the rule.
+fn set_update(scene: Scene<'_>, update: &SetUpdate) -> Truth {
+    let plain = update
+        .statements
+        .iter()
+        .all(|one| matches!(one, Statement::Counter(_)));
+    let key = scene.load_parts(&update.element.key);
+    if key.contains(&super::value::Loaded::Missing) {
+        return Truth::No;
+    }
+    let is_known = key.iter().all(|part| matches!(part, super::value::Loaded::Is(_)));
+    let has_room = scene.table.set(&update.set).is_some_and(|set| {
+        let room = set.room.and_then(|room| usize::try_from(room).ok());
+        room.is_none_or(|room| set.len() < room)
+    });
+    let is_addition = matches!(update.operation.as_str(), "add" | "update");
+    match plain && is_known && has_room && is_addition {
+        true => Truth::Yes,
+        false => Truth::Unknown,
+    }
+}
+
+fn vmap<'a>(scene: Scene<'a>, key: &Expression, data: &'a Expression) -> Effect {
+    let found = scene.find(key, data);
+    if found.missing {
+        return Effect::Break;
+    }
+    let of = |element| match verdict(element) {
+        Some(Verdict::Continue) => None,
+        Some(verdict) => Some(Final::Verdict(verdict.clone())),
+        None => None,
+    };
+    if let Some(element) = found.sure {
+        return match of(element) {
+            Some(verdict) => Effect::End(End::Final(verdict)),
+            None => Effect::Next,
+        };
+    }
+    if found.more {
+        return Effect::End(End::Anything);
+    }
+    let mut ends: Vec<Option<Final>> = Vec::new();
+    let none = found.none.then_some(None);
+    for end in found.candidates.into_iter().map(of).chain(none) {
+        if !ends.contains(&end) {
+            ends.push(end);
+        }
+    }
+    match ends.as_slice() {
+        [None] | [] => Effect::Break,
+        [Some(only)] => Effect::End(End::Final(only.clone())),
+        _ => Effect::End(End::OneOf(ends)),
+    }
+}
+
+/// Extensions of xtables, of which only the name is known.
+fn xt(kind: &str, name: &str, now: &mut Packet) -> Effect {
+    match (kind, name) {
+        ("match", "comment") => Effect::Next,
+        ("match", _) => Effect::Unsure,
+        ("target", "LOG" | "NFLOG" | "TCPMSS" | "TEE" | "CHECKSUM" | "CLASSIFY" | "AUDIT" | "TRACE") => {
+            Effect::Next
+        }
+        ("target", "REJECT") => Effect::End(End::Final(Final::Reject)),
+        ("target", "NFQUEUE") => Effect::End(End::Final(Final::Queue)),
+        ("target", "MARK") => {
+            now.mark = super::packet::Bits::UNKNOWN;
+            Effect::Next
+        }
+        ("target", "DNAT" | "REDIRECT") => {
+            now.destination = None;
+            now.dport = None;
+            now.connection.reply = super::packet::Tuple::default();
+            now.connection.status = now.connection.status.without(1 << 5);
+            Effect::End(End::Final(Final::Translated))
+        }
+        ("target", "SNAT" | "MASQUERADE") => {
+            now.source = None;
+            now.sport = None;
+            now.connection.reply = super::packet::Tuple::default();
+            now.connection.status = now.connection.status.without(1 << 4);
+            Effect::End(End::Final(Final::Translated))
+        }
+        _ => Effect::End(End::Anything),
+    }
+}

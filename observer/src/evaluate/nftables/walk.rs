@@ -1,0 +1,235 @@
+//! The way of a packet through a base chain: rules, jumps, returns, the policy. Where it is not known what happens, the
+//! walk splits.
+
+use super::change::changes;
+use super::load::At;
+use super::packet::Packet;
+use super::path::{Outcome, Path, Place, StepKind};
+use super::prepared::PreparedTable;
+use super::rule::{self, End, Final, RuleRun};
+use crate::ruleset::nftables::listing::{Rule, Statement, Verdict};
+
+/// `NFT_JUMP_STACK_SIZE`
+const MOST_JUMPS: usize = 16;
+/// More ways through one base chain are not followed.
+const MOST_WAYS: usize = 64;
+/// More rules are not asked in one base chain, over all ways.
+const MOST_RULES: usize = 1 << 21;
+/// More rules that would have let the packet live are not remembered.
+const MOST_MISSED: usize = 4096;
+
+/// A base chain that is walked.
+pub(super) struct Walk<'a> {
+    pub(super) table: &'a PreparedTable<'a>,
+    pub(super) table_index: usize,
+    /// The index of the base chain.
+    pub(super) base: usize,
+    pub(super) at: At<'a>,
+    /// Its policy accepts.
+    pub(super) accepts: bool,
+}
+
+/// One of the ways, as far as it was followed.
+#[derive(Clone)]
+struct Way {
+    path: Path,
+    /// Where the calling chains go on.
+    stack: Vec<(usize, usize)>,
+    chain: usize,
+    rule: usize,
+}
+
+impl<'a> Walk<'a> {
+    /// Follows a path through the base chain. Each path that is returned has an outcome.
+    pub(super) fn follow(&self, path: Path) -> Vec<Path> {
+        let mut open = vec![Way {
+            path,
+            stack: Vec::new(),
+            chain: self.base,
+            rule: 0,
+        }];
+        let mut ended: Vec<Path> = Vec::new();
+        let mut rules = 0;
+        while let Some(mut way) = open.pop() {
+            while way.path.outcome.is_none() {
+                rules += 1;
+                if rules > MOST_RULES || open.len() + ended.len() > MOST_WAYS {
+                    way.path.is_cut = true;
+                    way.path.end(Outcome::Unknown, self.place(way.chain, None));
+                } else {
+                    self.advance(&mut way, &mut open);
+                }
+            }
+            ended.push(way.path);
+        }
+        ended
+    }
+
+    /// Asks the next rule, or leaves the chain.
+    fn advance(&self, way: &mut Way, open: &mut Vec<Way>) {
+        let chain = self.table.table.chains.get(way.chain);
+        match chain.and_then(|chain| chain.rules.get(way.rule)) {
+            Some(rule) => {
+                let place = self.place(way.chain, Some(way.rule));
+                way.rule += 1;
+                let run = rule::run(rule, &way.path.packet, self.table, self.at);
+                self.take_all(rule, place, run, way, open);
+            }
+            None => self.leave(way),
+        }
+    }
+
+    fn take_all(&self, rule: &Rule, place: Place, run: RuleRun, way: &mut Way, open: &mut Vec<Way>) {
+        match run.end {
+            End::NoMatch => {
+                if way.path.missed.len() < MOST_MISSED && lets_live(rule) {
+                    way.path.missed.push(place);
+                }
+                change(way, place, run.packet);
+            }
+            End::Through => {
+                let kind = match run.unsure.is_empty() {
+                    true => StepKind::Matched,
+                    false => StepKind::MayMatch,
+                };
+                way.path.step(place, kind, None);
+                change(way, place, run.packet);
+            }
+            End::Final(end) if run.unsure.is_empty() => {
+                self.take(way, place, run.packet, end, StepKind::Matched);
+            }
+            End::Final(end) => {
+                let ends = vec![Some(end), None];
+                self.split(place, &run.unsure, ends, (&run.packet, run.otherwise), way, open);
+            }
+            End::OneOf(mut ends) => {
+                if !run.unsure.is_empty() && !ends.contains(&None) {
+                    ends.push(None);
+                }
+                let mut unsure = run.unsure;
+                // The verdict is the last thing that a rule comes to.
+                unsure.push(rule.statements.len().saturating_sub(1));
+                self.split(place, &unsure, ends, (&run.packet, run.otherwise), way, open);
+            }
+            End::Anything => {
+                if !run.unsure.is_empty() {
+                    let mut other = way.clone();
+                    not_taken(&mut other, place, run.unsure, run.otherwise);
+                    open.push(other);
+                }
+                way.path.step(place, StepKind::Unknown, None);
+                way.path.end(Outcome::Unknown, place);
+            }
+        }
+    }
+
+    /// A way for each of the ends.
+    fn split(
+        &self,
+        place: Place,
+        unsure: &[usize],
+        ends: Vec<Option<Final>>,
+        (packet, otherwise): (&Packet, Packet),
+        way: &mut Way,
+        open: &mut Vec<Way>,
+    ) {
+        let before = way.clone();
+        let mut ways = ends.into_iter().map(|end| {
+            let mut way = before.clone();
+            match end {
+                None => not_taken(&mut way, place, unsure.to_vec(), otherwise.clone()),
+                Some(end) => {
+                    way.path.assume(place, unsure.to_vec(), true);
+                    self.take(&mut way, place, packet.clone(), end, StepKind::Assumed);
+                }
+            }
+            way
+        });
+        if let Some(first) = ways.next() {
+            *way = first;
+        }
+        open.extend(ways);
+    }
+
+    /// Follows a verdict.
+    fn take(&self, way: &mut Way, place: Place, packet: Packet, end: Final, kind: StepKind) {
+        way.path.step(place, kind, Some(end.clone()));
+        change(way, place, packet);
+        match end {
+            Final::Translated => {
+                way.path.is_translated = true;
+                way.path.end(Outcome::Accept, place);
+            }
+            Final::Reject => way.path.end(Outcome::Drop, place),
+            Final::Queue => way.path.end(Outcome::Queue, place),
+            Final::Stolen => way.path.end(Outcome::Stolen, place),
+            Final::Verdict(verdict) => self.go(way, place, &verdict),
+        }
+    }
+
+    fn go(&self, way: &mut Way, place: Place, verdict: &Verdict) {
+        match verdict {
+            Verdict::Accept => way.path.end(Outcome::Accept, place),
+            Verdict::Drop => way.path.end(Outcome::Drop, place),
+            Verdict::Continue => {}
+            Verdict::Return => self.leave(way),
+            Verdict::Jump(chain) | Verdict::Goto(chain) => {
+                let is_jump = matches!(verdict, Verdict::Jump(_));
+                match self.table.chain(chain) {
+                    Some(_) if is_jump && way.stack.len() >= MOST_JUMPS => {
+                        way.path.end(Outcome::Unknown, place);
+                    }
+                    Some(index) => {
+                        if is_jump {
+                            way.stack.push((way.chain, way.rule));
+                        }
+                        way.chain = index;
+                        way.rule = 0;
+                    }
+                    // A chain that is not listed.
+                    None => way.path.end(Outcome::Unknown, place),
+                }
+            }
+        }
+    }
+
+    /// The calling chain goes on; without one, the policy decides.
+    fn leave(&self, way: &mut Way) {
+        if let Some((chain, rule)) = way.stack.pop() {
+            way.chain = chain;
+            way.rule = rule;
+            return;
+        }
+        let place = self.place(self.base, None);
+        way.path.step(place, StepKind::Policy, None);
+        let outcome = if self.accepts {
+            Outcome::Accept
+        } else {
+            Outcome::Drop
+        };
+        way.path.end(outcome, place);
+    }
+
+    fn place(&self, chain: usize, rule: Option<usize>) -> Place {
+        Place {
+            table: self.table_index,
+            chain,
+            rule,
+        }
+    }
+}
+
+/// Whether the rule's verdict lets a packet live.
+fn lets_live(rule: &Rule) -> bool {
+    matches!(rule.statements.last(), Some(Statement::Verdict(Verdict::Accept)))
+}
+
+fn not_taken(way: &mut Way, place: Place, unsure: Vec<usize>, packet: Packet) {
+    way.path.assume(place, unsure, false);
+    change(way, place, packet);
+}
+
+fn change(way: &mut Way, place: Place, packet: Packet) {
+    way.path.changes.extend(changes(place, &way.path.packet, &packet));
+    way.path.packet = packet;
+}

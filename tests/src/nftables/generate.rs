@@ -1,0 +1,438 @@
+//! Random rulesets, in the syntax of nft. Values come from small pools, so that packets meet them often.
+
+use std::fmt::Write as _;
+
+use super::random::Random;
+
+/// Addresses that packets have, and rules ask for.
+pub const V4: [&str; 6] = [
+    "10.9.0.2",
+    "10.1.0.1",
+    "10.1.0.2",
+    "10.1.1.1",
+    "10.2.0.1",
+    "192.0.2.7",
+];
+/// The same of IPv6.
+pub const V6: [&str; 5] = ["fd09::2", "fd01::1", "fd01::2", "fd01:0:0:1::1", "2001:db8::7"];
+/// Ports.
+pub const PORTS: [u16; 6] = [22, 53, 80, 443, 1000, 8080];
+
+const V4_NETS: [&str; 6] = [
+    "10.3.0.0/24",
+    "10.0.0.0/8",
+    "10.1.0.0/16",
+    "10.1.0.0/24",
+    "0.0.0.0/1",
+    "192.0.2.0/30",
+];
+const V6_NETS: [&str; 5] = [
+    "fd00::/8",
+    "fd03::/64",
+    "fd01::/64",
+    "fd01:0:0:1::/64",
+    "2001:db8::/32",
+];
+
+/// A table under construction.
+struct Table<'a> {
+    random: &'a mut Random,
+    family: &'static str,
+    /// Chains that a rule may lead to: those after its own.
+    targets: Vec<String>,
+    hook: &'static str,
+}
+
+/// A whole ruleset.
+pub fn ruleset(random: &mut Random) -> String {
+    let mut text = String::new();
+    let count = 1 + random.below(3);
+    // No two base chains of a hook have the same priority: their order would not be known.
+    let mut priorities: Vec<(&str, i32)> = Vec::new();
+    for index in 0..count {
+        let family = *random.pick(&["ip", "inet", "ip6", "inet"]);
+        table(random, &mut text, index, family, &mut priorities);
+    }
+    text
+}
+
+fn table(
+    random: &mut Random,
+    text: &mut String,
+    index: usize,
+    family: &'static str,
+    priorities: &mut Vec<(&'static str, i32)>,
+) {
+    let _ = writeln!(text, "table {family} t{index} {{");
+    // Chains are declared first: maps and rules lead to them.
+    let regular = random.below(5);
+    for chain in 0..regular {
+        let _ = writeln!(text, "\tchain c{chain} {{\n\t}}");
+    }
+    sets(random, text, regular);
+    let mut table = Table {
+        random,
+        family,
+        targets: Vec::new(),
+        hook: "forward",
+    };
+    for _ in 0..1 + table.random.below(4) {
+        table.base(text, regular, priorities);
+    }
+    for chain in 0..regular {
+        table.targets = (chain + 1..regular).map(|one| format!("c{one}")).collect();
+        table.hook = "forward";
+        let _ = writeln!(text, "\tchain c{chain} {{");
+        table.rules(text, false);
+        text.push_str("\t}\n");
+    }
+    text.push_str("}\n");
+}
+
+fn sets(random: &mut Random, text: &mut String, regular: usize) {
+    let mut some = |from: &[String]| {
+        let mut chosen: Vec<String> = from.iter().filter(|_| random.one_in(2)).cloned().collect();
+        if chosen.is_empty() {
+            chosen.push(from[random.below(from.len())].clone());
+        }
+        chosen.join(", ")
+    };
+    let owned = |from: &[&str]| from.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+    let ports: Vec<String> = PORTS.iter().map(u16::to_string).collect();
+    let pairs: Vec<String> = V4
+        .iter()
+        .zip(&ports)
+        .map(|(address, port)| format!("{address} . {port}"))
+        .collect();
+    let wide = owned(&[
+        "10.1.0.0/16 . 1-100",
+        "10.2.0.0-10.2.0.9 . 443",
+        "10.9.0.2 . 80-8080",
+    ]);
+    let mut verdicts = owned(&["22 : accept", "53 : drop", "80 : return", "443 : continue"]);
+    if regular > 0 {
+        verdicts.push(format!("8080 : jump c{}", regular - 1));
+        verdicts.push(format!("1000 : goto c{}", regular - 1));
+    }
+    let _ = write!(
+        text,
+        "\tset a4 {{ type ipv4_addr; elements = {{ {} }}; }}
+\tset n4 {{ type ipv4_addr; flags interval; elements = {{ {} }}; }}
+\tset a6 {{ type ipv6_addr; elements = {{ {} }}; }}
+\tset n6 {{ type ipv6_addr; flags interval; elements = {{ {} }}; }}
+\tset p {{ type inet_service; elements = {{ {} }}; }}
+\tset pairs {{ type ipv4_addr . inet_service; elements = {{ {} }}; }}
+\tset wide {{ type ipv4_addr . inet_service; flags interval; elements = {{ {} }}; }}
+\tmap v {{ type inet_service : verdict; elements = {{ {} }}; }}
+\tset seen {{ type mark; size 8; flags dynamic; }}
+\tmap m {{ type inet_service : mark; elements = {{ 22 : 1, 80 : 2, 443 : 0x10 }}; }}
+",
+        some(&owned(&V4)),
+        some(&owned(&["10.1.0.0/24", "10.2.0.0-10.2.0.5", "192.0.2.7"])),
+        some(&owned(&V6)),
+        some(&owned(&V6_NETS[1..])),
+        some(&ports),
+        some(&pairs),
+        some(&wide),
+        some(&verdicts),
+    );
+}
+
+impl Table<'_> {
+    fn base(&mut self, text: &mut String, regular: usize, priorities: &mut Vec<(&'static str, i32)>) {
+        let hook = *self
+            .random
+            .pick(&["prerouting", "input", "forward", "forward", "postrouting"]);
+        let nat = self.random.one_in(4) && matches!(hook, "prerouting" | "postrouting");
+        let order = [-310, -290, -160, -150, -20, -5, 0, 10, 20, 60, 110, 150];
+        let priority = if nat {
+            *self.random.pick(&[-101, -100, -99, 99, 100, 101])
+        } else {
+            *self.random.pick(&order)
+        };
+        if priorities.contains(&(hook, priority)) {
+            return;
+        }
+        priorities.push((hook, priority));
+        let kind = if nat { "nat" } else { "filter" };
+        let policy = if nat || !self.random.one_in(4) {
+            "accept"
+        } else {
+            "drop"
+        };
+        self.targets = (0..regular).map(|one| format!("c{one}")).collect();
+        self.hook = hook;
+        let number = priorities.len();
+        let _ = writeln!(
+            text,
+            "\tchain b{number} {{\n\t\ttype {kind} hook {hook} priority {priority}; policy {policy};"
+        );
+        self.rules(text, nat);
+        text.push_str("\t}\n");
+    }
+
+    fn rules(&mut self, text: &mut String, nat: bool) {
+        for _ in 0..self.random.below(7) {
+            let mut words = Vec::new();
+            for _ in 0..self.random.below(3) {
+                words.push(self.condition());
+            }
+            words.push("counter".to_owned());
+            if self.random.one_in(4) {
+                words.push(self.change());
+            }
+            words.push(if nat && self.random.one_in(2) {
+                self.translation()
+            } else {
+                self.end()
+            });
+            let rule = words.join(" ");
+            let _ = writeln!(text, "\t\t{}", rule.trim());
+        }
+    }
+
+    fn end(&mut self) -> String {
+        let target = match self.targets.is_empty() {
+            true => None,
+            false => Some(self.random.pick(&self.targets).clone()),
+        };
+        match (self.random.below(16), target) {
+            (0..=2, _) => String::new(),
+            (3, _) => "drop".to_owned(),
+            (4 | 5, _) => "accept".to_owned(),
+            (6, _) => "return".to_owned(),
+            (7 | 8, Some(target)) => format!("jump {target}"),
+            (9, Some(target)) => format!("goto {target}"),
+            (10, Some(target)) => format!("meta l4proto vmap {{ tcp : jump {target}, icmp : accept }}"),
+            (11, _) => "tcp dport vmap @v".to_owned(),
+            (12, _) => "reject".to_owned(),
+            (13, Some(target)) => format!("numgen inc mod 3 vmap {{ 0 : accept, 1-2 : jump {target} }}"),
+            (14, Some(target)) => {
+                format!("meta mark . th dport vmap {{ 0x0 . 80 : goto {target}, 0x1 . 53 : drop }}")
+            }
+            (15, _) if self.hook == "prerouting" => "notrack".to_owned(),
+            (15, _) => "ct state vmap { new : continue, invalid : drop }".to_owned(),
+            (10, None) => "ip saddr vmap { 10.1.0.1 : drop, 10.9.0.0/24 : continue }".to_owned(),
+            _ => "continue".to_owned(),
+        }
+    }
+
+    fn translation(&mut self) -> String {
+        let to = match (self.hook, self.family) {
+            ("prerouting", "ip") => "dnat to 10.3.0.1",
+            ("prerouting", "ip6") => "dnat to fd03::2",
+            ("prerouting", _) => "dnat ip to 10.3.0.1",
+            (_, "ip") => "snat to 10.8.0.1",
+            (_, "ip6") => "masquerade",
+            _ => "snat ip to 10.8.0.1",
+        };
+        let with_port = self.random.one_in(3) && self.hook == "prerouting";
+        match (with_port, self.family) {
+            (true, "ip6") => "meta l4proto tcp dnat to [fd03::2]:8080".to_owned(),
+            (true, _) => format!("meta l4proto tcp {to}:8080"),
+            (false, _) => to.to_owned(),
+        }
+    }
+
+    fn change(&mut self) -> String {
+        if self.family != "ip6" && self.random.one_in(5) {
+            let of_packet = [
+                "ip dscp set af11",
+                "ip ttl set 10",
+                "ip ecn set ce",
+                "ip dscp set cs0",
+            ];
+            return (*self.random.pick(&of_packet)).to_owned();
+        }
+        let changes = [
+            "meta mark set 0x1",
+            "meta mark set meta mark | 0x10",
+            "meta mark set meta mark & 0xfffffff0",
+            "meta mark set meta mark ^ 0x3",
+            "meta mark set tcp dport map @m",
+            "ct mark set meta mark",
+            "ct mark set 0x2",
+            "meta mark set ct mark",
+            "meta mark set numgen inc mod 4",
+            "meta mark set meta mark << 4",
+            "meta mark set meta mark >> 1 | 0x10",
+            "meta mark set (meta mark & 0xf) << 4",
+            "meta mark set ct mark & 0xff",
+            "meta mark set jhash meta mark mod 8",
+            "add @seen { meta mark }",
+            "update @seen { meta mark counter }",
+            "limit rate 1/second",
+        ];
+        (*self.random.pick(&changes)).to_owned()
+    }
+
+    fn condition(&mut self) -> String {
+        let with_v4 = self.family != "ip6";
+        let with_v6 = self.family != "ip";
+        match self.random.below(3) {
+            0 if with_v4 => self.of_v4(),
+            0 if with_v6 => self.of_v6(),
+            1 => self.of_transport(),
+            _ => self.of_meta(),
+        }
+    }
+
+    fn negation(&mut self) -> &'static str {
+        if self.random.one_in(4) { "!= " } else { "" }
+    }
+
+    fn of_v4(&mut self) -> String {
+        let not = self.negation();
+        let side = *self.random.pick(&["saddr", "daddr"]);
+        let (one, other) = (*self.random.pick(&V4), *self.random.pick(&V4));
+        match self.random.below(13) {
+            0 => format!("ip {side} {not}{one}"),
+            1 | 2 => format!("ip {side} {not}{}", self.random.pick(&V4_NETS)),
+            3 => format!("ip {side} {not}{{ {one}, {other} }}"),
+            4 => format!("ip {side} {not}@a4"),
+            5 => format!("ip {side} {not}@n4"),
+            6 => format!("ip {side} {not}10.1.0.0-10.1.0.9"),
+            7 => format!("ip {side} & 0.0.0.255 == 0.0.0.1"),
+            8 => format!("ip {side} . th dport {not}@pairs"),
+            9 => format!("ip {side} . tcp dport {not}@wide"),
+            10 => (*self.random.pick(&[
+                "ip dscp af11",
+                "ip dscp != cs0",
+                "ip ecn ce",
+                "ip version 4",
+                "ip length > 48",
+                "ip protocol tcp",
+                "ip protocol != { tcp, udp }",
+                "ip frag-off & 0x1fff == 0",
+                "udp length > 8",
+                "meta mark @seen",
+            ]))
+            .to_owned(),
+            _ => format!(
+                "ip ttl {}",
+                self.random.pick(&["64", "> 60", "!= 63", "{ 10, 63 }"])
+            ),
+        }
+    }
+
+    fn of_v6(&mut self) -> String {
+        let not = self.negation();
+        let side = *self.random.pick(&["saddr", "daddr"]);
+        match self.random.below(5) {
+            0 => format!("ip6 {side} {not}{}", self.random.pick(&V6)),
+            1 => format!("ip6 {side} {not}{}", self.random.pick(&V6_NETS)),
+            2 => format!("ip6 {side} {not}@a6"),
+            3 => format!("ip6 {side} {not}@n6"),
+            _ => format!("ip6 hoplimit {}", self.random.pick(&["64", "< 64"])),
+        }
+    }
+
+    fn of_transport(&mut self) -> String {
+        let not = self.negation();
+        let proto = *self.random.pick(&["tcp", "udp", "tcp"]);
+        let side = *self.random.pick(&["dport", "dport", "sport"]);
+        let (one, other) = (*self.random.pick(&PORTS), *self.random.pick(&PORTS));
+        match self.random.below(12) {
+            0 => format!("{proto} {side} {not}{one}"),
+            1 => format!("{proto} {side} {not}{{ {one}, {} }}", u32::from(other) + 1),
+            2 => format!("{proto} {side} {not}{}-{}", one.min(other), one.max(other)),
+            3 => format!("{proto} {side} {not}@p"),
+            4 => format!(
+                "{proto} dport {} {one}",
+                self.random.pick(&["<", ">", "<=", ">="])
+            ),
+            5 => format!(
+                "meta l4proto {not}{}",
+                self.random.pick(&["tcp", "udp", "icmp", "ipv6-icmp"])
+            ),
+            6 => format!("meta l4proto {not}{{ tcp, udp }}"),
+            7 => format!("th dport {not}{one}"),
+            8 if self.family != "ip6" => format!(
+                "icmp type {not}{}",
+                self.random.pick(&["echo-request", "echo-reply"])
+            ),
+            8 => format!("icmpv6 type {not}echo-request"),
+            9 => (*self.random.pick(&[
+                "tcp flags syn",
+                "tcp flags & (syn | ack) == syn",
+                "tcp flags ! ack",
+            ]))
+            .to_owned(),
+            10 => format!("meta l4proto . th dport {not}{{ tcp . {one}, udp . {other} }}"),
+            _ => format!("tcp flags {not}{{ syn, syn | ack }}"),
+        }
+    }
+
+    fn of_meta(&mut self) -> String {
+        // Not `ct l3proto` nor `ct protocol`: nft 1.0.6 takes them for what another condition needs, and does not list them.
+        let conditions = [
+            "meta mark 0x1",
+            "meta mark != 0x0",
+            "meta mark & 0xf == 0x2",
+            "meta mark & 0x10 != 0x0",
+            "meta mark { 0x1, 0x10-0x20 }",
+            "meta mark > 0x1",
+            "ct state new",
+            "ct state established,related",
+            "ct state { new, invalid }",
+            "ct state != invalid",
+            "ct state invalid",
+            "ct status dnat",
+            "ct mark 0x2",
+            "ct mark != 0x0",
+            "ct direction original",
+            "ct direction reply",
+            "iifname \"in0\"",
+            "iifname != \"in*\"",
+            "iifname { \"in0\", \"other\" }",
+            "oifname \"out0\"",
+            "oifname \"in*\"",
+            "meta length 1-40",
+            "meta length > 60",
+            "meta nfproto ipv4",
+            "meta pkttype host",
+            "meta random & 1 == 0",
+            "numgen inc mod 3 < 2",
+            "numgen inc mod 3 { 0, 1 }",
+            "symhash mod 4 != 9",
+            "limit rate 1/second",
+            "fib daddr type local",
+            "meta skuid 0",
+            "meta cpu { 0, 1 }",
+            "ct status & snat == 0",
+            "ct original ip daddr 10.1.0.1",
+            "ct reply ip saddr 10.3.0.1",
+            "ct original proto-dst 80",
+            "meta protocol ip",
+            "meta protocol != ip6",
+            "iif \"in0\"",
+            "oif != \"in0\"",
+            "oifname . iifname { \"out0\" . \"in0\" }",
+            "meta mark . meta l4proto { 0x0 . tcp, 0x1 . udp }",
+            "meta mark & 0x3 { 0x1, 0x2 }",
+            "@th,16,16 80",
+            "@th,0,16 != 22",
+            "ct state . meta mark { new . 0x0, invalid . 0x1 }",
+            "ct state != { new, established }",
+            "ct state ! new",
+            "ct status ! dnat,snat",
+            "jhash meta mark mod 2 0",
+            "meta l4proto tcp tcp option maxseg exists",
+            "exthdr frag missing",
+            "meta priority 0",
+            "rt classid 0",
+            "meta mark < 0x2",
+            "th sport >= 20000",
+            "th sport 20000-20010",
+        ];
+        let condition = *self.random.pick(&conditions);
+        // nfproto is a question only where there are two.
+        let is_moot = condition.contains("nfproto") && self.family != "inet";
+        let is_foreign = condition.contains(" ip ") && self.family == "ip6";
+        if is_moot || is_foreign {
+            "meta mark 0x0".to_owned()
+        } else {
+            condition.to_owned()
+        }
+    }
+}

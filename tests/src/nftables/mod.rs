@@ -1,0 +1,192 @@
+//! nf_tables' rulesets, as the tool lists them and as the kernel applies them: random ones against random packets, with the
+//! kernel's own trace as the truth.
+
+mod generate;
+mod house;
+mod judge;
+mod packets;
+mod random;
+mod render;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use observer::ruleset::nftables::listing::{Handles, Ruleset};
+
+use crate::exec;
+use crate::kernel::trace::{Rulebook, Run, Tracer};
+use crate::run_dir::RunDir;
+use crate::traffic::RawSocket;
+use house::House;
+use judge::Judgement;
+use packets::Sent;
+use random::Random;
+
+pub use render::run as render;
+
+/// Ends the way of every packet that lives, so that its trace is known to be complete.
+const LAST_TABLE: &str = "lab-last";
+/// A packet that has not been traced after this long is given up.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The first source port; the others follow.
+const FIRST_PORT: u16 = 20_000;
+
+/// How much is to be tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Amount {
+    /// What chance begins with.
+    pub seed: u64,
+    /// How many rulesets.
+    pub rulesets: usize,
+    /// How many packets for each.
+    pub packets: usize,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+struct Tally {
+    exact: usize,
+    possible: usize,
+    wrong: usize,
+    unloadable: usize,
+}
+
+/// Evaluates random packets against random rulesets and sends them. True if the kernel never disagreed.
+pub fn evaluate(run: &RunDir, amount: Amount) -> Result<bool> {
+    let started = Instant::now();
+    let house = House::build(run)?;
+    let tracer = Tracer::start(&house.router, None)?;
+    let mut tally = Tally::default();
+    println!("seed {}", amount.seed);
+    for round in 0..amount.rulesets {
+        let seed = amount.seed.wrapping_add(round as u64);
+        try_ruleset(&house, &tracer, seed, amount.packets, &mut tally)?;
+    }
+    println!(
+        "{} exact, {} possible, {} wrong, in {:.1} s; {} of {} rulesets could not be loaded",
+        tally.exact,
+        tally.possible,
+        tally.wrong,
+        started.elapsed().as_secs_f64(),
+        tally.unloadable,
+        amount.rulesets
+    );
+    if tally.exact == 0 {
+        bail!("no packet was evaluated exactly: nothing was tested");
+    }
+    Ok(tally.wrong == 0)
+}
+
+fn try_ruleset(house: &House, tracer: &Tracer, seed: u64, packets: usize, tally: &mut Tally) -> Result<()> {
+    let mut random = Random::new(seed);
+    let text = generate::ruleset(&mut random);
+    let router = Some(&house.router);
+    if let Err(error) = load(house, &text) {
+        tally.unloadable += 1;
+        eprintln!("seed {seed}: {error:#}");
+        return Ok(());
+    }
+    exec::output(router, "conntrack", &["-F"], "")?;
+    let listed = exec::run(router, "nft", &["-j", "list", "ruleset"], "")?;
+    let mut ruleset = Ruleset::read(&listed).context("the ruleset just listed")?;
+    ruleset.tables.retain(|table| !table.name.starts_with("lab-"));
+    let book = Rulebook::of_nftables(&house.router)?;
+    tracer.nft_runs(&book)?;
+    for index in 0..packets {
+        let number = FIRST_PORT + index as u16;
+        let sent = packets::packet(&mut random, number);
+        let runs = follow(house, tracer, &book, &sent)?;
+        match judge::judge(&ruleset, &sent.packet, &runs) {
+            Judgement::Exact => tally.exact += 1,
+            Judgement::Possible => tally.possible += 1,
+            Judgement::Wrong(why) => {
+                tally.wrong += 1;
+                println!("--- seed {seed}, packet {index}: {why}");
+                println!("{:?}", sent.packet);
+                println!("{}", ruleset.text(Handles::Shown));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Loads a ruleset without those of its rules that nft refuses: what is put together by chance may contradict itself.
+fn load(house: &House, text: &str) -> Result<()> {
+    let mut lines: Vec<String> = format!("{}{text}{}", flush(house)?, last_table())
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    loop {
+        let output = exec::output(Some(&house.router), "nft", &["-f", "-"], &lines.join("\n"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        // `/dev/stdin:85:28-36: Error: …`
+        let places = stderr
+            .lines()
+            .filter_map(|line| line.split(':').nth(1)?.parse().ok());
+        let mut refused: Vec<usize> = places.filter(|line| (1..=lines.len()).contains(line)).collect();
+        refused.sort_unstable();
+        refused.dedup();
+        if refused.is_empty() {
+            bail!(
+                "nft refuses the ruleset: {}",
+                stderr.lines().next().unwrap_or_default()
+            );
+        }
+        for line in refused.into_iter().rev() {
+            lines.remove(line - 1);
+        }
+    }
+}
+
+/// Deletes the tables of the last round: not the one that marks packets.
+fn flush(house: &House) -> Result<String> {
+    let tables = exec::run(Some(&house.router), "nft", &["list", "tables"], "")?;
+    let old = tables.lines().filter(|line| !line.contains("lab-trace"));
+    Ok(old.map(|line| format!("delete {line}\n")).collect())
+}
+
+fn last_table() -> String {
+    let chain = |hook: &str| format!("chain {hook} {{ type filter hook {hook} priority 1000; counter; }}\n");
+    format!(
+        "table inet {LAST_TABLE} {{\n{}{}}}\n",
+        chain("input"),
+        chain("postrouting")
+    )
+}
+
+/// Sends a packet and waits for the end of its trace.
+fn follow(house: &House, tracer: &Tracer, book: &Rulebook, sent: &Sent) -> Result<Vec<Run>> {
+    house.sender.run(|| {
+        let socket = RawSocket::open(sent.dst.is_ipv4())?;
+        socket.send(&sent.bytes, sent.dst).context("cannot send")
+    })?;
+    let deadline = Instant::now() + PATIENCE;
+    let mut runs: Vec<Run> = Vec::new();
+    loop {
+        // What is sent back is another packet; neighbours are looked for, too.
+        let is_it = |run: &Run| {
+            let ident = &run.packet;
+            let is_sent = ident.sport == Some(sent.number) && Some(ident.proto) == sent.packet.protocol;
+            is_sent && ident.dst != sent.src
+        };
+        let new = tracer.nft_runs(book)?.into_iter().filter(is_it);
+        runs.extend(new);
+        let last = runs.last();
+        let is_over =
+            last.is_some_and(|run| run.table == LAST_TABLE || run.verdict.as_deref() == Some("DROP"));
+        if is_over {
+            runs.retain(|run| run.table != LAST_TABLE);
+            return Ok(runs);
+        }
+        if Instant::now() > deadline {
+            bail!(
+                "the kernel did not tell what became of {:?}: {runs:?}",
+                sent.packet
+            );
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
