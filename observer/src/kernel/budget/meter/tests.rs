@@ -112,7 +112,7 @@ fn a_program_that_never_rests_is_over_after_some_windows() {
         if measured.is_over {
             break;
         }
-        assert!(windows < 20, "never over");
+        assert!(windows < 100, "never over");
     }
     assert!(windows >= 3, "over after one burst");
 }
