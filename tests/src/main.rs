@@ -115,6 +115,9 @@ enum Verb {
         /// Which iptables holds the rules.
         #[arg(long, default_value = "legacy")]
         backend: Which,
+        /// IPv6.
+        #[arg(long)]
+        ip6: bool,
     },
     /// Evaluate random packets against random rulesets of nft and hold the result against the kernel.
     NftEvaluate {
@@ -262,6 +265,7 @@ fn run(cli: Cli) -> Result<bool> {
             packets,
             from,
             backend,
+            ip6,
         } => {
             let run = RunDir::start()?;
             let now = || {
@@ -274,6 +278,7 @@ fn run(cli: Cli) -> Result<bool> {
                 cases,
                 packets,
                 backend: backend.into(),
+                family: if ip6 { Family::Ip6 } else { Family::Ip },
                 from,
             };
             replay::print(&trial, &run)

@@ -7,7 +7,7 @@ use super::packet::Packet;
 use crate::report::record::CtState;
 use crate::ruleset::xtables::save::{CtStates, Net, PortsOf, Span};
 
-/// More than any condition is away.
+/// Whatever is so far away did not nearly hold.
 pub(super) const FAR: u32 = 100;
 
 /// How far a condition that does not hold is from holding; 0 would be nothing at all.
@@ -51,7 +51,11 @@ fn of_net(net: &Net, addr: IpAddr) -> u32 {
         return if prefix == whole { 25 } else { 10 };
     }
     let missing = prefix.saturating_sub(net.bits_shared(addr));
-    20 + missing * 64 / whole
+    match missing * 64 / whole {
+        // Almost nothing in common with one host.
+        56.. => FAR,
+        apart => 20 + apart,
+    }
 }
 
 fn of_ports(packet: &Packet, of: PortsOf, spans: &[Span]) -> u32 {

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::around::Surroundings;
-use super::closeness::{distance, slip};
+use super::closeness::{FAR, distance, slip};
 use super::condition::{Ask, Condition};
 use super::packet::Packet;
 use super::table::{Action, Rule, Table};
@@ -153,7 +153,11 @@ fn failed(rule: &Rule, packet: &Packet) -> Option<(u32, Vec<usize>)> {
             Truth::Unknown => return None,
             Truth::No if failed.len() == MOST_FAILED => return None,
             Truth::No => {
-                sum += distance(condition, packet) + if failed.is_empty() { 0 } else { SECOND };
+                let apart = distance(condition, packet);
+                if apart >= FAR {
+                    return None;
+                }
+                sum += apart + if failed.is_empty() { 0 } else { SECOND };
                 failed.push(index);
             }
         }
@@ -185,9 +189,17 @@ fn miss(condition: &Condition, packet: &Packet) -> Miss {
         Ask::Net(end, net) if !condition.negated => end.address(packet).and_then(|addr| slip(net, addr)),
         _ => None,
     };
+    // Of whole addresses both are there to be compared already.
+    let remark = remark.map(|(needs, has)| {
+        if matches!(&condition.ask, Ask::Net(_, net) if net.is_whole()) {
+            "one digit differs".to_owned()
+        } else {
+            format!("one digit differs: {needs}, {has}")
+        }
+    });
     Miss {
         needs: condition.needs(),
         has: condition.has(packet),
-        remark: remark.map(|(needs, has)| format!("one digit differs: {needs}, {has}")),
+        remark,
     }
 }

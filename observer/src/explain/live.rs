@@ -11,7 +11,7 @@ use crate::evaluate::{Kinds, Packet, Route, Surroundings};
 use crate::kernel::{NetnsNames, RouteAnswer, RouteQuery, addresses, device_index, route};
 use crate::report::record::Backend;
 use crate::ruleset::text::{run_save, run_tool};
-use crate::ruleset::xtables::save::{self, Family};
+use crate::ruleset::xtables::save::{self, Document, Family};
 
 /// Tables of nf_tables' own that iptables does not make.
 const IPTABLES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
@@ -39,7 +39,9 @@ pub fn rules_in_force(family: Family) -> anyhow::Result<Rules> {
             Family::Ip6 => format!("ip6tables-{tool}-save"),
         };
         match save::parse(&text) {
-            Ok(document) => rules.add(&name, document, family),
+            // Where there is one tool only, it is asked in place of both.
+            Ok(document) if is_of(&document, backend) => rules.add(&name, document, family),
+            Ok(_) => {}
             Err(error) => bail!(
                 "{name}: {error}; save the rules, put that line right and give them with --ruleset FILE"
             ),
@@ -52,6 +54,13 @@ pub fn rules_in_force(family: Family) -> anyhow::Result<Rules> {
     }
     rules.notes.extend(others(inode, family));
     Ok(rules)
+}
+
+fn is_of(document: &Document, backend: Backend) -> bool {
+    let is_nft = backend == Backend::Nft;
+    document
+        .tables()
+        .all(|table| table.is_nft.is_none_or(|of_nft| of_nft == is_nft))
 }
 
 /// What has a say in the packet's fate and is not evaluated.

@@ -58,7 +58,19 @@ impl Rules {
         let mut names = Vec::new();
         let mut is_nft = None;
         for item in document.items {
-            let Item::Table(table) = item else { continue };
+            let table = match item {
+                Item::Table(table) => table,
+                Item::Remark(text) => {
+                    // iptables-nft-save says so of a table that somebody has changed with nft.
+                    if text.contains("is incompatible") {
+                        let what = text.trim_start_matches(['#', ' ']);
+                        self.notes.push(format!(
+                            "{from} does not show all rules, and those are not asked: {what}"
+                        ));
+                    }
+                    continue;
+                }
+            };
             if table.family.is_some_and(|of| of != family) {
                 continue;
             }

@@ -128,3 +128,22 @@ fn tables_of_the_other_family_are_not_asked() {
         "{error}"
     );
 }
+
+#[test]
+fn a_table_that_the_tool_does_not_show_is_said_to_be_missing() {
+    let text = "# Table `filter' is incompatible, use 'nft' tool.\n*nat\n:PREROUTING ACCEPT\nCOMMIT\n";
+    let mut rules = Rules::default();
+    rules.add(
+        "iptables-nft-save",
+        save::parse(text).expect("parses"),
+        Family::Ip,
+    );
+    assert!(
+        rules
+            .notes
+            .iter()
+            .any(|note| note.contains("filter") && note.contains("not asked")),
+        "{:?}",
+        rules.notes
+    );
+}

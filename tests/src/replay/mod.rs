@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use observer::evaluate::{Bounds, ways, xtables};
 use observer::ruleset::xtables::save;
 
-use crate::cluster::Backend;
+use crate::cluster::{Backend, Family};
 use crate::run_dir::RunDir;
 use packets::Asked;
 use random::Random;
@@ -30,6 +30,8 @@ pub struct Trial {
     pub packets: u64,
     /// Who holds the rules.
     pub backend: Backend,
+    /// The packets' family.
+    pub family: Family,
     /// The first case: 0, but to see one again.
     pub from: u64,
 }
@@ -49,7 +51,7 @@ pub struct Found {
 
 /// Tries.
 pub fn run(trial: &Trial, run: &RunDir) -> Result<Found> {
-    let world = World::make(trial.backend, run)?;
+    let world = World::make(trial.backend, trial.family, run)?;
     let mut found = Found::default();
     for case in trial.from..trial.from + trial.cases {
         one_case(trial, case, &world, &mut found)
@@ -80,14 +82,14 @@ pub fn print(trial: &Trial, run_dir: &RunDir) -> Result<bool> {
 
 fn one_case(trial: &Trial, case: u64, world: &World, found: &mut Found) -> Result<()> {
     let mut random = Random::new(trial.seed, case);
-    let text = ruleset::make(&mut random);
+    let text = ruleset::make(&mut random, trial.family);
     world.restore(&text)?;
     let mut before = world.counters()?;
     // What the kernel has, not what was written: that the model reads the tool's words is tried, too.
     let saved = save::parse(&world.saved()?)?;
     let tables: Vec<_> = saved.tables().map(xtables::table).collect();
     for number in 0..trial.packets {
-        let asked = Asked::make(&mut random, case * trial.packets + number);
+        let asked = Asked::make(&mut random, case * trial.packets + number, trial.family);
         world.send(&asked)?;
         let after = world.counters()?;
         let moved = verdict::moved(&before, &after);
@@ -97,7 +99,13 @@ fn one_case(trial: &Trial, case: u64, world: &World, found: &mut Found) -> Resul
             merges: false,
             ..Bounds::default()
         };
-        let told = ways(&tables, &asked.packet, asked.course, &world::Around, &mut bounds);
+        let told = ways(
+            &tables,
+            &asked.packet,
+            asked.course,
+            &world::Around(trial.family),
+            &mut bounds,
+        );
         found.packets += 1;
         found.unsure += u64::from(told.len() != 1 || verdict::is_open(&told[0]));
         found.died += u64::from(verdict::died(&moved, &before));

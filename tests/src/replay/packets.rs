@@ -1,16 +1,44 @@
 //! Random packets, as the evaluator and as the kernel get them.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use observer::evaluate::{Conn, Course, Dev, Packet};
 use observer::report::record::{CtState, Tuple};
 
 use super::random::Random;
+use crate::cluster::Family;
 use crate::traffic::packet::{self, Transport};
 
 /// This host's address.
-pub(super) const OWN: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+pub(super) fn own(family: Family) -> IpAddr {
+    match family {
+        Family::Ip => Ipv4Addr::new(10, 9, 0, 1).into(),
+        Family::Ip6 => Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 1).into(),
+    }
+}
+
+/// Nobody routes to these: what is answered to them goes nowhere, and is counted by no rule.
+fn foreign(family: Family, last: u8) -> IpAddr {
+    match family {
+        Family::Ip => Ipv4Addr::new(203, 0, 113, last).into(),
+        Family::Ip6 => Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, last.into()).into(),
+    }
+}
+
+/// Behind `out0`, or behind `out1`.
+fn remote(family: Family, is_second: bool, last: u8) -> IpAddr {
+    match (family, is_second) {
+        (Family::Ip, false) => Ipv4Addr::new(198, 18, 0, last).into(),
+        (Family::Ip, true) => Ipv4Addr::new(198, 19, 7, last).into(),
+        (Family::Ip6, _) => {
+            let first = if is_second { 0xfd19 } else { 0xfd18 };
+            // As it is written: 77 is 0x77.
+            let last = u16::from(last / 10 * 16 + last % 10);
+            Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, last).into()
+        }
+    }
+}
 /// `ACK`, `SYN`, … as the TCP header has them.
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
@@ -28,20 +56,19 @@ pub(super) struct Asked {
 
 impl Asked {
     /// No two of a run are of one connection: `serial` makes the source's port.
-    pub(super) fn make(random: &mut Random, serial: u64) -> Self {
+    pub(super) fn make(random: &mut Random, serial: u64, family: Family) -> Self {
         let is_own = random.one_in(3);
-        // Nobody routes to these: what is answered to them goes nowhere, and is counted by no rule.
-        let foreign = Ipv4Addr::new(203, 0, 113, u8::try_from(random.below(12)).unwrap_or(0));
-        let src = if is_own { OWN } else { foreign };
+        let foreign = foreign(family, u8::try_from(random.below(12)).unwrap_or(0));
+        let src = if is_own { own(family) } else { foreign };
         let dst = match random.below(6) {
-            0 | 1 if !is_own => OWN,
-            0..=3 => Ipv4Addr::new(198, 18, 0, *random.pick(&[1, 2, 77])),
-            _ => Ipv4Addr::new(198, 19, 7, *random.pick(&[1, 5, 99])),
+            0 | 1 if !is_own => own(family),
+            0..=3 => remote(family, false, *random.pick(&[1, 2, 77])),
+            _ => remote(family, true, *random.pick(&[1, 5, 99])),
         };
         let port = u16::try_from(1024 + serial % 60_000).unwrap_or(1024);
         let sent = packet::Packet {
-            src: src.into(),
-            dst: dst.into(),
+            src,
+            dst,
             sport: port,
             dport: *random.pick(&[80, 443, 53, 8080]),
             ttl: *random.pick(&[64, 64, 9]),
@@ -61,7 +88,7 @@ impl Asked {
             course: if is_own { Course::Output } else { Course::Arriving },
             bytes: sent.bytes(),
             in_dev,
-            dst: dst.into(),
+            dst,
         }
     }
 }
@@ -71,6 +98,7 @@ fn known(sent: &packet::Packet, in_dev: Option<&str>) -> Packet {
     let (proto, ports, flags, icmp) = match sent.transport {
         Transport::Tcp { flags } => (6, Some((sent.sport, sent.dport)), Some(flags), None),
         Transport::Udp => (17, Some((sent.sport, sent.dport)), None, None),
+        Transport::IcmpEcho { .. } if sent.src.is_ipv6() => (58, None, None, Some(128)),
         Transport::IcmpEcho { .. } => (1, None, None, Some(8)),
     };
     // A connection may be picked up in its middle (nf_conntrack_tcp_loose), but not at its end.
@@ -94,6 +122,7 @@ fn known(sent: &packet::Packet, in_dev: Option<&str>) -> Packet {
         ..Conn::default()
     };
     Packet {
+        is_v6: sent.src.is_ipv6(),
         src: Some(sent.src),
         dst: Some(sent.dst),
         proto: Some(proto),
@@ -108,9 +137,9 @@ fn known(sent: &packet::Packet, in_dev: Option<&str>) -> Packet {
         ttl: in_dev.is_none().then_some(sent.ttl),
         mark: Some(0),
         in_dev: in_dev.map_or(Dev::Absent, Dev::named),
-        out_dev: match (in_dev, sent.dst) {
-            (None, IpAddr::V4(dst)) => Dev::named(super::world::device_to(dst)),
-            _ => Dev::Unknown,
+        out_dev: match in_dev {
+            None => Dev::named(super::world::device_to(sent.dst)),
+            Some(_) => Dev::Unknown,
         },
         conn: if state == CtState::New { conn } else { none },
         ..Packet::default()

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::random::Random;
+use crate::cluster::Family;
 
 /// Chains of a table beside the built-in ones; each jumps to later ones only.
 const USER_CHAINS: usize = 5;
@@ -33,7 +34,53 @@ const NETS: [&str; 10] = [
 ];
 
 /// What `iptables-restore` takes.
-pub(super) fn make(random: &mut Random) -> String {
+pub(super) fn make(random: &mut Random, family: Family) -> String {
+    let text = of_ip(random);
+    if family == Family::Ip { text } else { in_ip6(&text) }
+}
+
+/// IPv4's words and IPv6's, the longer ones first.
+const IN_IP6: [(&str, &str); 30] = [
+    ("203.0.113.1/255.255.255.3", "2001:db8:113::1/ffff:ffff:ffff::f"),
+    ("203.0.113.0-203.0.113.", "2001:db8:113::-2001:db8:113::"),
+    ("203.0.113.0/24", "2001:db8:113::/64"),
+    ("203.0.113.200", "2001:db8:113::200"),
+    ("203.0.113.4", "2001:db8:113::4"),
+    ("203.0.0.0/8", "2001::/16"),
+    ("198.18.0.0/16", "fd18::/64"),
+    ("198.18.0.0/15", "fd10::/12"),
+    ("198.19.7.0/28", "fd19::/124"),
+    ("198.18.0.77", "fd18::77"),
+    ("198.18.0.1", "fd18::1"),
+    ("198.19.7.5:8080", "[fd19::5]:8080"),
+    ("198.19.7.6", "fd19::6"),
+    ("10.9.0.1", "fd09::1"),
+    ("0.0.0.0/1", "::/1"),
+    ("! -p icmp -m icmp", "! -p ipv6-icmp -m icmp6"),
+    ("-p icmp -m icmp ", "-p ipv6-icmp -m icmp6 "),
+    ("-p icmp", "-p ipv6-icmp"),
+    ("--icmp-type 8/0", "--icmpv6-type 128/0"),
+    ("--icmp-type 8", "--icmpv6-type 128"),
+    ("--icmp-type 0", "--icmpv6-type 129"),
+    ("--icmp-type 3/1", "--icmpv6-type 1/3"),
+    ("--icmp-type any", "--icmpv6-type 2"),
+    ("ttl --ttl-", "hl --hl-"),
+    (" ! -f", ""),
+    (" -f", ""),
+    // The kernel looks for a route instead of a type.
+    ("--dst-type UNICAST", "--dst-type LOCAL"),
+    ("--dst-type BROADCAST,MULTICAST", "--dst-type LOCAL"),
+    ("length --length 0:40", "length --length 0:60"),
+    ("length --length 28", "length --length 48"),
+];
+
+fn in_ip6(text: &str) -> String {
+    IN_IP6
+        .iter()
+        .fold(text.to_owned(), |text, (ip, ip6)| text.replace(ip, ip6))
+}
+
+fn of_ip(random: &mut Random) -> String {
     let mut text = String::new();
     for (table, bases) in TABLES {
         let _ = writeln!(text, "*{table}");

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, bail};
 use observer::evaluate::{Kinds, Packet, Route, Surroundings};
 
-use super::packets::{Asked, OWN};
+use super::packets::{Asked, own};
 use crate::cluster::rules::{self, Counters};
 use crate::cluster::{Backend, Family};
 use crate::exec;
@@ -28,9 +28,29 @@ ip route add 198.18.0.0/16 dev out0 src 10.9.0.1
 ip route add 198.19.0.0/16 dev out1 src 10.9.0.1
 ";
 
+/// The same for IPv6. The address is the loopback device's: of others their groups would be told. A router tells of its own
+/// groups all the same: that is waited for.
+const SET_UP_IP6: &str = "
+before=
+sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.accept_ra=0 net.ipv6.icmp.echo_ignore_all=1
+sysctl -qw net.ipv6.conf.default.router_solicitations=0 net.ipv6.conf.default.accept_dad=0
+ip link set lo up
+for device in in0 in1 out0 out1; do
+    ip link set $device addrgenmode none multicast off
+    sysctl -qw net.ipv6.conf.$device.mldv2_unsolicited_report_interval=10
+    ip link set $device up
+done
+ip addr add fd09::1/128 dev lo nodad
+ip route add fd18::/16 dev out0
+ip route add fd19::/16 dev out1
+sent() { grep Ip6OutRequests /proc/net/snmp6; }
+until [ \"$before\" = \"$(sent)\" ]; do before=$(sent); sleep 1; done
+";
+
 pub(super) struct World {
     netns: Netns,
     backend: Backend,
+    family: Family,
     /// They live as long as their descriptors.
     in0: File,
     in1: File,
@@ -40,7 +60,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn make(backend: Backend, run: &RunDir) -> Result<Self> {
+    pub(super) fn make(backend: Backend, family: Family, run: &RunDir) -> Result<Self> {
         if backend == Backend::Native {
             bail!("nft's own tables are not evaluated: legacy or nft");
         }
@@ -50,12 +70,19 @@ impl World {
         let open = |name| tun::open(name).map(File::from);
         let (in0, in1, out, raw) = netns.run(|| {
             let out = [open("out0")?, open("out1")?];
-            Ok((open("in0")?, open("in1")?, out, RawSocket::open(true)?))
+            Ok((
+                open("in0")?,
+                open("in1")?,
+                out,
+                RawSocket::open(family == Family::Ip)?,
+            ))
         })?;
-        exec::shell(Some(&netns), SET_UP).context("setting the namespace up")?;
+        let script = if family == Family::Ip { SET_UP } else { SET_UP_IP6 };
+        exec::shell(Some(&netns), script).context("setting the namespace up")?;
         Ok(Self {
             netns,
             backend,
+            family,
             in0,
             in1,
             _out: out,
@@ -64,16 +91,16 @@ impl World {
     }
 
     pub(super) fn restore(&self, text: &str) -> Result<()> {
-        rules::restore(&self.netns, self.backend, Family::Ip, text, true).with_context(|| text.to_owned())
+        rules::restore(&self.netns, self.backend, self.family, text, true).with_context(|| text.to_owned())
     }
 
     pub(super) fn counters(&self) -> Result<Counters> {
-        rules::counters(&self.netns, self.backend, Family::Ip)
+        rules::counters(&self.netns, self.backend, self.family)
     }
 
     /// As the tool prints them.
     pub(super) fn saved(&self) -> Result<String> {
-        let program = format!("{}-save", rules::tool(self.backend, Family::Ip));
+        let program = format!("{}-save", rules::tool(self.backend, self.family));
         exec::run(Some(&self.netns), &program, &[], "")
     }
 
@@ -96,19 +123,20 @@ impl World {
 }
 
 /// The device by which packets to an address leave.
-pub(super) fn device_to(dst: Ipv4Addr) -> &'static str {
-    match dst.octets() {
-        [198, 18, ..] => "out0",
-        _ => "out1",
-    }
+pub(super) fn device_to(dst: IpAddr) -> &'static str {
+    let is_first = match dst {
+        IpAddr::V4(dst) => dst.octets()[1] == 18,
+        IpAddr::V6(dst) => dst.segments()[0] == 0xfd18,
+    };
+    if is_first { "out0" } else { "out1" }
 }
 
 /// What the namespace is to the evaluator.
-pub(super) struct Around;
+pub(super) struct Around(pub(super) Family);
 
 impl Surroundings for Around {
     fn kinds(&self, addr: IpAddr) -> Kinds {
-        if addr == IpAddr::V4(OWN) {
+        if addr == own(self.0) {
             Kinds::LOCAL
         } else {
             Kinds::of_name("UNICAST").unwrap_or(Kinds::ANY)
@@ -116,15 +144,16 @@ impl Surroundings for Around {
     }
 
     fn route(&self, packet: &Packet) -> Option<Route> {
-        match packet.dst? {
-            IpAddr::V4(OWN) => Some(Route::Local),
-            IpAddr::V4(dst) => Some(Route::Out(device_to(dst).into())),
-            IpAddr::V6(_) => None,
-        }
+        let dst = packet.dst?;
+        Some(if dst == own(self.0) {
+            Route::Local
+        } else {
+            Route::Out(device_to(dst).into())
+        })
     }
 
     /// `in0` and `in1` have none, so that what is redirected there goes nowhere.
     fn address_of(&self, device: &str, _: bool) -> Option<IpAddr> {
-        (device == "out0").then_some(OWN.into())
+        (device == "out0").then_some(own(self.0))
     }
 }

@@ -3,25 +3,30 @@
 use anyhow::Result;
 
 use super::super::run::{Lab, Place};
+use crate::cluster::Family;
 use crate::replay::{self, Trial};
 use crate::results::Outcome;
 
 const SEED: u64 = 2026;
-const CASES: u64 = 15;
+const CASES: u64 = 8;
 const PACKETS: u64 = 40;
 
 pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
-    let trial = Trial {
-        seed: SEED,
-        cases: CASES,
-        packets: PACKETS,
-        backend: place.setup().backend,
-        from: 0,
-    };
-    let found = replay::run(&trial, &lab.run)?;
-    Ok(if found.wrong.is_empty() {
+    let mut wrong = Vec::new();
+    for family in [Family::Ip, Family::Ip6] {
+        let trial = Trial {
+            seed: SEED,
+            cases: CASES,
+            packets: PACKETS,
+            backend: place.setup().backend,
+            family,
+            from: 0,
+        };
+        wrong.extend(replay::run(&trial, &lab.run)?.wrong);
+    }
+    Ok(if wrong.is_empty() {
         Outcome::Passed
     } else {
-        Outcome::Failed(found.wrong)
+        Outcome::Failed(wrong)
     })
 }

@@ -97,10 +97,14 @@ impl Net {
         leading.min(self.mask.count_ones())
     }
 
+    /// Whether it is one address.
+    pub fn is_whole(&self) -> bool {
+        self.prefix() == Some(if self.is_v6 { 128 } else { 32 })
+    }
+
     /// As a match on one tuple of a connection prints it: a whole address without `/32`.
     pub(super) fn short(&self) -> String {
-        let whole = if self.is_v6 { 128 } else { 32 };
-        if self.prefix() == Some(whole) {
+        if self.is_whole() {
             self.addr().to_string()
         } else {
             self.to_string()

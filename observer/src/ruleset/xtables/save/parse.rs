@@ -17,6 +17,8 @@ pub struct ParseError {
 
 /// Longer than any line of a real ruleset.
 const MOST_BYTES: usize = 64 << 10;
+/// More rules and chains than any real ruleset has.
+const MOST: usize = 1_000_000;
 
 /// Reads what `iptables-save` prints.
 ///
@@ -25,6 +27,12 @@ const MOST_BYTES: usize = 64 << 10;
 pub fn parse(text: &str) -> Result<Document, ParseError> {
     let mut reader = Reader::default();
     for (index, line) in text.lines().enumerate() {
+        if index >= MOST {
+            return Err(ParseError {
+                line: index + 1,
+                what: format!("is one too many: no ruleset has more than {MOST}"),
+            });
+        }
         reader.line(line).map_err(|what| ParseError {
             line: index + 1,
             what: format!("{what}: give what iptables-save prints"),

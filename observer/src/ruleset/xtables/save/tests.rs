@@ -198,6 +198,16 @@ fn what_is_not_a_saved_ruleset_is_refused_with_its_line() {
     }
 }
 
+#[test]
+fn there_is_an_end_to_what_is_read() {
+    let many = "\n".repeat(1_000_001);
+    assert_eq!(parse(&many).expect_err("refuses").line, 1_000_001);
+    let long = format!("*filter\n:INPUT ACCEPT\n-A INPUT{}\nCOMMIT", " -f".repeat(30_000));
+    assert_eq!(parse(&long).expect_err("refuses").line, 3);
+    let wordy = format!("*filter\n:INPUT ACCEPT\n-A INPUT{}\nCOMMIT", " x".repeat(5_000));
+    assert_eq!(parse(&wordy).expect_err("refuses").line, 3);
+}
+
 /// A condition that got lost would be a packet that matches wrongly.
 #[test]
 fn no_word_of_a_rule_gets_lost() {
