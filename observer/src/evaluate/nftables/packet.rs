@@ -58,6 +58,22 @@ impl Packet {
             .or_else(|| self.source.as_ref().or(self.destination.as_ref()).map(of))
     }
 
+    /// After a translation to whatever address: of the source, or of the destination.
+    pub(super) fn forget_translation(&mut self, of_source: bool) {
+        /// `IPS_SRC_NAT`, `IPS_DST_NAT`
+        const SNAT: u32 = 1 << 4;
+        const DNAT: u32 = 1 << 5;
+        let bit = if of_source {
+            (self.source, self.sport) = (None, None);
+            SNAT
+        } else {
+            (self.destination, self.dport) = (None, None);
+            DNAT
+        };
+        self.connection.status = self.connection.status.without(bit);
+        self.connection.reply = Tuple::default();
+    }
+
     /// What is known of both: the packet is one of the two.
     pub(super) fn merged(&self, other: &Self) -> Self {
         Self {

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use super::matcher::Matcher;
 use super::value::{Data, Loaded, Number, Truth};
-use crate::ruleset::nftables::listing::{Datatype, Element, Expression, Set, Table, Verdict};
+use crate::ruleset::nftables::listing::{
+    Datatype, Element, Expression, Operator, Rule, Set, Statement, Table, Verdict,
+};
 
 /// More elements that may match are not told apart.
 const MOST_CANDIDATES: usize = 64;
@@ -14,6 +16,34 @@ pub(super) struct PreparedTable<'a> {
     pub(super) table: &'a Table,
     chains: HashMap<&'a str, usize>,
     sets: HashMap<&'a str, PreparedSet<'a>>,
+    /// For each rule of each chain its first condition, if that is a plain one.
+    first: Vec<Vec<Option<First<'a>>>>,
+}
+
+/// `left == constant`, ready to be tested: most rules end there.
+pub(super) struct First<'a> {
+    pub(super) left: &'a Expression,
+    pub(super) matcher: Matcher,
+}
+
+impl<'a> First<'a> {
+    fn of(rule: &'a Rule) -> Option<Self> {
+        let Some(Statement::Match {
+            left,
+            operator: Operator::Equal,
+            right,
+        }) = rule.statements.first()
+        else {
+            return None;
+        };
+        let is_plain = matches!(left, Expression::Payload(_) | Expression::Meta(_))
+            && !matches!(right, Expression::Set(_) | Expression::Reference(_));
+        let datatype = *Datatype::of(left).first()?;
+        is_plain.then(|| Self {
+            left,
+            matcher: Matcher::of(right, datatype),
+        })
+    }
 }
 
 impl<'a> PreparedTable<'a> {
@@ -29,7 +59,17 @@ impl<'a> PreparedTable<'a> {
                 .iter()
                 .map(|set| (set.name.as_str(), PreparedSet::named(set)))
                 .collect(),
+            first: table
+                .chains
+                .iter()
+                .map(|chain| chain.rules.iter().map(First::of).collect())
+                .collect(),
         }
+    }
+
+    /// The first condition of a rule, if it is a plain one.
+    pub(super) fn first(&self, chain: usize, rule: usize) -> Option<&First<'a>> {
+        self.first.get(chain)?.get(rule)?.as_ref()
     }
 
     pub(super) fn chain(&self, name: &str) -> Option<usize> {

@@ -1,7 +1,9 @@
 //! One rule asked about one packet.
 
+use std::borrow::Cow;
+
 use super::load::{At, Scene};
-use super::packet::{CtState, IpFamily, Packet};
+use super::packet::{Bits, CtState, IpFamily, Packet};
 use super::prepared::{PreparedTable, verdict};
 use super::value::Truth;
 use crate::ruleset::nftables::listing::{
@@ -9,11 +11,11 @@ use crate::ruleset::nftables::listing::{
 };
 
 /// What came of a rule.
-pub(super) struct RuleRun {
+pub(super) struct RuleRun<'p> {
     /// The packet as the rule leaves it, if all that is unsure held.
-    pub(super) packet: Packet,
+    pub(super) packet: Cow<'p, Packet>,
     /// The packet if it did not, and the rule had no effect at its end.
-    pub(super) otherwise: Packet,
+    pub(super) otherwise: Cow<'p, Packet>,
     /// Its statements of which it is not known whether they let the rule go on.
     pub(super) unsure: Vec<usize>,
     /// How it ended.
@@ -59,19 +61,33 @@ enum Effect {
 }
 
 /// Asks a rule.
-pub(super) fn run<'a>(rule: &'a Rule, packet: &Packet, table: &PreparedTable<'a>, at: At<'_>) -> RuleRun {
-    let mut now = packet.clone();
+pub(super) fn run<'a, 'p>(
+    rule: &'a Rule,
+    packet: &'p Packet,
+    table: &PreparedTable<'a>,
+    at: At<'_>,
+) -> RuleRun<'p> {
+    let mut now = Cow::Borrowed(packet);
     // The packet before the first statement that is not known to hold.
-    let mut certain: Option<Packet> = None;
+    let mut certain: Option<Cow<'p, Packet>> = None;
     let mut unsure = Vec::new();
     let mut end = End::Through;
     for (index, statement) in rule.statements.iter().enumerate() {
-        match step(statement, &mut now, table, at) {
-            Effect::Next => {}
-            Effect::Unsure => {
-                certain.get_or_insert_with(|| now.clone());
-                unsure.push(index);
-            }
+        let scene = Scene {
+            packet: &now,
+            table,
+            at,
+        };
+        let (effect, changed) = step(statement, scene);
+        if matches!(effect, Effect::Unsure) {
+            certain.get_or_insert_with(|| now.clone());
+            unsure.push(index);
+        }
+        if let Some(changed) = changed {
+            now = Cow::Owned(changed);
+        }
+        match effect {
+            Effect::Next | Effect::Unsure => {}
             Effect::Break => {
                 end = End::NoMatch;
                 break;
@@ -82,8 +98,11 @@ pub(super) fn run<'a>(rule: &'a Rule, packet: &Packet, table: &PreparedTable<'a>
             }
         }
     }
-    // It may have been changed.
-    let otherwise = certain.map_or_else(|| now.clone(), |before| before.merged(&now));
+    let otherwise = match certain {
+        // It may have been changed.
+        Some(before) if before != now => Cow::Owned(before.merged(&now)),
+        _ => now.clone(),
+    };
     let no_verdict = matches!(end, End::NoMatch | End::Through);
     RuleRun {
         packet: if no_verdict { otherwise.clone() } else { now },
@@ -93,14 +112,9 @@ pub(super) fn run<'a>(rule: &'a Rule, packet: &Packet, table: &PreparedTable<'a>
     }
 }
 
-fn step<'a>(statement: &'a Statement, now: &mut Packet, table: &PreparedTable<'a>, at: At<'_>) -> Effect {
-    let before = now.clone();
-    let scene = Scene {
-        packet: &before,
-        table,
-        at,
-    };
-    match statement {
+/// What a statement does, and the packet if it is another then.
+fn step<'a>(statement: &'a Statement, scene: Scene<'a>) -> (Effect, Option<Packet>) {
+    let effect = match statement {
         Statement::Match {
             left,
             operator,
@@ -109,25 +123,17 @@ fn step<'a>(statement: &'a Statement, now: &mut Packet, table: &PreparedTable<'a
         Statement::Verdict(Verdict::Continue) => Effect::End(End::Through),
         Statement::Verdict(verdict) => Effect::End(End::Final(Final::Verdict(verdict.clone()))),
         Statement::Vmap { key, data } => vmap(scene, key, data),
-        Statement::Mangle { key, value } => mangle(scene, key, value, now),
+        Statement::Mangle { key, value } => return mangle(scene, key, value),
         // Of the other family it does nothing.
         Statement::Nat(nat) => match of_family(scene, nat.family.as_deref()) {
             Truth::No => Effect::Next,
             Truth::Unknown => Effect::End(End::Anything),
             Truth::Yes => {
-                *now = scene.translated(nat);
-                Effect::End(End::Final(Final::Translated))
+                let end = Effect::End(End::Final(Final::Translated));
+                return (end, Some(scene.translated(nat)));
             }
         },
-        Statement::Notrack => {
-            // What is tracked already stays so.
-            now.connection.state = match scene.has_connection() {
-                Truth::Yes => now.connection.state,
-                Truth::No => Some(CtState::Untracked),
-                Truth::Unknown => None,
-            };
-            Effect::Next
-        }
+        Statement::Notrack => return (Effect::Next, Some(untracked(scene))),
         Statement::Reject { kind, .. } => match answers(scene, kind.as_deref()) {
             Truth::Yes => Effect::End(End::Final(Final::Reject)),
             Truth::No => Effect::Break,
@@ -137,27 +143,33 @@ fn step<'a>(statement: &'a Statement, now: &mut Packet, table: &PreparedTable<'a
         Statement::Fwd { .. } => Effect::End(End::Final(Final::Stolen)),
         Statement::Counter(ValueOrName::Name(name)) => named(scene, name),
         Statement::Set(update) => of_truth(set_update(scene, update)),
-        Statement::Xt { kind, name } => xt(kind, name, now),
+        Statement::Xt { kind, name } => return xt(kind, name, scene.packet),
         other => plain(other),
-    }
+    };
+    (effect, None)
+}
+
+/// What is tracked already stays so.
+fn untracked(scene: Scene<'_>) -> Packet {
+    let mut packet = scene.packet.clone();
+    packet.connection.state = match scene.has_connection() {
+        Truth::Yes => packet.connection.state,
+        Truth::No => Some(CtState::Untracked),
+        Truth::Unknown => None,
+    };
+    packet
 }
 
 /// A header that the packet does not have is not changed: nft asks for the protocol first, and does not write so.
-fn mangle(scene: Scene<'_>, key: &Expression, value: &Expression, now: &mut Packet) -> Effect {
+fn mangle(scene: Scene<'_>, key: &Expression, value: &Expression) -> (Effect, Option<Packet>) {
     let is_there = match key {
         Expression::Payload(Payload::Field { protocol, .. }) => scene.has_header(protocol),
         _ => Truth::Yes,
     };
     match (is_there, scene.mangled(key, value)) {
-        (Truth::No, _) | (_, None) => Effect::Break,
-        (Truth::Yes, Some(packet)) => {
-            *now = packet;
-            Effect::Next
-        }
-        (Truth::Unknown, Some(packet)) => {
-            *now = now.merged(&packet);
-            Effect::Unsure
-        }
+        (Truth::No, _) | (_, None) => (Effect::Break, None),
+        (Truth::Yes, changed) => (Effect::Next, changed),
+        (Truth::Unknown, changed) => (Effect::Unsure, changed),
     }
 }
 
@@ -287,33 +299,28 @@ fn vmap<'a>(scene: Scene<'a>, key: &Expression, data: &'a Expression) -> Effect 
 }
 
 /// Extensions of xtables, of which only the name is known.
-fn xt(kind: &str, name: &str, now: &mut Packet) -> Effect {
+fn xt(kind: &str, name: &str, packet: &Packet) -> (Effect, Option<Packet>) {
+    let mut changed = packet.clone();
     match (kind, name) {
-        ("match", "comment") => Effect::Next,
-        ("match", _) => Effect::Unsure,
+        ("match", "comment") => (Effect::Next, None),
+        ("match", _) => (Effect::Unsure, None),
         ("target", "LOG" | "NFLOG" | "TCPMSS" | "TEE" | "CHECKSUM" | "CLASSIFY" | "AUDIT" | "TRACE") => {
-            Effect::Next
+            (Effect::Next, None)
         }
-        ("target", "REJECT") => Effect::End(End::Final(Final::Reject)),
-        ("target", "NFQUEUE") => Effect::End(End::Final(Final::Queue)),
+        ("target", "REJECT") => (Effect::End(End::Final(Final::Reject)), None),
+        ("target", "NFQUEUE") => (Effect::End(End::Final(Final::Queue)), None),
         ("target", "MARK") => {
-            now.mark = super::packet::Bits::UNKNOWN;
-            Effect::Next
+            changed.mark = Bits::UNKNOWN;
+            (Effect::Next, Some(changed))
         }
         ("target", "DNAT" | "REDIRECT") => {
-            now.destination = None;
-            now.dport = None;
-            now.connection.reply = super::packet::Tuple::default();
-            now.connection.status = now.connection.status.without(1 << 5);
-            Effect::End(End::Final(Final::Translated))
+            changed.forget_translation(false);
+            (Effect::End(End::Final(Final::Translated)), Some(changed))
         }
         ("target", "SNAT" | "MASQUERADE") => {
-            now.source = None;
-            now.sport = None;
-            now.connection.reply = super::packet::Tuple::default();
-            now.connection.status = now.connection.status.without(1 << 4);
-            Effect::End(End::Final(Final::Translated))
+            changed.forget_translation(true);
+            (Effect::End(End::Final(Final::Translated)), Some(changed))
         }
-        _ => Effect::End(End::Anything),
+        _ => (Effect::End(End::Anything), None),
     }
 }

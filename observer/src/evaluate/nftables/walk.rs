@@ -2,15 +2,19 @@
 //! walk splits.
 
 use super::change::changes;
-use super::load::At;
+use super::load::{At, Scene};
 use super::packet::Packet;
 use super::path::{Outcome, Path, Place, StepKind};
 use super::prepared::PreparedTable;
 use super::rule::{self, End, Final, RuleRun};
+use super::value::{Loaded, Truth};
 use crate::ruleset::nftables::listing::{Rule, Statement, Verdict};
+use std::borrow::Cow;
 
 /// `NFT_JUMP_STACK_SIZE`
 const MOST_JUMPS: usize = 16;
+/// More chains are not entered on one way: jumps that lead to each other do so for ever, which the kernel refuses.
+const MOST_CHAINS: usize = 1 << 16;
 /// More ways through one base chain are not followed.
 const MOST_WAYS: usize = 64;
 /// More rules are not asked in one base chain, over all ways.
@@ -29,6 +33,29 @@ pub(super) struct Walk<'a> {
     pub(super) accepts: bool,
 }
 
+/// What came of a rule; packets only where they are others than before.
+struct Run {
+    packet: Option<Packet>,
+    otherwise: Option<Packet>,
+    unsure: Vec<usize>,
+    end: End,
+}
+
+impl Run {
+    fn of(run: RuleRun<'_>) -> Self {
+        let changed = |packet: Cow<'_, Packet>| match packet {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(packet) => Some(packet),
+        };
+        Self {
+            packet: changed(run.packet),
+            otherwise: changed(run.otherwise),
+            unsure: run.unsure,
+            end: run.end,
+        }
+    }
+}
+
 /// One of the ways, as far as it was followed.
 #[derive(Clone)]
 struct Way {
@@ -37,6 +64,8 @@ struct Way {
     stack: Vec<(usize, usize)>,
     chain: usize,
     rule: usize,
+    /// How many chains it has entered.
+    entered: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -47,6 +76,7 @@ impl<'a> Walk<'a> {
             stack: Vec::new(),
             chain: self.base,
             rule: 0,
+            entered: 0,
         }];
         let mut ended: Vec<Path> = Vec::new();
         let mut rules = 0;
@@ -72,19 +102,38 @@ impl<'a> Walk<'a> {
             Some(rule) => {
                 let place = self.place(way.chain, Some(way.rule));
                 way.rule += 1;
-                let run = rule::run(rule, &way.path.packet, self.table, self.at);
+                if self.fails_at_once(way, place) {
+                    miss(way, place, rule);
+                    return;
+                }
+                let run = Run::of(rule::run(rule, &way.path.packet, self.table, self.at));
                 self.take_all(rule, place, run, way, open);
             }
             None => self.leave(way),
         }
     }
 
-    fn take_all(&self, rule: &Rule, place: Place, run: RuleRun, way: &mut Way, open: &mut Vec<Way>) {
+    /// Whether the first condition of a rule surely does not hold: then nothing of it is done.
+    fn fails_at_once(&self, way: &Way, place: Place) -> bool {
+        let first = place.rule.and_then(|rule| self.table.first(place.chain, rule));
+        first.is_some_and(|first| {
+            let scene = Scene {
+                packet: &way.path.packet,
+                table: self.table,
+                at: self.at,
+            };
+            match scene.load(first.left) {
+                Loaded::Missing => true,
+                Loaded::Is(data) => first.matcher.test(&data) == Truth::No,
+                Loaded::Unknown => false,
+            }
+        })
+    }
+
+    fn take_all(&self, rule: &Rule, place: Place, run: Run, way: &mut Way, open: &mut Vec<Way>) {
         match run.end {
             End::NoMatch => {
-                if way.path.missed.len() < MOST_MISSED && lets_live(rule) {
-                    way.path.missed.push(place);
-                }
+                miss(way, place, rule);
                 change(way, place, run.packet);
             }
             End::Through => {
@@ -100,7 +149,7 @@ impl<'a> Walk<'a> {
             }
             End::Final(end) => {
                 let ends = vec![Some(end), None];
-                self.split(place, &run.unsure, ends, (&run.packet, run.otherwise), way, open);
+                self.split(place, &run.unsure, ends, (run.packet, run.otherwise), way, open);
             }
             End::OneOf(mut ends) => {
                 if !run.unsure.is_empty() && !ends.contains(&None) {
@@ -109,7 +158,7 @@ impl<'a> Walk<'a> {
                 let mut unsure = run.unsure;
                 // The verdict is the last thing that a rule comes to.
                 unsure.push(rule.statements.len().saturating_sub(1));
-                self.split(place, &unsure, ends, (&run.packet, run.otherwise), way, open);
+                self.split(place, &unsure, ends, (run.packet, run.otherwise), way, open);
             }
             End::Anything => {
                 if !run.unsure.is_empty() {
@@ -129,7 +178,7 @@ impl<'a> Walk<'a> {
         place: Place,
         unsure: &[usize],
         ends: Vec<Option<Final>>,
-        (packet, otherwise): (&Packet, Packet),
+        (packet, otherwise): (Option<Packet>, Option<Packet>),
         way: &mut Way,
         open: &mut Vec<Way>,
     ) {
@@ -152,7 +201,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Follows a verdict.
-    fn take(&self, way: &mut Way, place: Place, packet: Packet, end: Final, kind: StepKind) {
+    fn take(&self, way: &mut Way, place: Place, packet: Option<Packet>, end: Final, kind: StepKind) {
         way.path.step(place, kind, Some(end.clone()));
         change(way, place, packet);
         match end {
@@ -176,13 +225,14 @@ impl<'a> Walk<'a> {
             Verdict::Jump(chain) | Verdict::Goto(chain) => {
                 let is_jump = matches!(verdict, Verdict::Jump(_));
                 match self.table.chain(chain) {
-                    Some(_) if is_jump && way.stack.len() >= MOST_JUMPS => {
+                    Some(_) if way.entered >= MOST_CHAINS || (is_jump && way.stack.len() >= MOST_JUMPS) => {
                         way.path.end(Outcome::Unknown, place);
                     }
                     Some(index) => {
                         if is_jump {
                             way.stack.push((way.chain, way.rule));
                         }
+                        way.entered += 1;
                         way.chain = index;
                         way.rule = 0;
                     }
@@ -219,17 +269,25 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// Remembers a rule that was not matched, if it would have let the packet live.
+fn miss(way: &mut Way, place: Place, rule: &Rule) {
+    if way.path.missed.len() < MOST_MISSED && lets_live(rule) {
+        way.path.missed.push(place);
+    }
+}
+
 /// Whether the rule's verdict lets a packet live.
 fn lets_live(rule: &Rule) -> bool {
     matches!(rule.statements.last(), Some(Statement::Verdict(Verdict::Accept)))
 }
 
-fn not_taken(way: &mut Way, place: Place, unsure: Vec<usize>, packet: Packet) {
+fn not_taken(way: &mut Way, place: Place, unsure: Vec<usize>, packet: Option<Packet>) {
     way.path.assume(place, unsure, false);
     change(way, place, packet);
 }
 
-fn change(way: &mut Way, place: Place, packet: Packet) {
+fn change(way: &mut Way, place: Place, packet: Option<Packet>) {
+    let Some(packet) = packet else { return };
     way.path.changes.extend(changes(place, &way.path.packet, &packet));
     way.path.packet = packet;
 }
