@@ -421,7 +421,8 @@ impl Live {
         let filter = Filter {
             enabled: 1,
             traced: self.path_filter.traced,
-            epoch: self.path_filter.epoch,
+            // What was found not to match may match now.
+            epoch: self.path_filter.epoch.wrapping_add(1),
             ..filter::of_flows(self.filter, filters)
         };
         self.path_filter = filter;
