@@ -39,42 +39,85 @@ pub struct Lab {
     pub times: bool,
 }
 
+/// How often a scenario is begun at the most in which the kernel does otherwise than it says.
+const TRIES: usize = 2;
+
+/// How a run of a scenario ended.
+struct Ended {
+    outcome: Outcome,
+    answer: Option<Answer>,
+    /// What the kernel's own counters and traces say that the scenario does not: packets went elsewhere, and nothing was
+    /// tested.
+    strayed: Vec<String>,
+}
+
+impl Ended {
+    fn with(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            answer: None,
+            strayed: Vec::new(),
+        }
+    }
+}
+
 impl Lab {
     /// Runs variants one after the other; `true` if none failed.
     pub fn run_all(&self, variants: &[Variant], results: &mut Results) -> Result<bool> {
         for (number, variant) in variants.iter().enumerate() {
             let alone = self.run.alone()?;
             let begun = Instant::now();
-            let (outcome, answer) = self.run_one(variant, number).unwrap_or_else(|error| {
+            let ended = self.run_one(variant, number).unwrap_or_else(|error| {
                 let why = error
                     .chain()
                     .map(ToString::to_string)
                     .collect::<Vec<_>>()
                     .join(": ");
-                (Outcome::Failed(vec![why]), None)
+                Ended::with(Outcome::Failed(vec![why]))
             });
             drop(alone);
             results.add(&Ran {
                 name: &variant.name,
                 feature: variant.feature.as_deref(),
-                outcome,
-                answer,
+                outcome: ended.outcome,
+                answer: ended.answer,
                 took: begun.elapsed(),
             })?;
         }
         Ok(results.end())
     }
 
-    fn run_one(&self, variant: &Variant, number: usize) -> Result<(Outcome, Option<Answer>)> {
-        let work = self.run.path().join(number.to_string());
+    /// A busy machine may reorder or lose what a scenario sends. Where the kernel itself says so the scenario is begun anew; what
+    /// observer says of what did happen as described is never asked for twice.
+    fn run_one(&self, variant: &Variant, number: usize) -> Result<Ended> {
+        for attempt in 1..TRIES {
+            let ended = self.try_one(variant, number, attempt)?;
+            if ended.strayed.is_empty() {
+                return Ok(ended);
+            }
+            println!(
+                "        {}: the kernel did otherwise than is said, so once more: {}",
+                variant.name,
+                ended.strayed.join("; ")
+            );
+        }
+        self.try_one(variant, number, TRIES)
+    }
+
+    fn try_one(&self, variant: &Variant, number: usize, attempt: usize) -> Result<Ended> {
+        let work = self.run.path().join(format!("{number}-{attempt}"));
         std::fs::create_dir_all(&work)?;
         let place = Place {
             variant,
             work: &work,
-            prefix: format!("lab-{}-{number}-", std::process::id()),
+            prefix: format!(
+                "lab-{}-{number}{}-",
+                std::process::id(),
+                &"abc"[attempt - 1..attempt]
+            ),
         };
-        let outcome = match variant.case {
-            Some(case) => case(self, &place).map(|outcome| (outcome, None)),
+        let ended = match variant.case {
+            Some(case) => case(self, &place).map(Ended::with),
             None => self.run_file(&place),
         };
         if let Some(keep) = &self.keep {
@@ -87,10 +130,10 @@ impl Lab {
                 std::fs::copy(entry.path(), to.join(entry.file_name()))?;
             }
         }
-        outcome
+        ended
     }
 
-    fn run_file(&self, place: &Place) -> Result<(Outcome, Option<Answer>)> {
+    fn run_file(&self, place: &Place) -> Result<Ended> {
         let variant = place.variant;
         let file = format!("scenarios/{}.toml", variant.scenario);
         let text = self.data.read(&file)?;
@@ -98,13 +141,13 @@ impl Lab {
         let (cluster, _) = self.data.cluster(&blank.cluster)?;
         let needs: Vec<String> = blank.needs.iter().chain(&cluster.needs).cloned().collect();
         if let Some(why) = features::lacking(&needs, &self.run)? {
-            return Ok((Outcome::Skipped(why), None));
+            return Ok(Ended::with(Outcome::Skipped(why)));
         }
         // Without an observer everything can be looked at but what probes would show.
         let probes = blank.needs_probes.filter(|_| self.observer.is_some());
         if probes.is_some_and(|probes| !probes.is_here()) {
             let why = "this kernel lets no program observe paths".to_owned();
-            return Ok((Outcome::Skipped(why), None));
+            return Ok(Ended::with(Outcome::Skipped(why)));
         }
         let watch = Stopwatch::start();
         let mut cluster = Cluster::up(&self.data, &blank.cluster, &place.setup(), &self.run)?;
@@ -121,13 +164,7 @@ impl Lab {
         outcome
     }
 
-    fn play(
-        &self,
-        place: &Place,
-        cluster: Cluster,
-        scenario: &Scenario,
-        watch: &Stopwatch,
-    ) -> Result<(Outcome, Option<Answer>)> {
+    fn play(&self, place: &Place, cluster: Cluster, scenario: &Scenario, watch: &Stopwatch) -> Result<Ended> {
         let trace = place.work.join(if scenario.observer.text {
             "trace.json"
         } else {
@@ -149,7 +186,7 @@ impl Lab {
         stage.trace_nodes(&scenario.traced)?;
         watch.lap("set-up");
         let Some(program) = &self.observer else {
-            return kernel_only(&mut stage, scenario).map(|outcome| (outcome, None));
+            return kernel_only(&mut stage, scenario).map(Ended::with);
         };
         let args = arguments(scenario, &trace);
         let how = Invocation {
@@ -179,10 +216,12 @@ impl Lab {
             stderr: observer.stderr(),
         };
         failures.extend(check::exit(&scenario.exit, &end));
-        let mut answer = None;
+        let (mut answer, mut strayed) = (None, Vec::new());
         if !scenario.observer.fails {
             let lines = read_lines(&trace)?;
-            failures.extend(judge(&Scene::of(&stage.cluster)?, &records, &lines)?);
+            let scene = Scene::of(&stage.cluster)?;
+            strayed = judge_kernels(&scene, &records)?;
+            failures.extend(judge(&scene, &records, &lines)?);
             failures.extend(check::trace(scenario, &lines, self.schema.as_ref())?);
             answer = judge::answer(&records, &lines);
         }
@@ -192,7 +231,11 @@ impl Lab {
         } else {
             Outcome::Failed(failures)
         };
-        Ok((outcome, answer))
+        Ok(Ended {
+            outcome,
+            answer,
+            strayed,
+        })
     }
 }
 
