@@ -21,6 +21,8 @@ pub struct Ident {
     pub dport: Option<u16>,
     /// The flags of a TCP segment, the byte of its header.
     pub tcp_flags: Option<u8>,
+    /// The type of an ICMP message.
+    pub icmp_type: Option<u8>,
 }
 
 impl Ident {
@@ -70,6 +72,7 @@ impl Ident {
             sport,
             dport,
             tcp_flags: transport.get(13).copied().filter(|_| proto == 6),
+            icmp_type: transport.first().copied().filter(|_| matches!(proto, 1 | 58)),
         })
     }
 
@@ -105,7 +108,8 @@ impl Ident {
             Some("icmpv6" | "ipv6-icmp") => 58,
             _ => return false,
         };
-        if proto != self.proto {
+        let icmp_type = packet["icmp_type"].as_u64().zip(self.icmp_type);
+        if proto != self.proto || icmp_type.is_some_and(|(one, other)| one != u64::from(other)) {
             return false;
         }
         match packet["ip_id"].as_u64() {
@@ -208,14 +212,21 @@ mod tests {
             sport: Some(0),
             dport: None,
             tcp_flags: None,
+            icmp_type: Some(1),
         };
         let line = |client: [u8; 16], port: Option<u16>| {
             let mut original = json!({"src": Ipv6Addr::from(client), "dst": Ipv6Addr::from([3; 16])});
             port.iter().for_each(|port| original["sport"] = json!(port));
-            json!({"packet": {"proto": "icmpv6", "src": error.src, "dst": Ipv6Addr::from([4; 16])},
+            json!({"packet": {"proto": "icmpv6", "icmp_type": 1, "src": error.src, "dst": Ipv6Addr::from([4; 16])},
                    "flow": {"original": original}})
         };
         assert!(error.is_of(&line([2; 16], Some(7))));
         assert!(!error.is_of(&line([5; 16], Some(7))) && !error.is_of(&line([2; 16], None)));
+        // A neighbour's solicitation between the same two.
+        let neighbour = Ident {
+            icmp_type: Some(135),
+            ..error.clone()
+        };
+        assert!(!neighbour.is_of(&line([2; 16], Some(7))));
     }
 }

@@ -63,6 +63,7 @@ fn run(table: &'static str, hook: &'static str, steps: &[(&str, u32)], verdict: 
             sport: Some(1),
             dport: Some(9),
             tcp_flags: None,
+            icmp_type: None,
         },
         steps.iter().map(step).collect(),
         verdict,
