@@ -147,6 +147,34 @@ fn without_a_connection_only_its_state_can_be_asked() {
 }
 
 #[test]
+fn what_an_address_is_to_the_host_is_told_as_far_as_it_is_known() {
+    let to = |kinds: Kinds, is_v6: bool| Packet {
+        is_v6,
+        dst_kinds: kinds,
+        ..syn()
+    };
+    let of = |types: &str, packet: &Packet| {
+        let rules = format!("-A INPUT -m addrtype --dst-type {types} -j ACCEPT");
+        let found = outcomes(&filter(&rules), packet);
+        (found.len() == 1).then(|| matches!(found[0].verdict, Verdict::Accept(_)))
+    };
+    assert_eq!(of("LOCAL", &to(Kinds::LOCAL, false)), Some(true));
+    assert_eq!(of("UNICAST", &to(Kinds::LOCAL, false)), Some(false));
+    assert_eq!(
+        of("LOCAL,BROADCAST", &to(Kinds::LOCAL.with(Kinds::BROADCAST), false)),
+        Some(true)
+    );
+    assert_eq!(of("LOCAL", &to(Kinds::LOCAL.with(Kinds::BROADCAST), false)), None);
+    assert_eq!(
+        of("LOCAL", &to(Kinds::ANY.without(Kinds::LOCAL), false)),
+        Some(false)
+    );
+    // IPv6 calls this host's own addresses UNICAST, too.
+    assert_eq!(of("UNICAST", &to(Kinds::LOCAL, true)), None);
+    assert_eq!(of("LOCAL", &to(Kinds::LOCAL, true)), Some(true));
+}
+
+#[test]
 fn jumps_return_and_gotos_do_not() {
     let returns = "-A INPUT -j X\n-A INPUT -j ACCEPT\n-A X -p udp -j DROP";
     assert!(lives(returns, &syn()));

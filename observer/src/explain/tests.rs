@@ -147,3 +147,21 @@ fn a_table_that_the_tool_does_not_show_is_said_to_be_missing() {
         rules.notes
     );
 }
+
+#[test]
+fn a_ruleset_that_never_ends_has_an_answer_of_some_lines() {
+    let rules = "*filter\n:FORWARD ACCEPT\n:X -\n-A FORWARD -g X\n-A X -m limit --limit 1/s -g X\nCOMMIT";
+    let told = told(
+        rules,
+        syn("192.0.2.1", "192.0.2.2", (Dev::named("eth0"), Dev::Unknown)),
+    );
+    assert!(
+        told.ways.iter().any(|way| way.verdict == Fate::Unknown),
+        "{told:?}"
+    );
+    let text = explanation(&told, Look::plain(80));
+    assert!(
+        text.contains("more than 64 ways") && text.lines().count() < 100,
+        "{text}"
+    );
+}

@@ -3,11 +3,13 @@
 use super::block::{self, render};
 use super::layout::{Row, Tone};
 use super::record::{
-    AskedPacket, Confidence, Dependence, DropLine, ExplainedWay, Explanation, Fate, Packet, Passage,
-    PathEvidence,
+    AskedPacket, Dependence, DropLine, ExplainedWay, Explanation, Fate, Packet, Passage, PathEvidence,
 };
 use super::terminal::Look;
 use super::{way, words};
+
+/// So many conditions of one way are told.
+const MAX_CONDITIONS: usize = 8;
 
 /// The answer as text.
 pub fn explanation(told: &Explanation, look: Look) -> String {
@@ -71,12 +73,9 @@ fn way_rows(told: &ExplainedWay, look: Look) -> Vec<Row> {
     let mut rows = Vec::new();
     match &told.drop {
         Some(drop) => {
-            let mut drop = drop.clone();
-            // All of this answer is replayed: it need not be said of each row.
-            drop.confidence = Confidence::Exact;
             let line = DropLine {
                 path,
-                drop,
+                drop: drop.clone(),
                 hints: told.hints.clone(),
                 ..DropLine::default()
             };
@@ -84,7 +83,7 @@ fn way_rows(told: &ExplainedWay, look: Look) -> Vec<Row> {
                 tone,
                 ..Row::new(label, block::by_words(&line))
             });
-            rows.extend(told.depends_on.iter().map(dependence));
+            rows.extend(conditions(told));
             rows.extend(block::why(&line));
             rows.extend(line.hints.iter().flat_map(block::hint));
             rows.extend(way::of_drop(&line, look));
@@ -94,7 +93,7 @@ fn way_rows(told: &ExplainedWay, look: Look) -> Vec<Row> {
                 tone,
                 ..Row::new(label, told.text.clone())
             });
-            rows.extend(told.depends_on.iter().map(dependence));
+            rows.extend(conditions(told));
             if !path.is_empty() {
                 rows.extend(way::of_pass(&path, look));
             }
@@ -104,11 +103,21 @@ fn way_rows(told: &ExplainedWay, look: Look) -> Vec<Row> {
     rows
 }
 
+/// All of this answer is replayed: it need not be said of each row.
 fn without_evidence(passage: &Passage) -> Passage {
     Passage {
         evidence: PathEvidence::Observed,
         ..passage.clone()
     }
+}
+
+fn conditions(told: &ExplainedWay) -> Vec<Row> {
+    let all = &told.depends_on;
+    let mut rows: Vec<Row> = all.iter().take(MAX_CONDITIONS).map(dependence).collect();
+    if all.len() > MAX_CONDITIONS {
+        rows.push(Row::new("", format!("and {} more", all.len() - MAX_CONDITIONS)));
+    }
+    rows
 }
 
 /// `rule 3 of filter FORWARD matches (it is drawn by lot): -A FORWARD …`

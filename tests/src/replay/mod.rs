@@ -36,6 +36,18 @@ pub struct Trial {
     pub from: u64,
 }
 
+impl Trial {
+    /// The command that shows a case again.
+    fn again(&self, case: u64) -> String {
+        let backend = self.backend.machinery();
+        let family = if self.family == Family::Ip6 { " --ip6" } else { "" };
+        format!(
+            "observer-lab replay --seed {} --from {case} --cases 1 --packets {} --backend {backend}{family}:",
+            self.seed, self.packets
+        )
+    }
+}
+
 /// What came out.
 #[derive(Debug, Default, Clone)]
 pub struct Found {
@@ -112,8 +124,8 @@ fn one_case(trial: &Trial, case: u64, world: &World, found: &mut Found) -> Resul
         if !told.iter().any(|way| verdict::fits(way, &tables, &moved)) {
             let ways: Vec<_> = told.iter().map(|way| verdict::way_text(way, &tables)).collect();
             found.wrong.push(format!(
-                "seed {} case {case} packet {number}: {asked}\n  the kernel: {}\n  the evaluator: {}\n{text}",
-                trial.seed,
+                "{} packet {number}: {asked}\n  the kernel: {}\n  the evaluator: {}\n{text}",
+                trial.again(case),
                 verdict::moves_text(&moved),
                 ways.join("\n  the evaluator: "),
             ));

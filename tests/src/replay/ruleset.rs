@@ -40,7 +40,7 @@ pub(super) fn make(random: &mut Random, family: Family) -> String {
 }
 
 /// IPv4's words and IPv6's, the longer ones first.
-const IN_IP6: [(&str, &str); 30] = [
+const IN_IP6: [(&str, &str); 29] = [
     ("203.0.113.1/255.255.255.3", "2001:db8:113::1/ffff:ffff:ffff::f"),
     ("203.0.113.0-203.0.113.", "2001:db8:113::-2001:db8:113::"),
     ("203.0.113.0/24", "2001:db8:113::/64"),
@@ -67,9 +67,7 @@ const IN_IP6: [(&str, &str); 30] = [
     ("ttl --ttl-", "hl --hl-"),
     (" ! -f", ""),
     (" -f", ""),
-    // The kernel looks for a route instead of a type.
-    ("--dst-type UNICAST", "--dst-type LOCAL"),
-    ("--dst-type BROADCAST,MULTICAST", "--dst-type LOCAL"),
+    ("--dst-type BROADCAST,MULTICAST", "--dst-type MULTICAST"),
     ("length --length 0:40", "length --length 0:60"),
     ("length --length 28", "length --length 48"),
 ];

@@ -32,20 +32,25 @@ pub(super) fn is_open(way: &Way) -> bool {
 /// Whether the kernel may have gone this way.
 pub(super) fn fits(way: &Way, tables: &[Table], moved: &Moved) -> bool {
     let mut left = moved.clone();
+    let mut maybe = Vec::new();
     for passage in &way.passages {
         let Some(table) = tables.get(passage.table) else {
             return false;
         };
         for step in &passage.steps {
             let is_taken = step.is_sure || passage.doubts.iter().any(|doubt| doubt.place == step.place);
-            let counted = take(&mut left, &place(table, step.place));
-            // A rule that does nothing may match or not, and so may those of the chain that it leads to.
-            if is_taken && !counted {
+            if !is_taken {
+                maybe.push((table, step.place));
+            } else if !take(&mut left, &place(table, step.place)) {
                 return false;
             }
-            if !is_taken && counted {
-                forget_chain(&mut left, table, step.place);
-            }
+        }
+    }
+    // A rule that does nothing may match or not, and so may those of the chain that it leads to: of these the sure ones
+    // have their count by now.
+    for (table, at) in maybe {
+        if take(&mut left, &place(table, at)) {
+            forget_chain(&mut left, table, at);
         }
     }
     // Beyond what cannot be told anything may have counted.

@@ -120,7 +120,12 @@ impl Side {
     }
 }
 
+/// IPv6 has another idea of types: this host's own addresses are UNICAST, too, and what is unreachable is told by a route
+/// (`match_type6`, net/netfilter/xt_addrtype.c). Only LOCAL alone means the same.
 fn kind(packet: &Packet, end: End, kinds: Kinds) -> Option<bool> {
+    if packet.is_v6 && kinds != Kinds::LOCAL {
+        return None;
+    }
     let possible = match end {
         End::Source => packet.src_kinds,
         End::Destination => packet.dst_kinds,
