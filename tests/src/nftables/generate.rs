@@ -226,6 +226,15 @@ impl Table<'_> {
             (_, "ip6") => "masquerade",
             _ => "snat ip to 10.8.0.1",
         };
+        if self.random.one_in(4) && self.family == "ip" && self.hook == "prerouting" {
+            let maps = [
+                "dnat to ip daddr map { 10.1.0.1 : 10.3.0.1, 10.2.0.1 : 10.3.0.2 }",
+                "dnat to ip daddr . tcp dport map { 10.1.0.1 . 80 : 10.3.0.1 . 8080, 10.2.0.1 . 22 : 10.3.0.2 . 23 }",
+                "dnat to numgen inc mod 2 map { 0 : 10.3.0.1, 1 : 10.3.0.2 }",
+                "meta l4proto tcp dnat to 10.3.0.1:1000-1001",
+            ];
+            return (*self.random.pick(&maps)).to_owned();
+        }
         let with_port = self.random.one_in(3) && self.hook == "prerouting";
         match (with_port, self.family) {
             (true, "ip6") => "meta l4proto tcp dnat to [fd03::2]:8080".to_owned(),
@@ -259,6 +268,9 @@ impl Table<'_> {
             "meta mark set (meta mark & 0xf) << 4",
             "meta mark set ct mark & 0xff",
             "meta mark set jhash meta mark mod 8",
+            "meta mark set jhash ip saddr mod 8",
+            "meta mark set tcp dport map { 22 : 1, 80-443 : 2 }",
+            "meta mark set ip saddr . th dport map { 10.1.0.1 . 80 : 0x5, 10.9.0.2 . 22 : 0x6 }",
             "add @seen { meta mark }",
             "update @seen { meta mark counter }",
             "limit rate 1/second",
@@ -397,6 +409,8 @@ impl Table<'_> {
             "symhash mod 4 != 9",
             "limit rate 1/second",
             "fib daddr type local",
+            "fib saddr type != local",
+            "fib daddr type { unicast, broadcast }",
             "meta skuid 0",
             "meta cpu { 0, 1 }",
             "ct status & snat == 0",

@@ -183,6 +183,30 @@ fn a_translation_ends_the_chains_of_its_kind_and_is_seen_by_those_behind() {
 }
 
 #[test]
+fn what_a_map_does_not_have_is_not_translated() {
+    let ruleset = ruleset();
+    let evaluator = Evaluator::new(&ruleset);
+    let path = evaluator
+        .hook("prerouting", &syn("192.0.2.1", "10.96.0.2", 443))
+        .paths
+        .remove(0);
+    assert_eq!(
+        matched(&ruleset, &path),
+        ["prerouting policy", "late policy", "after policy"]
+    );
+    assert!(!path.is_translated);
+    // Of a packet whose port is not known nobody can say.
+    let mut unknown = syn("192.0.2.1", "10.96.0.1", 443);
+    unknown.dport = None;
+    let evaluation = evaluator.hook("prerouting", &unknown);
+    let translated: Vec<_> = evaluation.paths.iter().map(|path| path.is_translated).collect();
+    assert!(
+        translated.contains(&true) && translated.contains(&false),
+        "{translated:?}"
+    );
+}
+
+#[test]
 fn chains_of_one_family_do_not_see_packets_of_the_other() {
     let ruleset = ruleset();
     let packet = syn("2001:db8::1", "2001:db8::2", 443);
