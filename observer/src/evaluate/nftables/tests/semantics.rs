@@ -111,12 +111,17 @@ fn a_limit_before_a_verdict_splits_it_and_says_so() {
         [[false], [true]]
     );
     let assumption = &evaluation.paths[0].assumptions[0];
-    let rule = &ruleset.tables[assumption.place.table].chains[assumption.place.chain].rules
-        [assumption.place.rule.expect("a rule")];
+    let evaluator = Evaluator::new(&ruleset);
+    assert_eq!(evaluator.assumed(assumption), ["limit rate 5/second"]);
     assert_eq!(
-        rule.statements[assumption.statements[0]].text(Family::Inet),
-        "limit rate 5/second"
+        evaluator.text(assumption.place).as_deref(),
+        Some("udp dport 53 limit rate 5/second accept")
     );
+    let policy = Place {
+        rule: None,
+        ..assumption.place
+    };
+    assert_eq!(evaluator.text(policy).as_deref(), Some("policy accept"));
 }
 
 #[test]
