@@ -18,7 +18,7 @@ pub const V6: [&str; 5] = ["fd09::2", "fd01::1", "fd01::2", "fd01:0:0:1::1", "20
 /// Ports.
 pub const PORTS: [u16; 6] = [22, 53, 80, 443, 1000, 8080];
 
-const V4_NETS: [&str; 6] = [
+pub(super) const V4_NETS: [&str; 6] = [
     "10.3.0.0/24",
     "10.0.0.0/8",
     "10.1.0.0/16",
@@ -26,7 +26,7 @@ const V4_NETS: [&str; 6] = [
     "0.0.0.0/1",
     "192.0.2.0/30",
 ];
-const V6_NETS: [&str; 5] = [
+pub(super) const V6_NETS: [&str; 5] = [
     "fd00::/8",
     "fd03::/64",
     "fd01::/64",
@@ -35,9 +35,9 @@ const V6_NETS: [&str; 5] = [
 ];
 
 /// A table under construction.
-struct Table<'a> {
-    random: &'a mut Random,
-    family: &'static str,
+pub(super) struct Table<'a> {
+    pub(super) random: &'a mut Random,
+    pub(super) family: &'static str,
     /// Chains that a rule may lead to: those after its own.
     targets: Vec<String>,
     hook: &'static str,
@@ -226,6 +226,15 @@ impl Table<'_> {
             (_, "ip6") => "masquerade",
             _ => "snat ip to 10.8.0.1",
         };
+        if self.random.one_in(4) && self.family == "ip" && self.hook == "prerouting" {
+            let maps = [
+                "dnat to ip daddr map { 10.1.0.1 : 10.3.0.1, 10.2.0.1 : 10.3.0.2 }",
+                "dnat to ip daddr . tcp dport map { 10.1.0.1 . 80 : 10.3.0.1 . 8080, 10.2.0.1 . 22 : 10.3.0.2 . 23 }",
+                "dnat to numgen inc mod 2 map { 0 : 10.3.0.1, 1 : 10.3.0.2 }",
+                "meta l4proto tcp dnat to 10.3.0.1:1000-1001",
+            ];
+            return (*self.random.pick(&maps)).to_owned();
+        }
         let with_port = self.random.one_in(3) && self.hook == "prerouting";
         match (with_port, self.family) {
             (true, "ip6") => "meta l4proto tcp dnat to [fd03::2]:8080".to_owned(),
@@ -259,180 +268,13 @@ impl Table<'_> {
             "meta mark set (meta mark & 0xf) << 4",
             "meta mark set ct mark & 0xff",
             "meta mark set jhash meta mark mod 8",
+            "meta mark set jhash ip saddr mod 8",
+            "meta mark set tcp dport map { 22 : 1, 80-443 : 2 }",
+            "meta mark set ip saddr . th dport map { 10.1.0.1 . 80 : 0x5, 10.9.0.2 . 22 : 0x6 }",
             "add @seen { meta mark }",
             "update @seen { meta mark counter }",
             "limit rate 1/second",
         ];
         (*self.random.pick(&changes)).to_owned()
-    }
-
-    fn condition(&mut self) -> String {
-        let with_v4 = self.family != "ip6";
-        let with_v6 = self.family != "ip";
-        match self.random.below(3) {
-            0 if with_v4 => self.of_v4(),
-            0 if with_v6 => self.of_v6(),
-            1 => self.of_transport(),
-            _ => self.of_meta(),
-        }
-    }
-
-    fn negation(&mut self) -> &'static str {
-        if self.random.one_in(4) { "!= " } else { "" }
-    }
-
-    fn of_v4(&mut self) -> String {
-        let not = self.negation();
-        let side = *self.random.pick(&["saddr", "daddr"]);
-        let (one, other) = (*self.random.pick(&V4), *self.random.pick(&V4));
-        match self.random.below(13) {
-            0 => format!("ip {side} {not}{one}"),
-            1 | 2 => format!("ip {side} {not}{}", self.random.pick(&V4_NETS)),
-            3 => format!("ip {side} {not}{{ {one}, {other} }}"),
-            4 => format!("ip {side} {not}@a4"),
-            5 => format!("ip {side} {not}@n4"),
-            6 => format!("ip {side} {not}10.1.0.0-10.1.0.9"),
-            7 => format!("ip {side} & 0.0.0.255 == 0.0.0.1"),
-            8 => format!("ip {side} . th dport {not}@pairs"),
-            9 => format!("ip {side} . tcp dport {not}@wide"),
-            10 => (*self.random.pick(&[
-                "ip dscp af11",
-                "ip dscp != cs0",
-                "ip ecn ce",
-                "ip version 4",
-                "ip length > 48",
-                "ip protocol tcp",
-                "ip protocol != { tcp, udp }",
-                "ip frag-off & 0x1fff == 0",
-                "udp length > 8",
-                "meta mark @seen",
-            ]))
-            .to_owned(),
-            _ => format!(
-                "ip ttl {}",
-                self.random.pick(&["64", "> 60", "!= 63", "{ 10, 63 }"])
-            ),
-        }
-    }
-
-    fn of_v6(&mut self) -> String {
-        let not = self.negation();
-        let side = *self.random.pick(&["saddr", "daddr"]);
-        match self.random.below(5) {
-            0 => format!("ip6 {side} {not}{}", self.random.pick(&V6)),
-            1 => format!("ip6 {side} {not}{}", self.random.pick(&V6_NETS)),
-            2 => format!("ip6 {side} {not}@a6"),
-            3 => format!("ip6 {side} {not}@n6"),
-            _ => format!("ip6 hoplimit {}", self.random.pick(&["64", "< 64"])),
-        }
-    }
-
-    fn of_transport(&mut self) -> String {
-        let not = self.negation();
-        let proto = *self.random.pick(&["tcp", "udp", "tcp"]);
-        let side = *self.random.pick(&["dport", "dport", "sport"]);
-        let (one, other) = (*self.random.pick(&PORTS), *self.random.pick(&PORTS));
-        match self.random.below(12) {
-            0 => format!("{proto} {side} {not}{one}"),
-            1 => format!("{proto} {side} {not}{{ {one}, {} }}", u32::from(other) + 1),
-            2 => format!("{proto} {side} {not}{}-{}", one.min(other), one.max(other)),
-            3 => format!("{proto} {side} {not}@p"),
-            4 => format!(
-                "{proto} dport {} {one}",
-                self.random.pick(&["<", ">", "<=", ">="])
-            ),
-            5 => format!(
-                "meta l4proto {not}{}",
-                self.random.pick(&["tcp", "udp", "icmp", "ipv6-icmp"])
-            ),
-            6 => format!("meta l4proto {not}{{ tcp, udp }}"),
-            7 => format!("th dport {not}{one}"),
-            8 if self.family != "ip6" => format!(
-                "icmp type {not}{}",
-                self.random.pick(&["echo-request", "echo-reply"])
-            ),
-            8 => format!("icmpv6 type {not}echo-request"),
-            9 => (*self.random.pick(&[
-                "tcp flags syn",
-                "tcp flags & (syn | ack) == syn",
-                "tcp flags ! ack",
-            ]))
-            .to_owned(),
-            10 => format!("meta l4proto . th dport {not}{{ tcp . {one}, udp . {other} }}"),
-            _ => format!("tcp flags {not}{{ syn, syn | ack }}"),
-        }
-    }
-
-    fn of_meta(&mut self) -> String {
-        // Not `ct l3proto` nor `ct protocol`: nft 1.0.6 takes them for what another condition needs, and does not list them.
-        let conditions = [
-            "meta mark 0x1",
-            "meta mark != 0x0",
-            "meta mark & 0xf == 0x2",
-            "meta mark & 0x10 != 0x0",
-            "meta mark { 0x1, 0x10-0x20 }",
-            "meta mark > 0x1",
-            "ct state new",
-            "ct state established,related",
-            "ct state { new, invalid }",
-            "ct state != invalid",
-            "ct state invalid",
-            "ct status dnat",
-            "ct mark 0x2",
-            "ct mark != 0x0",
-            "ct direction original",
-            "ct direction reply",
-            "iifname \"in0\"",
-            "iifname != \"in*\"",
-            "iifname { \"in0\", \"other\" }",
-            "oifname \"out0\"",
-            "oifname \"in*\"",
-            "meta length 1-40",
-            "meta length > 60",
-            "meta nfproto ipv4",
-            "meta pkttype host",
-            "meta random & 1 == 0",
-            "numgen inc mod 3 < 2",
-            "numgen inc mod 3 { 0, 1 }",
-            "symhash mod 4 != 9",
-            "limit rate 1/second",
-            "fib daddr type local",
-            "meta skuid 0",
-            "meta cpu { 0, 1 }",
-            "ct status & snat == 0",
-            "ct original ip daddr 10.1.0.1",
-            "ct reply ip saddr 10.3.0.1",
-            "ct original proto-dst 80",
-            "meta protocol ip",
-            "meta protocol != ip6",
-            "iif \"in0\"",
-            "oif != \"in0\"",
-            "oifname . iifname { \"out0\" . \"in0\" }",
-            "meta mark . meta l4proto { 0x0 . tcp, 0x1 . udp }",
-            "meta mark & 0x3 { 0x1, 0x2 }",
-            "@th,16,16 80",
-            "@th,0,16 != 22",
-            "ct state . meta mark { new . 0x0, invalid . 0x1 }",
-            "ct state != { new, established }",
-            "ct state ! new",
-            "ct status ! dnat,snat",
-            "jhash meta mark mod 2 0",
-            "meta l4proto tcp tcp option maxseg exists",
-            "exthdr frag missing",
-            "meta priority 0",
-            "rt classid 0",
-            "meta mark < 0x2",
-            "th sport >= 20000",
-            "th sport 20000-20010",
-        ];
-        let condition = *self.random.pick(&conditions);
-        // nfproto is a question only where there are two.
-        let is_moot = condition.contains("nfproto") && self.family != "inet";
-        let is_foreign = condition.contains(" ip ") && self.family == "ip6";
-        if is_moot || is_foreign {
-            "meta mark 0x0".to_owned()
-        } else {
-            condition.to_owned()
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! nf_tables' rulesets, as the tool lists them and as the kernel applies them: random ones against random packets, with the
 //! kernel's own trace as the truth.
 
+mod conditions;
 mod generate;
 mod house;
 mod judge;

@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::compare::any_number;
 use super::load::Scene;
+use super::matcher::number;
 use super::packet::{Bits, Connection, IpFamily, Packet};
 use super::value::{Data, Loaded, Truth};
-use crate::ruleset::nftables::listing::{Expression, Nat, NatKind, Payload};
+use crate::ruleset::nftables::listing::{Datatype, Expression, Nat, NatKind, Payload};
 
 /// `IPS_SRC_NAT`, `IPS_DST_NAT`
 const SNAT: u32 = 1 << 4;
@@ -15,7 +17,7 @@ impl Scene<'_> {
     /// The packet after `key set value`. None if the packet has no such value: the rule then ends.
     pub(super) fn mangled(self, key: &Expression, value: &Expression) -> Option<Packet> {
         let mut packet = self.packet.clone();
-        let loaded = match super::matcher::number(value, datatype(key)) {
+        let loaded = match number(value, datatype(key)) {
             Some(number) => Loaded::number(number),
             None => self.load(value),
         };
@@ -41,8 +43,14 @@ impl Scene<'_> {
 
     fn set_field(self, packet: &mut Packet, protocol: &str, field: &str, value: &Loaded) {
         match (protocol, field) {
-            ("ip" | "ip6", "saddr") => packet.source = address(value, packet.ip_family()),
-            ("ip" | "ip6", "daddr") => packet.destination = address(value, packet.ip_family()),
+            ("ip" | "ip6", "saddr") => {
+                packet.source = address(value, packet.ip_family());
+                packet.source_kind = None;
+            }
+            ("ip" | "ip6", "daddr") => {
+                packet.destination = address(value, packet.ip_family());
+                packet.destination_kind = None;
+            }
             ("ip", "ttl") | ("ip6", "hoplimit") => packet.ttl = exact(value),
             ("ip" | "ip6", "dscp") => packet.dscp = exact(value),
             ("ip" | "ip6", "ecn") => packet.ecn = exact(value),
@@ -59,114 +67,185 @@ impl Scene<'_> {
         }
     }
 
-    /// The packet after a translation of a new connection, and whether it was changed for sure.
-    pub(super) fn translated(self, nat: &Nat) -> Packet {
-        let mut packet = self.packet.clone();
-        let is_source = matches!(nat.kind, NatKind::Snat | NatKind::Masquerade);
-        let family = packet.ip_family();
-        let (to_address, to_port) = match nat.kind {
-            NatKind::Snat | NatKind::Dnat => self.target(nat, family),
-            // To an address of the device, or of this host.
-            NatKind::Masquerade | NatKind::Redirect => (Some(None), self.port(nat)),
-        };
-        let bit = if is_source { SNAT } else { DNAT };
-        let before = packet.clone();
-        let (address, port) = match is_source {
-            true => (&mut packet.source, &mut packet.sport),
-            false => (&mut packet.destination, &mut packet.dport),
-        };
-        if let Some(to) = to_address {
-            *address = to;
-        }
-        match to_port {
-            Some(to) => *port = to,
-            // Another connection may have the source port already; a destination's stays.
-            None if is_source => *port = None,
-            None => {}
-        }
-        let changed = match is_source {
-            true => (packet.source, packet.sport) != (before.source, before.sport),
-            false => (packet.destination, packet.dport) != (before.destination, before.dport),
-        };
-        let is_known = match is_source {
-            true => packet.source.is_some() && packet.source != before.source && before.source.is_some(),
-            false => {
-                let moved = packet.destination.is_some()
-                    && before.destination.is_some()
-                    && packet.destination != before.destination;
-                moved || (packet.dport.is_some() && before.dport.is_some() && packet.dport != before.dport)
+    /// Whether a value that is set or translated to is there: without it the rule ends.
+    pub(super) fn is_there(self, value: &Expression) -> Truth {
+        match value {
+            Expression::Map { key, data } => {
+                let found = self.find(key, data);
+                if found.missing {
+                    Truth::No
+                } else {
+                    found.is_there()
+                }
             }
+            Expression::Number(_) | Expression::Word(_) | Expression::List(_) | Expression::Exists(_) => {
+                Truth::Yes
+            }
+            Expression::Range(_) | Expression::Prefix { .. } => Truth::Yes,
+            Expression::Concatenation(parts) => parts
+                .iter()
+                .map(|part| self.is_there(part))
+                .fold(Truth::Yes, Truth::and),
+            other if number(other, datatype(other)).is_some() => Truth::Yes,
+            other => match self.load(other) {
+                Loaded::Is(_) => Truth::Yes,
+                Loaded::Missing => Truth::No,
+                Loaded::Unknown => Truth::Unknown,
+            },
+        }
+    }
+
+    /// The packet after a translation of a new connection.
+    pub(super) fn translated(self, nat: &Nat) -> Packet {
+        let before = self.packet;
+        let mut packet = before.clone();
+        let (to_address, to_port) = match nat.kind {
+            NatKind::Snat | NatKind::Dnat => self.target(nat),
+            // To an address of the device, or of this host.
+            NatKind::Masquerade | NatKind::Redirect => (To::Unknown, self.port(nat)),
         };
-        let connection = &mut packet.connection;
-        if is_known {
-            connection.status = connection.status.with(bit);
-        } else if changed {
-            connection.status = connection.status.without(bit);
-        }
-        // The answer comes from where the packet goes now, to where it seems to come from.
-        let reply = &mut connection.reply;
+        let is_source = matches!(nat.kind, NatKind::Snat | NatKind::Masquerade);
         if is_source {
-            (reply.destination, reply.dport) = (packet.source, packet.sport);
+            packet.source = to_address.of(before.source);
+            // Another connection may have the port already.
+            packet.sport = match to_port {
+                To::Same => None,
+                other => other.of(before.sport),
+            };
+            if packet.source != before.source {
+                packet.source_kind = None;
+            }
         } else {
-            (reply.source, reply.sport) = (packet.destination, packet.dport);
+            packet.destination = to_address.of(before.destination);
+            packet.dport = to_port.of(before.dport);
+            if packet.destination != before.destination {
+                packet.destination_kind = None;
+            }
         }
+        note_translation(&mut packet, before, is_source);
         packet
     }
 
-    /// The new address and the new port: none if it stays, none within if it is not known.
-    #[allow(clippy::type_complexity)]
-    fn target(self, nat: &Nat, family: Option<IpFamily>) -> (Option<Option<IpAddr>>, Option<Option<u16>>) {
+    /// The new address and the new port.
+    fn target(self, nat: &Nat) -> (To<IpAddr>, To<u16>) {
         let Some(to) = &nat.address else {
-            return (None, self.port(nat));
+            return (To::Same, self.port(nat));
         };
         // Networks are mapped onto each other, ranges are chosen from, maps may have ports in them.
         if !nat.type_flags.is_empty() || nat.flags.iter().any(|flag| flag == "netmap") {
-            return (Some(None), Some(None));
+            return (To::Unknown, To::Unknown);
         }
         match to {
-            Expression::Map { .. } => match self.mapped_target(to) {
-                Some((address, port)) => (Some(address), port.or(self.port(nat))),
-                None => (Some(None), Some(None)),
-            },
+            Expression::Map { key, data } => {
+                let (address, port) = self.mapped_target(key, data);
+                let port = if port == To::Same { self.port(nat) } else { port };
+                (address, port)
+            }
             one => {
-                let loaded = match super::compare::any_number(one) {
-                    Some(number) => Loaded::number(number),
-                    None => self.load(one),
-                };
-                (Some(address(&loaded, family)), self.port(nat))
+                let loaded = any_number(one).map_or_else(|| self.load(one), Loaded::number);
+                (To::known(self.address(&loaded)), self.port(nat))
             }
         }
     }
 
-    /// The address that a map has for this packet, if it surely has one, and its port, if there is one.
-    #[allow(clippy::type_complexity)]
-    fn mapped_target(self, map: &Expression) -> Option<(Option<IpAddr>, Option<Option<u16>>)> {
-        let Expression::Map { key, data } = map else {
-            return None;
-        };
+    /// What a map has for this packet, if it surely has one element: an address, and maybe a port.
+    fn mapped_target(self, key: &Expression, data: &Expression) -> (To<IpAddr>, To<u16>) {
         let found = self.find(key, data);
-        let value = found.sure?.data.as_ref()?;
+        let Some(value) = found.sure.and_then(|element| element.data.as_ref()) else {
+            return (To::Unknown, To::Unknown);
+        };
         let parts = match value {
             Expression::Concatenation(parts) => parts.as_slice(),
             one => std::slice::from_ref(one),
         };
-        let part = |index: usize| {
-            parts
-                .get(index)
-                .map(|part| Loaded::known(super::compare::any_number(part)))
+        let part = |index: usize| parts.get(index).map(|part| Loaded::known(any_number(part)));
+        let address = part(0).and_then(|loaded| self.address(&loaded));
+        let port = match part(1) {
+            None => To::Same,
+            Some(loaded) => To::known(exact(&loaded)),
         };
-        let to = part(0).map(|loaded| address(&loaded, self.packet.ip_family()))?;
-        Some((to, part(1).map(|loaded| exact(&loaded))))
+        (To::known(address), port)
     }
 
-    fn port(self, nat: &Nat) -> Option<Option<u16>> {
+    fn address(self, loaded: &Loaded) -> Option<IpAddr> {
+        address(loaded, self.packet.ip_family())
+    }
+
+    fn port(self, nat: &Nat) -> To<u16> {
         let is_random = nat.flags.iter().any(|flag| flag.contains("random"));
         match &nat.port {
-            None if is_random => Some(None),
-            None => None,
-            Some(Expression::Number(port)) if !is_random => Some((*port).try_into().ok()),
-            Some(_) => Some(None),
+            None if is_random => To::Unknown,
+            None => To::Same,
+            Some(Expression::Number(port)) if !is_random => To::known((*port).try_into().ok()),
+            Some(_) => To::Unknown,
         }
+    }
+}
+
+/// What a translation makes of an address or a port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum To<T> {
+    /// It stays.
+    Same,
+    /// It becomes this.
+    This(T),
+    /// It becomes something that is not known.
+    Unknown,
+}
+
+impl<T> To<T> {
+    fn known(value: Option<T>) -> Self {
+        value.map_or(Self::Unknown, Self::This)
+    }
+
+    fn of(self, before: Option<T>) -> Option<T> {
+        match self {
+            Self::Same => before,
+            Self::This(value) => Some(value),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// What conntrack notes of a translation: that there was one, and where answers come from now.
+fn note_translation(packet: &mut Packet, before: &Packet, is_source: bool) {
+    let surely = |to: bool, from: bool, differ: bool| to && from && differ;
+    let (bit, moved, same) = if is_source {
+        let moved = surely(
+            packet.source.is_some(),
+            before.source.is_some(),
+            packet.source != before.source,
+        );
+        (
+            SNAT,
+            moved,
+            packet.source == before.source && packet.sport == before.sport,
+        )
+    } else {
+        let moved = surely(
+            packet.destination.is_some(),
+            before.destination.is_some(),
+            packet.destination != before.destination,
+        ) || surely(
+            packet.dport.is_some(),
+            before.dport.is_some(),
+            packet.dport != before.dport,
+        );
+        let same = packet.destination == before.destination && packet.dport == before.dport;
+        (DNAT, moved, same)
+    };
+    let connection = &mut packet.connection;
+    if moved {
+        connection.status = connection.status.with(bit);
+    } else if !same {
+        connection.status = connection.status.without(bit);
+    }
+    // The answer comes from where the packet goes now, to where it seems to come from.
+    let reply = &mut connection.reply;
+    if is_source {
+        (reply.destination, reply.dport) = (packet.source, packet.sport);
+    } else {
+        (reply.source, reply.sport) = (packet.destination, packet.dport);
     }
 }
 
@@ -182,8 +261,8 @@ fn set_ct_mark(connection: &mut Connection, mark: Bits, there: Truth) {
 fn forget_header(packet: &mut Packet, base: &str) {
     match base {
         "nh" => {
-            packet.source = None;
-            packet.destination = None;
+            (packet.source, packet.source_kind) = (None, None);
+            (packet.destination, packet.destination_kind) = (None, None);
             packet.protocol = None;
             packet.ttl = None;
             packet.dscp = None;
@@ -203,8 +282,7 @@ fn forget_header(packet: &mut Packet, base: &str) {
     }
 }
 
-fn datatype(key: &Expression) -> crate::ruleset::nftables::listing::Datatype {
-    use crate::ruleset::nftables::listing::Datatype;
+fn datatype(key: &Expression) -> Datatype {
     Datatype::of(key).first().copied().unwrap_or(Datatype::Other)
 }
 

@@ -3,11 +3,11 @@
 use super::conntrack::Tracked;
 use super::load::At;
 use super::packet::{CtState, Device, IpFamily, Packet};
-use super::path::{Evaluation, Outcome, Path, Place};
+use super::path::{Assumption, Evaluation, Outcome, Path, Place};
 use super::prepared::PreparedTable;
 use super::value::Truth;
 use super::walk::Walk;
-use crate::ruleset::nftables::listing::{BaseChain, Family, Ruleset};
+use crate::ruleset::nftables::listing::{BaseChain, Chain, Family, Rule, Ruleset, Table};
 
 /// `NF_IP_PRI_NAT_DST`, `NF_IP_PRI_NAT_SRC`: chains of type nat are called by one function of the hook, in the order of
 /// their own priorities.
@@ -77,6 +77,45 @@ impl<'a> Evaluator<'a> {
             of.family == family && of.name == table && of.chains[one.chain].name == chain
         });
         called.map(|one| self.through(&[one], packet)).unwrap_or_default()
+    }
+
+    /// The table of a place.
+    pub fn table(&self, place: Place) -> Option<&'a Table> {
+        self.ruleset.tables.get(place.table)
+    }
+
+    /// The chain of a place.
+    pub fn chain(&self, place: Place) -> Option<&'a Chain> {
+        self.table(place)?.chains.get(place.chain)
+    }
+
+    /// The rule of a place; none for a policy.
+    pub fn rule(&self, place: Place) -> Option<&'a Rule> {
+        self.chain(place)?.rules.get(place.rule?)
+    }
+
+    /// The rule of a place as nft writes it, or the policy: `policy drop`.
+    pub fn text(&self, place: Place) -> Option<String> {
+        let table = self.table(place)?;
+        match self.rule(place) {
+            Some(rule) => Some(rule.text(table.family)),
+            None => {
+                let base = self.chain(place)?.base.as_ref()?;
+                Some(format!("policy {}", base.policy.as_deref().unwrap_or("accept")))
+            }
+        }
+    }
+
+    /// What is assumed, as nft writes the statements: `limit rate 5/second`.
+    pub fn assumed(&self, assumption: &Assumption) -> Vec<String> {
+        let (Some(table), Some(rule)) = (self.table(assumption.place), self.rule(assumption.place)) else {
+            return Vec::new();
+        };
+        let statements = assumption.statements.iter();
+        statements
+            .filter_map(|index| rule.statements.get(*index))
+            .map(|statement| statement.text(table.family))
+            .collect()
     }
 
     fn base_chains(&self) -> impl Iterator<Item = Called<'a>> {

@@ -46,55 +46,87 @@ impl Evaluator<'_> {
         if path.outcome != Some(Outcome::Drop) {
             return Vec::new();
         }
-        let mut misses: Vec<_> = path
+        let mut counts: Vec<_> = path
             .missed
             .iter()
-            .filter_map(|place| self.near_miss(*place, &path.packet))
+            .filter_map(|place| Some((*place, self.counts(*place, &path.packet)?)))
             .collect();
-        misses.sort_by_key(|miss| (miss.failing.len(), miss.unknown, Reverse(miss.met)));
-        misses.truncate(most);
-        misses
+        counts.sort_by_key(|(_, [failing, unknown, met])| (*failing, *unknown, Reverse(*met)));
+        counts.truncate(most);
+        counts
+            .into_iter()
+            .map(|(place, [_, unknown, met])| NearMiss {
+                place,
+                failing: self.failing(place, &path.packet),
+                met,
+                unknown,
+            })
+            .collect()
     }
 
-    fn near_miss(&self, place: Place, packet: &Packet) -> Option<NearMiss> {
+    /// How many conditions of a rule fail, are unknown, and are met. None if none surely fails: then there is nothing to
+    /// say.
+    fn counts(&self, place: Place, packet: &Packet) -> Option<[usize; 3]> {
+        let mut counts = [0; 3];
+        for (_, truth) in self.conditions(place, packet) {
+            counts[match truth {
+                Truth::No => 0,
+                Truth::Unknown => 1,
+                Truth::Yes => 2,
+            }] += 1;
+        }
+        (counts[0] > 0).then_some(counts)
+    }
+
+    fn failing(&self, place: Place, packet: &Packet) -> Vec<Failing> {
+        let (Some(table), Some(scene)) = (self.table(place), self.scene(place, packet)) else {
+            return Vec::new();
+        };
+        self.conditions(place, packet)
+            .filter(|(_, truth)| *truth == Truth::No)
+            .map(|(statement, _)| Failing {
+                needs: statement.text(table.family),
+                has: match statement {
+                    Statement::Match { left, .. } => scene.has(left),
+                    _ => String::new(),
+                },
+            })
+            .collect()
+    }
+
+    /// The conditions of a rule, and whether the packet meets them.
+    fn conditions<'s>(
+        &'s self,
+        place: Place,
+        packet: &'s Packet,
+    ) -> impl Iterator<Item = (&'s Statement, Truth)> {
+        let statements = self.rule(place).map(|rule| rule.statements.as_slice());
+        let scene = self.scene(place, packet);
+        statements
+            .unwrap_or_default()
+            .iter()
+            .filter_map(move |statement| match statement {
+                Statement::Match {
+                    left,
+                    operator,
+                    right,
+                } => Some((statement, scene?.holds(left, *operator, right))),
+                _ => None,
+            })
+    }
+
+    /// Where conntrack has seen the packet: nothing is filtered before.
+    fn scene<'s>(&'s self, place: Place, packet: &'s Packet) -> Option<Scene<'s>> {
         let table = self.tables.get(place.table)?;
-        let rule = table.table.chains.get(place.chain)?.rules.get(place.rule?)?;
-        let scene = Scene {
+        Some(Scene {
             packet,
             table,
-            // Where conntrack has seen the packet: nothing is filtered before.
             at: At {
                 family: table.table.family,
                 hook: "forward",
                 priority: 0,
             },
-        };
-        let mut miss = NearMiss {
-            place,
-            failing: Vec::new(),
-            met: 0,
-            unknown: 0,
-        };
-        for statement in &rule.statements {
-            let Statement::Match {
-                left,
-                operator,
-                right,
-            } = statement
-            else {
-                continue;
-            };
-            match scene.holds(left, *operator, right) {
-                Truth::Yes => miss.met += 1,
-                Truth::Unknown => miss.unknown += 1,
-                Truth::No => miss.failing.push(Failing {
-                    needs: statement.text(table.table.family),
-                    has: scene.has(left),
-                }),
-            }
-        }
-        // Without a condition that surely fails there is nothing to say.
-        (!miss.failing.is_empty()).then_some(miss)
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use super::packet::{Bits, CtState, IpFamily, Packet};
 use super::prepared::{PreparedTable, verdict};
 use super::value::Truth;
 use crate::ruleset::nftables::listing::{
-    Expression, Limit, Payload, Rule, SetUpdate, Statement, ValueOrName, Verdict,
+    Expression, Limit, Nat, Payload, Rule, SetUpdate, Statement, ValueOrName, Verdict,
 };
 
 /// What came of a rule.
@@ -58,6 +58,8 @@ enum Effect {
     Break,
     Unsure,
     End(End),
+    /// An end, if the statement is reached to its own end, which is not known.
+    UnsureEnd(End),
 }
 
 /// Asks a rule.
@@ -79,7 +81,7 @@ pub(super) fn run<'a, 'p>(
             at,
         };
         let (effect, changed) = step(statement, scene);
-        if matches!(effect, Effect::Unsure) {
+        if matches!(effect, Effect::Unsure | Effect::UnsureEnd(_)) {
             certain.get_or_insert_with(|| now.clone());
             unsure.push(index);
         }
@@ -92,7 +94,7 @@ pub(super) fn run<'a, 'p>(
                 end = End::NoMatch;
                 break;
             }
-            Effect::End(how) => {
+            Effect::End(how) | Effect::UnsureEnd(how) => {
                 end = how;
                 break;
             }
@@ -124,15 +126,7 @@ fn step<'a>(statement: &'a Statement, scene: Scene<'a>) -> (Effect, Option<Packe
         Statement::Verdict(verdict) => Effect::End(End::Final(Final::Verdict(verdict.clone()))),
         Statement::Vmap { key, data } => vmap(scene, key, data),
         Statement::Mangle { key, value } => return mangle(scene, key, value),
-        // Of the other family it does nothing.
-        Statement::Nat(nat) => match of_family(scene, nat.family.as_deref()) {
-            Truth::No => Effect::Next,
-            Truth::Unknown => Effect::End(End::Anything),
-            Truth::Yes => {
-                let end = Effect::End(End::Final(Final::Translated));
-                return (end, Some(scene.translated(nat)));
-            }
-        },
+        Statement::Nat(nat) => return translate(scene, nat),
         Statement::Notrack => return (Effect::Next, Some(untracked(scene))),
         Statement::Reject { kind, .. } => match answers(scene, kind.as_deref()) {
             Truth::Yes => Effect::End(End::Final(Final::Reject)),
@@ -149,6 +143,26 @@ fn step<'a>(statement: &'a Statement, scene: Scene<'a>) -> (Effect, Option<Packe
     (effect, None)
 }
 
+fn translate(scene: Scene<'_>, nat: &Nat) -> (Effect, Option<Packet>) {
+    let end = End::Final(Final::Translated);
+    match of_family(scene, nat.family.as_deref()) {
+        // Of the other family it does nothing.
+        Truth::No => return (Effect::Next, None),
+        Truth::Unknown => return (Effect::End(End::Anything), None),
+        Truth::Yes => {}
+    }
+    // What a map does not have ends the rule.
+    let targets = nat.address.iter().chain(&nat.port);
+    match targets
+        .map(|target| scene.is_there(target))
+        .fold(Truth::Yes, Truth::and)
+    {
+        Truth::No => (Effect::Break, None),
+        Truth::Yes => (Effect::End(end), Some(scene.translated(nat))),
+        Truth::Unknown => (Effect::UnsureEnd(end), Some(scene.translated(nat))),
+    }
+}
+
 /// What is tracked already stays so.
 fn untracked(scene: Scene<'_>) -> Packet {
     let mut packet = scene.packet.clone();
@@ -162,10 +176,11 @@ fn untracked(scene: Scene<'_>) -> Packet {
 
 /// A header that the packet does not have is not changed: nft asks for the protocol first, and does not write so.
 fn mangle(scene: Scene<'_>, key: &Expression, value: &Expression) -> (Effect, Option<Packet>) {
-    let is_there = match key {
+    let has_header = match key {
         Expression::Payload(Payload::Field { protocol, .. }) => scene.has_header(protocol),
         _ => Truth::Yes,
     };
+    let is_there = has_header.and(scene.is_there(value));
     match (is_there, scene.mangled(key, value)) {
         (Truth::No, _) | (_, None) => (Effect::Break, None),
         (Truth::Yes, changed) => (Effect::Next, changed),

@@ -7,6 +7,10 @@ use crate::evaluate::nftables::value::{Loaded, Truth};
 /// `NF_IP_PRI_CONNTRACK`: in PREROUTING and OUTPUT a packet has no connection before.
 const CONNTRACK: i64 = -200;
 
+/// The bits of a connection's status that have names. The others tell how far the kernel is with it (`IPS_SRC_NAT_DONE` and
+/// its like), which changes on the way.
+const NAMED_STATUS: u32 = 0x23f;
+
 /// What of a connection there can be in a chain.
 enum Seen {
     /// Conntrack has had the packet, or surely has not.
@@ -30,7 +34,7 @@ impl Scene<'_> {
         }
         let connection = &self.packet.connection;
         match (key, direction) {
-            ("status", _) => Loaded::bits(connection.status),
+            ("status", _) => Loaded::bits(connection.status.without(!NAMED_STATUS)),
             ("mark", _) => Loaded::bits(connection.mark),
             ("direction", _) => Loaded::known(connection.direction.map(|direction| match direction {
                 Direction::Original => 0_u8,

@@ -5,7 +5,7 @@ mod meta;
 mod payload;
 
 use super::matcher::number;
-use super::packet::Packet;
+use super::packet::{AddressKind, Packet};
 use super::prepared::PreparedTable;
 use super::value::{Data, Loaded, Number};
 use crate::ruleset::nftables::listing::{BinaryOperator, Datatype, Expression, Family, Payload};
@@ -45,10 +45,24 @@ impl Scene<'_> {
             Expression::Meta(key) => self.meta(key),
             Expression::Ct { key, direction, .. } => self.ct(key, direction.as_deref()),
             Expression::Binary { operator, operands } => self.binary(*operator, operands),
-            Expression::Numgen { modulus, offset, .. }
-            | Expression::Symhash { modulus, offset }
-            | Expression::Jhash { modulus, offset, .. } => below(*modulus, *offset),
+            Expression::Numgen { modulus, offset, .. } | Expression::Symhash { modulus, offset } => {
+                below(*modulus, *offset)
+            }
+            // What is hashed must be there.
+            Expression::Jhash {
+                of, modulus, offset, ..
+            } => {
+                let parts = self.load_parts(of);
+                if parts.contains(&Loaded::Missing) {
+                    Loaded::Missing
+                } else if parts.contains(&Loaded::Unknown) {
+                    Loaded::Unknown
+                } else {
+                    below(*modulus, *offset)
+                }
+            }
             Expression::Map { key, data } => self.mapped(key, data),
+            Expression::Fib { result, flags } if result == "type" => self.address_kind(flags),
             Expression::Option {
                 of: "tcp option",
                 field: None,
@@ -113,6 +127,16 @@ impl Scene<'_> {
         }
     }
 
+    /// What the routing table calls an address, where nothing but the address is looked up.
+    fn address_kind(self, flags: &[String]) -> Loaded {
+        let kind = match flags {
+            [one] if one == "saddr" => self.packet.source_kind,
+            [one] if one == "daddr" => self.packet.destination_kind,
+            _ => None,
+        };
+        Loaded::known(kind.map(AddressKind::number))
+    }
+
     /// Whether a packet has some option of TCP: what is not TCP has none.
     fn tcp_option_there(self) -> Loaded {
         const TCP: u8 = 6;
@@ -127,7 +151,10 @@ impl Scene<'_> {
 /// A number below this, and something added.
 fn below(modulus: u64, offset: u64) -> Loaded {
     if modulus == 0 || modulus > MOST_VALUES {
-        return Loaded::Unknown;
+        return Loaded::Is(Data::Number(Number {
+            value: 0,
+            unknown: u32::MAX.into(),
+        }));
     }
     let values = (0..modulus).map(|value| u128::from(value) + u128::from(offset));
     Loaded::Is(Data::Among(values.collect()))

@@ -113,3 +113,32 @@ fn a_table_that_may_be_dormant_may_do_nothing() {
         Some(Outcome::Accept)
     );
 }
+
+#[test]
+fn damaged_rulesets_are_evaluated_to_an_end() {
+    let packets = [
+        syn("10.0.0.1", "1.2.3.4", 80),
+        syn("fe80::1", "::1", 22),
+        Packet::default(),
+    ];
+    for text in crate::ruleset::nftables::listing::tests::damaged(30) {
+        let ruleset = read(&text);
+        let evaluator = Evaluator::new(&ruleset);
+        for packet in &packets {
+            for hook in [
+                "prerouting",
+                "input",
+                "forward",
+                "output",
+                "postrouting",
+                "ingress",
+            ] {
+                let evaluation = evaluator.hook(hook, packet);
+                assert!(evaluation.paths.iter().all(|path| path.outcome.is_some()));
+                for path in &evaluation.paths {
+                    assert!(evaluator.near_misses(path, 3).len() <= 3);
+                }
+            }
+        }
+    }
+}

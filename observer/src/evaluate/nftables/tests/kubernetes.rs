@@ -75,6 +75,26 @@ fn a_service_without_endpoints_is_rejected_in_the_hook_that_it_passes() {
 }
 
 #[test]
+fn from_this_host_a_service_with_a_local_policy_is_reached_all_the_same() {
+    let ruleset = kube_proxy();
+    // ingress/edge:http has externalTrafficPolicy Local: its node port is for what has a pod here, and for this host.
+    let masqueraded = |kind| {
+        let mut packet = syn("192.0.2.11", "203.0.113.10", 80);
+        packet.source_kind = kind;
+        let evaluation = Evaluator::new(&ruleset).hook("prerouting", &packet);
+        let marks: Vec<_> = evaluation
+            .paths
+            .iter()
+            .map(|path| path.packet.mark.value())
+            .collect();
+        (marks.contains(&0x4000), marks.contains(&0))
+    };
+    assert_eq!(masqueraded(Some(AddressKind::Local)), (true, false));
+    assert_eq!(masqueraded(Some(AddressKind::Unicast)), (false, true));
+    assert_eq!(masqueraded(None), (true, true));
+}
+
+#[test]
 fn firewalld_lets_in_what_its_zone_allows_and_rejects_the_rest() {
     let ruleset = firewalld();
     let evaluator = Evaluator::new(&ruleset);

@@ -111,12 +111,17 @@ fn a_limit_before_a_verdict_splits_it_and_says_so() {
         [[false], [true]]
     );
     let assumption = &evaluation.paths[0].assumptions[0];
-    let rule = &ruleset.tables[assumption.place.table].chains[assumption.place.chain].rules
-        [assumption.place.rule.expect("a rule")];
+    let evaluator = Evaluator::new(&ruleset);
+    assert_eq!(evaluator.assumed(assumption), ["limit rate 5/second"]);
     assert_eq!(
-        rule.statements[assumption.statements[0]].text(Family::Inet),
-        "limit rate 5/second"
+        evaluator.text(assumption.place).as_deref(),
+        Some("udp dport 53 limit rate 5/second accept")
     );
+    let policy = Place {
+        rule: None,
+        ..assumption.place
+    };
+    assert_eq!(evaluator.text(policy).as_deref(), Some("policy accept"));
 }
 
 #[test]
@@ -180,6 +185,30 @@ fn a_translation_ends_the_chains_of_its_kind_and_is_seen_by_those_behind() {
     leaving.output = Device::Named("eth1".to_owned());
     let left = evaluator.hook("postrouting", &leaving).paths.remove(0);
     assert_eq!((left.outcome, left.packet.source), (Some(Outcome::Accept), None));
+}
+
+#[test]
+fn what_a_map_does_not_have_is_not_translated() {
+    let ruleset = ruleset();
+    let evaluator = Evaluator::new(&ruleset);
+    let path = evaluator
+        .hook("prerouting", &syn("192.0.2.1", "10.96.0.2", 443))
+        .paths
+        .remove(0);
+    assert_eq!(
+        matched(&ruleset, &path),
+        ["prerouting policy", "late policy", "after policy"]
+    );
+    assert!(!path.is_translated);
+    // Of a packet whose port is not known nobody can say.
+    let mut unknown = syn("192.0.2.1", "10.96.0.1", 443);
+    unknown.dport = None;
+    let evaluation = evaluator.hook("prerouting", &unknown);
+    let translated: Vec<_> = evaluation.paths.iter().map(|path| path.is_translated).collect();
+    assert!(
+        translated.contains(&true) && translated.contains(&false),
+        "{translated:?}"
+    );
 }
 
 #[test]

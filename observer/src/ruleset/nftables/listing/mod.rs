@@ -16,7 +16,7 @@ pub mod symbols;
 mod write;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use datatype::Datatype;
 pub use expression::{BinaryOperator, Element, Expression, Payload, Verdict};
