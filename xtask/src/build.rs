@@ -5,7 +5,9 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::toolchain::{TARGET, Toolchain};
-use crate::{linker, process, setup, workspace};
+
+use crate::workspace::{self, Profile};
+use crate::{linker, process, setup};
 
 /// The options of `cargo xtask build`.
 #[derive(clap::Args)]
@@ -18,7 +20,12 @@ pub struct Arguments {
 /// Builds everything, after setting up what building needs.
 pub fn main(arguments: &Arguments) -> Result<()> {
     object()?;
-    program("observer", "observer", arguments.release)
+    let profile = if arguments.release {
+        Profile::Release
+    } else {
+        Profile::Debug
+    };
+    program("observer", "observer", profile)
 }
 
 /// Builds the eBPF object.
@@ -57,11 +64,10 @@ pub fn for_ebpf(cargo: &mut Command, toolchain: &Toolchain) -> Result<()> {
 }
 
 /// Builds one of the workspace's user-space programs with the plain toolchain.
-pub fn program(package: &str, bin: &str, release: bool) -> Result<()> {
+pub fn program(package: &str, bin: &str, profile: Profile) -> Result<()> {
     let mut cargo = process::cargo();
-    cargo
-        .args(["build", "--package", package, "--bin", bin])
-        .args(release.then_some("--release"));
+    cargo.args(["build", "--package", package, "--bin", bin]);
+    cargo.args(["--profile", profile.name()]);
     embed(&mut cargo);
     process::run(&mut cargo).with_context(|| format!("{bin} did not build: see above"))
 }

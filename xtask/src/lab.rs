@@ -12,7 +12,8 @@ use crate::kernels::{Kernel, NAME_WIDTH, Series};
 use crate::relay::Sink;
 use crate::results::Column;
 use crate::vm::{Guest, quoted};
-use crate::{build, features, process, setup, workspace};
+use crate::workspace::{self, Profile};
+use crate::{build, features, process, setup};
 
 /// All scenarios of one kernel take some seven minutes, several times as long on a busy machine; one that takes longer
 /// than this hangs.
@@ -65,11 +66,11 @@ impl Lab {
     /// Builds what the lab needs, as it is shipped: optimised, with the eBPF object in it.
     pub fn build() -> Result<Self> {
         build::object()?;
-        build::program("observer", "observer", true)?;
-        build::program("observer-tests", "observer-lab", true)?;
+        build::program("observer", "observer", Profile::Release)?;
+        build::program("observer-tests", "observer-lab", Profile::Lab)?;
         Ok(Self {
-            lab: workspace::binary("observer-lab", true),
-            observer: workspace::binary("observer", true),
+            lab: workspace::binary("observer-lab", Profile::Lab),
+            observer: workspace::binary("observer", Profile::Release),
         })
     }
 

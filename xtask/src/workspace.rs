@@ -33,11 +33,39 @@ pub fn ebpf_object() -> PathBuf {
     ebpf_target().join("bpfel-unknown-none/release/observer-ebpf")
 }
 
-/// A program of this workspace, built in the release or the debug profile.
-pub fn binary(name: &str, release: bool) -> PathBuf {
-    target()
-        .join(if release { "release" } else { "debug" })
-        .join(name)
+/// How a program of this workspace is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Quickly, for working on it.
+    Debug,
+    /// As it is shipped.
+    Release,
+    /// The lab: optimised a little, and linked quickly.
+    Lab,
+}
+
+impl Profile {
+    /// What cargo calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "dev",
+            Self::Release => "release",
+            Self::Lab => "lab",
+        }
+    }
+
+    /// Where cargo leaves what it builds so, in the target directory.
+    fn directory(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            other => other.name(),
+        }
+    }
+}
+
+/// A program of this workspace.
+pub fn binary(name: &str, profile: Profile) -> PathBuf {
+    target().join(profile.directory()).join(name)
 }
 
 /// What is built or downloaded once and serves every checkout.
