@@ -9,6 +9,9 @@ use crate::exec;
 use crate::netns::Netns;
 use crate::run_dir::RunDir;
 
+/// What differs is listed so often again.
+const RETRIES: usize = 3;
+
 /// Loads each file of rules in a namespace of its own, lists it both ways, and compares. True if all are the same.
 pub fn run(run: &RunDir, files: &[impl AsRef<Path>]) -> Result<bool> {
     let mut all = true;
@@ -24,7 +27,13 @@ pub fn run(run: &RunDir, files: &[impl AsRef<Path>]) -> Result<bool> {
         let text =
             std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
         exec::run(Some(&netns), "nft", &["-f", "-"], &text)?;
-        let differences = compare(&netns)?;
+        let mut differences = compare(&netns)?;
+        // Elements of sets grow older between the two listings: a second that begins there is not a difference.
+        for _ in 0..RETRIES {
+            if !differences.is_empty() {
+                differences = compare(&netns)?;
+            }
+        }
         println!("{}: {} lines differ", file.display(), differences.len());
         differences.iter().for_each(|line| println!("{line}"));
         all &= differences.is_empty();
