@@ -21,6 +21,19 @@ impl Truth {
         }
     }
 
+    /// What holds of all, or what is unknown because it holds of some only.
+    pub fn of_all(truths: impl Iterator<Item = Self>) -> Self {
+        let mut all = None;
+        for truth in truths {
+            match all {
+                None => all = Some(truth),
+                Some(before) if before == truth => {}
+                Some(_) => return Self::Unknown,
+            }
+        }
+        all.unwrap_or(Self::Unknown)
+    }
+
     /// Both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
@@ -45,6 +58,12 @@ impl Truth {
             (Self::No, true) => Self::Yes,
             (truth, _) => truth,
         }
+    }
+}
+
+impl From<bool> for Truth {
+    fn from(holds: bool) -> Self {
+        if holds { Self::Yes } else { Self::No }
     }
 }
 

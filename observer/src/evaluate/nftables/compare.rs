@@ -21,7 +21,7 @@ impl<'a> Scene<'a> {
                 let is_there = self.find_loaded(&loaded, &types, right).is_there();
                 match operator {
                     Operator::Equal => is_there,
-                    Operator::NotEqual => is_there.negated(),
+                    Operator::NotEqual => is_there.turned(true),
                     _ => Truth::Unknown,
                 }
             }
@@ -82,9 +82,9 @@ pub(super) fn any_number(value: &Expression) -> Option<u128> {
 fn compare(loaded: &[Loaded], types: &[Datatype], operator: Operator, right: &Expression) -> Truth {
     match operator {
         Operator::Equal => is_same(loaded, types, right),
-        Operator::NotEqual => is_same(loaded, types, right).negated(),
+        Operator::NotEqual => is_same(loaded, types, right).turned(true),
         Operator::Any => any_bit(loaded, types, right),
-        Operator::None => any_bit(loaded, types, right).negated(),
+        Operator::None => any_bit(loaded, types, right).turned(true),
         _ => order(loaded, types, operator, right),
     }
 }
@@ -136,9 +136,9 @@ fn order(loaded: &[Loaded], types: &[Datatype], operator: Operator, right: &Expr
     };
     match operator {
         Operator::Less => less(right),
-        Operator::GreaterOrEqual => less(right).negated(),
+        Operator::GreaterOrEqual => less(right).turned(true),
         Operator::LessOrEqual => left.is_within(0, right),
-        Operator::Greater => left.is_within(0, right).negated(),
+        Operator::Greater => left.is_within(0, right).turned(true),
         _ => Truth::Unknown,
     }
 }

@@ -236,7 +236,7 @@ fn runs_nat(path: &Path, hook: &str) -> Truth {
                 connection.status.value() & CONFIRMED,
             ) {
                 (0, _) => Truth::Unknown,
-                (_, confirmed) => Truth::of(confirmed == 0),
+                (_, confirmed) => Truth::from(confirmed == 0),
             }
         }
         Some(_) => Truth::No,
@@ -246,7 +246,7 @@ fn runs_nat(path: &Path, hook: &str) -> Truth {
 fn is_family(packet: &Packet, family: IpFamily) -> Truth {
     packet
         .ip_family()
-        .map_or(Truth::Unknown, |known| Truth::of(known == family))
+        .map_or(Truth::Unknown, |known| Truth::from(known == family))
 }
 
 fn may_see(table: Family, packet: Option<IpFamily>) -> bool {

@@ -48,10 +48,10 @@ impl Matcher {
             (Self::Range(from, to), Data::Number(value)) => value.is_within(*from, *to),
             // Of generators and hashes, whose bytes are in another order than those of intervals.
             (Self::Exact(number), Data::Among(values)) => {
-                Truth::of_all(values.iter().map(|value| Truth::of(value == number)))
+                Truth::of_all(values.iter().map(|value| Truth::from(value == number)))
             }
-            (Self::Text(text), Data::Text(value)) => Truth::of(text == value),
-            (Self::Prefix(text), Data::Text(value)) => Truth::of(value.starts_with(text.as_str())),
+            (Self::Text(text), Data::Text(value)) => Truth::from(text == value),
+            (Self::Prefix(text), Data::Text(value)) => Truth::from(value.starts_with(text.as_str())),
             _ => Truth::Unknown,
         }
     }

@@ -205,7 +205,7 @@ fn answers(scene: Scene<'_>, kind: Option<&str>) -> Truth {
         Some("tcp reset") => scene
             .packet
             .protocol
-            .map_or(Truth::Unknown, |number| Truth::of(number == TCP)),
+            .map_or(Truth::Unknown, |number| Truth::from(number == TCP)),
         _ => Truth::Yes,
     }
 }

@@ -3,57 +3,7 @@
 use std::net::IpAddr;
 
 use super::packet::Bits;
-
-/// Whether something holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Truth {
-    /// It does.
-    Yes,
-    /// It does not.
-    No,
-    /// That is not known.
-    Unknown,
-}
-
-impl Truth {
-    /// Yes or no.
-    pub fn of(holds: bool) -> Self {
-        if holds { Self::Yes } else { Self::No }
-    }
-
-    /// The contrary.
-    #[must_use]
-    pub fn negated(self) -> Self {
-        match self {
-            Self::Yes => Self::No,
-            Self::No => Self::Yes,
-            Self::Unknown => Self::Unknown,
-        }
-    }
-
-    /// Both.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::No, _) | (_, Self::No) => Self::No,
-            (Self::Yes, Self::Yes) => Self::Yes,
-            _ => Self::Unknown,
-        }
-    }
-
-    /// What holds of all, or what is unknown because it holds of some only.
-    pub fn of_all(truths: impl Iterator<Item = Self>) -> Self {
-        let mut all = None;
-        for truth in truths {
-            match all {
-                None => all = Some(truth),
-                Some(before) if before == truth => {}
-                Some(_) => return Self::Unknown,
-            }
-        }
-        all.unwrap_or(Self::Unknown)
-    }
-}
+pub use crate::evaluate::truth::Truth;
 
 /// What an expression yields for a packet.
 #[derive(Clone, Debug, PartialEq)]
@@ -231,16 +181,18 @@ mod tests {
                 }
             }
             for x in 0..4 {
-                let is: Vec<_> = may_be(a).iter().map(|one| Truth::of(*one == x)).collect();
+                let is: Vec<_> = may_be(a).iter().map(|one| Truth::from(*one == x)).collect();
                 assert_eq!(a.is(x), Truth::of_all(is.into_iter()), "{a:?} {x}");
-                let any: Vec<_> = may_be(a).iter().map(|one| Truth::of(*one & x != 0)).collect();
+                let any: Vec<_> = may_be(a).iter().map(|one| Truth::from(*one & x != 0)).collect();
                 let said = a.has_any(x);
                 assert!(
                     any.iter().all(|one| said == Truth::Unknown || *one == said),
                     "{a:?} {x}"
                 );
                 let within = a.is_within(x, 2);
-                let truly = may_be(a).into_iter().map(|one| Truth::of((x..=2).contains(&one)));
+                let truly = may_be(a)
+                    .into_iter()
+                    .map(|one| Truth::from((x..=2).contains(&one)));
                 assert!(
                     truly
                         .into_iter()

@@ -62,7 +62,7 @@ impl Scene<'_> {
     /// Whether the packet has a connection here.
     pub(in crate::evaluate::nftables) fn has_connection(self) -> Truth {
         match self.seen() {
-            Seen::State(state) => Truth::of(state.has_connection()),
+            Seen::State(state) => Truth::from(state.has_connection()),
             Seen::Unknown => Truth::Unknown,
         }
     }

@@ -102,7 +102,7 @@ impl Scene<'_> {
 
     pub(in crate::evaluate::nftables) fn is_family(self, family: IpFamily) -> Truth {
         match self.packet.ip_family() {
-            Some(known) => Truth::of(known == family),
+            Some(known) => Truth::from(known == family),
             None => Truth::Unknown,
         }
     }
@@ -130,7 +130,7 @@ impl Scene<'_> {
     fn is_protocol(self, name: &str) -> Truth {
         let wanted = symbols::number(symbols::PROTOCOLS, name);
         let is = match (self.packet.protocol, wanted) {
-            (Some(protocol), Some(wanted)) => Truth::of(u64::from(protocol) == wanted),
+            (Some(protocol), Some(wanted)) => Truth::from(u64::from(protocol) == wanted),
             _ => Truth::Unknown,
         };
         match is {
