@@ -45,7 +45,10 @@ impl Ways {
             return;
         };
         let records = self.by_skb.entry(skb).or_default();
-        records.push_back(record.into());
+        // A hook within another (br_netfilter's within the bridge's) is left, and told, before the one around it.
+        let is_within = |later: &[u8]| entered_ns(later).is_some_and(|entered| entered > time);
+        let within = records.iter().rev().take_while(|later| is_within(later)).count();
+        records.insert(records.len() - within, record.into());
         self.order.push_back((skb, time));
         while self.order.len() > MOST_RECORDS {
             self.forget_oldest();
@@ -363,6 +366,17 @@ mod tests {
         let told = [told, ways.finished(later, true)].concat();
         let first_and_last = [told[0][0].before[5], told[99][0].before[5]];
         assert_eq!((told.len(), first_and_last), (100, [0, 99]));
+    }
+
+    #[test]
+    fn a_hook_around_the_one_it_died_in_is_part_of_its_way() {
+        let mut ways = Ways::default();
+        ways.add(&at(2, 3, |event| event.flags = hook_flag::FREED));
+        ways.add(&at(2, 2, |event| (event.pf, event.returned) = (7, 0)));
+        ways.add(&at(0, 1, |event| event.pf = 7));
+        let way = ways.of_drop(&death(4));
+        assert_eq!(way.iter().map(|event| event.pf).collect::<Vec<_>>(), [7, 7, 2]);
+        assert!(ways.by_skb.is_empty());
     }
 
     #[test]
