@@ -84,6 +84,7 @@ pub(super) const NFT: &[Watcher] = &[
     PATHS_OF_EVERYBODY,
     EMPTY_ENDS,
     BPFTRACE,
+    // Those that change the rules come last.
     Watcher {
         name: "nft monitor trace, all packets",
         target: "",
@@ -91,7 +92,7 @@ pub(super) const NFT: &[Watcher] = &[
             program: &["nft", "monitor", "trace"],
             before: &[
                 "nft",
-                "table ip bench { chain mark { type filter hook prerouting priority -301; meta nftrace set 1; }; }",
+                "table ip bench { chain tracing { type filter hook prerouting priority -301; meta nftrace set 1; }; }",
             ],
             after: &["nft", "delete table ip bench"],
             speaks: false,
@@ -103,7 +104,7 @@ pub(super) const NFT: &[Watcher] = &[
         kind: Kind::Other {
             program: &["xtables-monitor", "--trace"],
             before: &["iptables-nft", "-t", "raw", "-A", "PREROUTING", "-j", "TRACE"],
-            after: &["iptables-nft", "-t", "raw", "-D", "PREROUTING", "-j", "TRACE"],
+            after: &["nft", "delete", "table", "ip", "raw"],
             speaks: false,
         },
     },
