@@ -148,17 +148,17 @@ impl Live {
             }
             Err(error) if self.paths.probes == Probes::Path || self.paths.all => {
                 bail!(
-                    "this kernel allows no probes on the way of packets: {error:#}; leave out --probes path and --all, \
-                     `observer check` says more"
+                    "this kernel allows no probes on the way of packets: {}; leave out --probes path and --all, \
+                     `observer check` says more",
+                    first_line(&error)
                 )
             }
             Err(error) => {
                 self.paths.state = State::Given;
                 log::debug!("no path probes: {error:?}");
-                Ok(vec![format!(
-                    "no path probes: {}; drops are seen, the way to them is not",
-                    first_line(&error)
-                )])
+                let text = "this kernel allows no probes on the way of packets (`observer check` says why): drops are seen, \
+                            the way to them is not";
+                Ok(vec![text.to_owned()])
             }
         }
     }
