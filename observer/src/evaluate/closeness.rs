@@ -40,7 +40,7 @@ pub(super) fn distance(condition: &Condition, packet: &Packet) -> u32 {
     }
 }
 
-fn of_net(net: &Net, addr: IpAddr) -> u32 {
+pub(super) fn of_net(net: &Net, addr: IpAddr) -> u32 {
     if net.is_v6() != addr.is_ipv6() {
         return FAR;
     }
@@ -94,7 +94,7 @@ fn covered(addr: IpAddr, prefix: u8) -> String {
 }
 
 /// One character replaced, left out or put in, or two neighbours exchanged.
-fn is_slip(one: &str, other: &str) -> bool {
+pub(super) fn is_slip(one: &str, other: &str) -> bool {
     let (one, other) = (one.as_bytes(), other.as_bytes());
     // Of very short words each is near each.
     if one.len().min(other.len()) < 2 || one == other {

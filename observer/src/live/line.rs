@@ -8,17 +8,18 @@ use super::clock;
 use super::devices::devices;
 use super::hints;
 use super::near_misses::NearMisses;
+use super::nft_misses::NftMisses;
 use super::reasons::Reasons;
 use super::ruletext::{Ruletext, Ruletexts};
 use super::way::{path, snapshot_of};
-use crate::attribute::{Death, Pending, Site, Verdict, decide, name, prove, site_of};
+use crate::attribute::{Death, Pending, Site, Verdict, decide, name, prove, site_of, tool};
 use crate::diagnose::{self, PacketFacts, PktType};
 use crate::kernel::{DeviceLayout, NetnsNames, Programs, Symbols};
 use crate::report::record::{
-    Backend, Confidence, DropInfo, DropLine, Event, Evidence, Flow, Hook, Layer, Line, Mark, Matched, Netns,
-    Packet, PacketFamily, PathLine, TableFamily,
+    Backend, Confidence, DropInfo, DropLine, Event, Evidence, Flow, Hint, Hook, Layer, Line, Mark, Matched,
+    Netns, Packet, PacketFamily, PathLine, TableFamily, Tool,
 };
-use crate::ruleset::{Snapshot, Store};
+use crate::ruleset::{Snapshot, Store, Table};
 use crate::trace::{Flows, Seen, Way, before, headers, packet};
 
 /// What is known of the kernel at the moment.
@@ -46,6 +47,7 @@ pub struct Teller {
     pending: Pending,
     texts: Ruletexts,
     hints: NearMisses,
+    nft_hints: NftMisses,
 }
 
 impl Known<'_> {
@@ -68,6 +70,7 @@ impl Teller {
             pending: Pending::default(),
             texts: Ruletexts::default(),
             hints: NearMisses::default(),
+            nft_hints: NftMisses::default(),
         }
     }
 
@@ -114,6 +117,10 @@ impl Teller {
         if let Some(text) = text {
             drop.hints = self.hints.of(&drop, &text, event.time_ns);
         }
+        let in_nft = drop.drop.tool == Some(Tool::Nft) && drop.drop.confidence != Confidence::Unknown;
+        if let Some(snapshot) = snapshot.filter(|_| in_nft) {
+            drop.hints = self.nft_hints(&drop, snapshot, known, event.time_ns);
+        }
         let snapshots = [snapshot, known.store.current(event.net)].map(|snapshot| snapshot.map(Rc::as_ref));
         drop.hints.extend(hints::owner(&drop, snapshots, &mut self.names));
         Some(Line::new(
@@ -157,6 +164,28 @@ impl Teller {
             self.node.clone(),
             Event::Path(Box::new(line)),
         ))
+    }
+
+    /// Near misses of a drop by nf_tables' own rules.
+    fn nft_hints(
+        &mut self,
+        drop: &DropLine,
+        snapshot: &Snapshot,
+        known: &Known<'_>,
+        time_ns: u64,
+    ) -> Vec<Hint> {
+        let is_its = |table: &Table| {
+            tool(table) == Tool::Nft
+                && Some(&table.name) == drop.drop.table.as_ref()
+                && Some(table.family) == drop.drop.family
+        };
+        let index = snapshot.tables.iter().position(is_its);
+        let Some(index) = index.filter(|_| self.nft_hints.has_time(time_ns)) else {
+            return Vec::new();
+        };
+        let texts = &mut self.texts;
+        self.nft_hints
+            .of(drop, snapshot.generation, || texts.model(known, snapshot, index))
     }
 
     /// Name of the device that the packet first came in by, where it is not the one it has now.

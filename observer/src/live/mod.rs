@@ -9,6 +9,7 @@ mod hints;
 mod ladder;
 mod line;
 mod near_misses;
+mod nft_misses;
 mod open;
 mod paths;
 mod reasons;

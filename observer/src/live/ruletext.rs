@@ -9,6 +9,7 @@ use super::line::Known;
 use crate::attribute::tool;
 use crate::evaluate::{self, xtables};
 use crate::report::record::{Backend, Flow, Packet, TableFamily, Tool};
+use crate::ruleset::nftables::listing::Ruleset;
 use crate::ruleset::text::{Saved, run_tool};
 use crate::ruleset::xtables::save;
 use crate::ruleset::{Place, Snapshot, Table};
@@ -16,6 +17,9 @@ use crate::trace::{KUBE_PROXY_MAPS, KUBE_PROXY_TABLE, Services};
 
 /// So many outputs are kept.
 const MOST: usize = 64;
+
+/// So many models: of large rulesets they are large.
+const MOST_MODELS: usize = 4;
 
 /// A snapshot's generation, a backend and family. Not a hash of the rules: large matches lie behind pointers.
 type Key = (u32, Backend, TableFamily);
@@ -27,6 +31,8 @@ pub struct Ruletexts {
     known: HashMap<Key, Rc<Ruletext>>,
     /// Tables of nf_tables' own, by generation and index.
     tables: HashMap<(u32, usize), Rc<Ruletext>>,
+    /// The same as models.
+    models: HashMap<(u32, usize), Rc<Ruleset>>,
     /// Services of kube-proxy's tables in its nftables mode, by generation and index.
     kube_proxy: HashMap<(u32, usize), Rc<Services>>,
 }
@@ -155,6 +161,22 @@ impl Ruletexts {
         }
         self.kube_proxy.insert(key, Rc::clone(&services));
         services
+    }
+
+    /// A table of nf_tables' own as a model; `None` if it cannot be listed, or is not in force any more.
+    pub fn model(&mut self, known: &Known<'_>, snapshot: &Snapshot, index: usize) -> Option<Rc<Ruleset>> {
+        let key = (snapshot.generation, index);
+        if let Some(ruleset) = self.models.get(&key) {
+            return Some(Rc::clone(ruleset));
+        }
+        let table = snapshot.tables.get(index)?;
+        let list = || Ruleset::list_table(snapshot.inode, table.family.name(), &table.name);
+        let ruleset = Rc::new(in_force(known, snapshot, list)?.unwrap_or_default());
+        if self.models.len() >= MOST_MODELS {
+            self.models.clear();
+        }
+        self.models.insert(key, Rc::clone(&ruleset));
+        Some(ruleset)
     }
 
     /// A table of nf_tables' own, as `nft` lists it; as for [`Self::of`].

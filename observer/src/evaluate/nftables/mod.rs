@@ -12,6 +12,7 @@
 //! netdev but for one base chain at a time.
 
 mod change;
+mod closeness;
 mod compare;
 mod conntrack;
 mod effects;

@@ -1,0 +1,265 @@
+//! Near misses of the packets that nf_tables' own rules drop: as for those of iptables, only if the evaluator comes to what the
+//! kernel has decided.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::diagnose::nft_near_miss;
+use crate::evaluate::NearMiss;
+use crate::evaluate::nftables::{
+    Bits, Connection, CtState, Device, Direction, Evaluator, Outcome, Packet, Path, Tuple,
+};
+use crate::report::record::{self, Cause, DropInfo, DropLine, Flow, Hint, Hook};
+use crate::ruleset::nftables::listing::{Family, Ruleset};
+
+/// So many are told of one drop.
+const MOST: usize = 3;
+/// So many are looked at.
+const LOOKED_AT: usize = 64;
+
+/// So many answers are kept.
+const MOST_KEPT: usize = 256;
+/// So much time is taken for them in a second of drops; what comes after that is told without near misses.
+const TIME_A_SECOND: Duration = Duration::from_millis(20);
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// What was found, and how long looking took.
+#[derive(Default)]
+pub struct NftMisses {
+    /// By ruleset, place and packet.
+    kept: HashMap<String, Vec<Hint>>,
+    second: u64,
+    spent: Duration,
+}
+
+impl NftMisses {
+    /// Whether there is time to look for a drop of this moment.
+    pub fn has_time(&mut self, time_ns: u64) -> bool {
+        let second = time_ns / NANOS_PER_SECOND;
+        if second != self.second {
+            (self.second, self.spent) = (second, Duration::ZERO);
+        }
+        self.spent < TIME_A_SECOND
+    }
+
+    /// Hints for a drop by a rule or policy of the ruleset that `list` finds; `generation` is its own.
+    pub fn of(
+        &mut self,
+        drop: &DropLine,
+        generation: u32,
+        list: impl FnOnce() -> Option<Rc<Ruleset>>,
+    ) -> Vec<Hint> {
+        let Some(hook) = drop.drop.hook else {
+            return Vec::new();
+        };
+        let key = format!(
+            "{generation} {:?} {:?} {:?} {:?}",
+            drop.drop.table,
+            drop.drop.chain,
+            drop.drop.rule.as_ref().and_then(|rule| rule.handle),
+            packet(drop, hook)
+        );
+        if let Some(known) = self.kept.get(&key) {
+            return known.clone();
+        }
+        let begun = Instant::now();
+        let found = list().map_or_else(Vec::new, |ruleset| hints(drop, &ruleset));
+        self.spent += begun.elapsed();
+        if self.kept.len() >= MOST_KEPT {
+            self.kept.clear();
+        }
+        self.kept.insert(key, found.clone());
+        found
+    }
+}
+
+/// None if the evaluator does not agree with the kernel.
+fn hints(drop: &DropLine, ruleset: &Ruleset) -> Vec<Hint> {
+    let evaluator = Evaluator::new(ruleset);
+    let Some(path) = agreeing(&evaluator, drop) else {
+        return Vec::new();
+    };
+    let mut near = evaluator.near_misses(&path, LOOKED_AT);
+    near.retain(|near| near.unknown == 0 && near.failing.len() == 1);
+    let distance = |near: &_| -> u32 {
+        let near: &crate::evaluate::nftables::NearMiss = near;
+        near.failing.iter().map(|failing| failing.distance()).sum()
+    };
+    near.retain(|near| distance(near) <= NearMiss::TELLING);
+    near.sort_by_key(distance);
+    near.iter()
+        .take(MOST)
+        .filter_map(|near| nft_near_miss(near, &evaluator))
+        .collect()
+}
+
+/// The way that ends where the kernel says that the packet died.
+fn agreeing(evaluator: &Evaluator<'_>, drop: &DropLine) -> Option<Path> {
+    let info = &drop.drop;
+    let family = Family::named(info.family?.name())?;
+    let base = info.chain_path.first().or(info.chain.as_ref())?;
+    let packet = packet(drop, info.hook?);
+    let evaluation = evaluator.base_chain(family, info.table.as_deref()?, base, &packet);
+    let paths = evaluation.paths.into_iter();
+    paths
+        .filter(|path| path.outcome == Some(Outcome::Drop) && !path.is_cut)
+        .find(|path| is_place(evaluator, path, info))
+}
+
+fn is_place(evaluator: &Evaluator<'_>, path: &Path, info: &DropInfo) -> bool {
+    let Some(place) = path.decided_by else {
+        return false;
+    };
+    let chain = evaluator.chain(place).map(|chain| chain.name.as_str());
+    let handle = evaluator.rule(place).and_then(|rule| rule.handle);
+    let same = match info.cause {
+        Some(Cause::Policy) => place.rule.is_none(),
+        Some(Cause::Rule) => handle.is_some() && handle == info.rule.as_ref().and_then(|rule| rule.handle),
+        _ => false,
+    };
+    same && chain == info.chain.as_deref()
+}
+
+/// What is known of the packet, as the rules of that hook see it.
+fn packet(drop: &DropLine, hook: Hook) -> Packet {
+    let seen = &drop.packet;
+    let device = |name: &Option<String>| name.clone().map_or(Device::Unknown, Device::Named);
+    let (input, output) = match hook {
+        Hook::Prerouting | Hook::Input => (device(&drop.in_dev), Device::None),
+        Hook::Output => (Device::None, device(&drop.out_dev)),
+        Hook::Forward => (device(&drop.in_dev), device(&drop.out_dev)),
+        _ => (Device::Unknown, device(&drop.out_dev)),
+    };
+    Packet {
+        protocol: seen.proto.map(|proto| proto.0),
+        source: seen.src,
+        destination: seen.dst,
+        sport: seen.sport,
+        dport: seen.dport,
+        tcp_flags: seen.tcp_flags.map(|flags| flags.0),
+        icmp_type: seen.icmp_type,
+        icmp_code: seen.icmp_code,
+        length_bytes: Some(seen.len),
+        ttl: seen.ttl,
+        later_fragment: Some(seen.frag_offset.is_some_and(|offset| offset > 0)),
+        input,
+        output,
+        mark: Bits::exact(seen.mark.0),
+        connection: drop.flow.as_ref().map(connection).unwrap_or_default(),
+        ..Packet::default()
+    }
+}
+
+fn connection(flow: &Flow) -> Connection {
+    let tuple = |tuple: &record::Tuple| Tuple {
+        source: Some(tuple.src),
+        destination: Some(tuple.dst),
+        sport: tuple.sport,
+        dport: tuple.dport,
+    };
+    // Without a reply there is no connection, only headers taken as one.
+    let Some(reply) = &flow.reply else {
+        return Connection {
+            state: flow.ct_state.map(state),
+            ..Connection::default()
+        };
+    };
+    Connection {
+        state: flow.ct_state.map(state),
+        direction: (flow.ct_state == Some(record::CtState::New)).then_some(Direction::Original),
+        original: tuple(&flow.original),
+        reply: tuple(reply),
+        ..Connection::default()
+    }
+}
+
+fn state(state: record::CtState) -> CtState {
+    match state {
+        record::CtState::New => CtState::New,
+        record::CtState::Established => CtState::Established,
+        record::CtState::Related => CtState::Related,
+        record::CtState::Invalid => CtState::Invalid,
+        record::CtState::Untracked => CtState::Untracked,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::record::samples::policy_drop;
+    use crate::report::record::{Backend, Rule, TableFamily, Tool};
+
+    const SLIP: &str = include_str!("../../tests-data/nft/slip.json");
+
+    /// The seed's packet, dropped by the policy of a chain of nft's own.
+    fn dropped(change: impl FnOnce(&mut DropLine)) -> DropLine {
+        let mut drop = policy_drop();
+        drop.drop = DropInfo {
+            hook: Some(Hook::Forward),
+            backend: Some(Backend::Nft),
+            tool: Some(Tool::Nft),
+            family: Some(TableFamily::Inet),
+            table: Some("lab".to_owned()),
+            chain: Some("forward".to_owned()),
+            chain_path: vec!["forward".to_owned()],
+            cause: Some(Cause::Policy),
+            ..drop.drop
+        };
+        change(&mut drop);
+        drop
+    }
+
+    fn told(json: &str, drop: &DropLine) -> Vec<(Option<u64>, String)> {
+        let ruleset = Ruleset::read(json).expect("a ruleset");
+        let hints = hints(drop, &ruleset).into_iter();
+        hints
+            .map(|hint| (hint.rule.and_then(|rule| rule.rule.handle), hint.text))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_a_digit_away_is_told_and_what_everybody_lacks_is_not() {
+        let needs = "needs ip daddr 10.244.0.0/16, packet has 10.224.2.16; one digit differs: 10.244, 10.224";
+        assert_eq!(told(SLIP, &dropped(|_| {})), [(Some(6), needs.to_owned())]);
+    }
+
+    #[test]
+    fn a_rule_in_a_chain_that_was_jumped_to_has_its_base_chains_near_misses() {
+        let in_inner = |handle| {
+            dropped(|drop| {
+                drop.packet.dport = Some(443);
+                drop.drop.cause = Some(Cause::Rule);
+                drop.drop.chain = Some("inner".to_owned());
+                drop.drop.chain_path = vec!["forward".to_owned(), "inner".to_owned()];
+                drop.drop.rule = Some(Rule {
+                    handle: Some(handle),
+                    ..Rule::default()
+                });
+            })
+        };
+        assert_eq!(told(SLIP, &in_inner(9)).len(), 1);
+        assert_eq!(told(SLIP, &in_inner(8)), [], "the kernel says otherwise");
+    }
+
+    #[test]
+    fn where_kernel_and_evaluator_are_at_odds_nothing_is_said() {
+        let accepts = SLIP.replace("\"policy\": \"drop\"", "\"policy\": \"accept\"");
+        assert_ne!(accepts, SLIP);
+        assert_eq!(told(&accepts, &dropped(|_| {})), []);
+        let elsewhere = dropped(|drop| drop.drop.table = Some("other".to_owned()));
+        assert_eq!(told(SLIP, &elsewhere), []);
+    }
+
+    #[test]
+    fn an_answer_is_kept_and_the_time_for_others_is_bounded() {
+        let mut near = NftMisses::default();
+        let drop = dropped(|_| {});
+        let ruleset = Rc::new(Ruleset::read(SLIP).expect("a ruleset"));
+        assert_eq!(near.of(&drop, 1, || Some(Rc::clone(&ruleset))).len(), 1);
+        assert_eq!(near.of(&drop, 1, || unreachable!("it is known")).len(), 1);
+        assert_eq!(near.of(&drop, 2, || None), [], "another ruleset");
+        near.spent = TIME_A_SECOND;
+        assert!(!near.has_time(1) && near.has_time(NANOS_PER_SECOND));
+    }
+}
