@@ -70,12 +70,18 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     if everything {
         totals.add(unit_tests(filter)?);
     }
-    let columns = scenarios(&Lab::build()?, &places, filter);
+    // What a kernel showed is written when it ends: a run that is broken off keeps it.
+    let ended = |columns: &[Column]| {
+        if arguments.update_docs {
+            features::update(columns)
+        } else {
+            Ok(())
+        }
+    };
+    let columns = scenarios(&Lab::build()?, &places, filter, ended)?;
     columns.iter().for_each(|column| totals.add(Totals::of(column)));
     println!("\n{}", results::table(&columns));
-    if arguments.update_docs {
-        features::update(&columns)?;
-    } else if filter.is_none() {
+    if !arguments.update_docs && filter.is_none() {
         for note in features::differences(&columns)? {
             println!("note: {note}");
         }
@@ -112,17 +118,27 @@ fn places(choices: &[Choice]) -> Vec<Place> {
 /// This machine first, then the virtual machines: side by side where each has processors of its own. Those that share
 /// them are three times as slow (an emulated processor that does not run holds the locks the others wait for), so on
 /// two processors they are quicker in turn.
-fn scenarios(lab: &Lab, places: &[Place], filter: Option<&str>) -> Vec<Column> {
+///
+/// `ended` is told the columns of the places that have ended together.
+fn scenarios(
+    lab: &Lab,
+    places: &[Place],
+    filter: Option<&str>,
+    ended: impl Fn(&[Column]) -> Result<()>,
+) -> Result<Vec<Column>> {
     let (here, there): (Vec<Place>, Vec<Place>) = places.iter().partition(|place| **place == Place::Host);
-    let mut columns: Vec<Column> = here
-        .into_iter()
-        .map(|place| lab.run(place, choice(place, filter, places)))
-        .collect();
+    let mut columns = Vec::new();
+    for place in here {
+        columns.push(lab.run(place, choice(place, filter, places)));
+        ended(&columns)?;
+    }
     let processors = thread::available_parallelism().map_or(1, usize::from);
     for some in there.chunks((processors / PROCESSORS).max(1)) {
-        columns.extend(side_by_side(lab, some, |place| choice(place, filter, places)));
+        let new = side_by_side(lab, some, |place| choice(place, filter, places));
+        ended(&new)?;
+        columns.extend(new);
     }
-    columns
+    Ok(columns)
 }
 
 /// Everything, or what was named. Emulated machines are slow: in a run of several kernels they run the scenarios that are
