@@ -109,17 +109,16 @@ fn document() -> Result<(PathBuf, String)> {
     Ok((file, text))
 }
 
-fn laid_over(table: Table, columns: &[Column]) -> Table {
-    let mut new: Table = columns
-        .iter()
-        .map(|column| (column.short.clone(), cells(column)))
-        .collect();
-    for (kernel, cells) in table {
-        if !new.iter().any(|(one, _)| *one == kernel) {
-            new.push((kernel, cells));
+/// New columns take the place of those of their kernels, or the last.
+fn laid_over(mut table: Table, columns: &[Column]) -> Table {
+    for column in columns {
+        let new = (column.short.clone(), cells(column));
+        match table.iter_mut().find(|(kernel, _)| *kernel == column.short) {
+            Some(old) => *old = new,
+            None => table.push(new),
         }
     }
-    new
+    table
 }
 
 /// The table of the document; empty if there is none.
