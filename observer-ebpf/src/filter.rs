@@ -27,6 +27,8 @@ pub struct View {
     pub proto: u8,
     /// The [`Matched`] that a match of this view means.
     means: u8,
+    /// Of headers: where the transport's begins, in bytes; 0 if there is none. See [`skip_extensions`].
+    at: u16,
 }
 
 /// Its headers, and both tuples of its connection in both directions.
@@ -69,7 +71,7 @@ pub fn matches(which: u32, filter: &Filter, views: *mut [View; VIEWS], sight: &S
     let mut count = 1;
     // SAFETY: this CPU's element of a map, which lives as long as the program runs.
     unsafe {
-        (*views)[0] = from_headers(sight);
+        from_headers(&mut (*views)[0], sight);
         if let Some(conn) = sight.conn {
             // As they are first: `matched` names the plainest view that fits.
             (*views)[1] = from_tuple(&conn.original, Matched::Original);
@@ -118,6 +120,7 @@ fn from_tuple(tuple: &ConnTuple, means: Matched) -> View {
         dst_port: tuple.dst_port,
         proto: tuple.proto,
         means: means as u8,
+        at: 0,
     }
 }
 
@@ -245,33 +248,52 @@ fn iface_matches(filter: &Filter, sight: &Sight<'_>) -> bool {
 
 /// The headers as they are now. A header cut short has port 0.
 #[inline(always)]
-fn from_headers(sight: &Sight<'_>) -> View {
+fn from_headers(view: &mut View, sight: &Sight<'_>) {
     let header = sight.header;
-    let mut view = View {
-        src: [0; 2],
-        dst: [0; 2],
-        src_port: 0,
-        dst_port: 0,
-        proto: 0,
-        means: Matched::Headers as u8,
-    };
+    view.src_port = 0;
+    view.dst_port = 0;
+    view.means = Matched::Headers as u8;
     if header[0] >> 4 == 4 {
         view.src = words(&mapped([header[12], header[13], header[14], header[15]]));
         view.dst = words(&mapped([header[16], header[17], header[18], header[19]]));
-        view.proto = header[9];
         let fragment_offset = (u16::from(header[6]) << 8 | u16::from(header[7])) & 0x1fff;
-        if fragment_offset == 0 {
-            ports(&mut view, sight, u32::from(header[0] & 0xf) * 4);
-        }
+        let at = if fragment_offset == 0 {
+            u16::from(header[0] & 0xf) * 4
+        } else {
+            0
+        };
+        go_on(view, header[9], at);
     } else {
         view.src = [word(header, 8), word(header, 16)];
         view.dst = [word(header, 24), word(header, 32)];
-        let at = skip_extensions(&mut view, sight);
-        if at != 0 {
-            ports(&mut view, sight, at);
-        }
+        skip_extensions(view, sight);
     }
-    view
+    let (_, at) = where_it_is(view);
+    if at != 0 {
+        ports(view, sight, u32::from(at));
+    }
+}
+
+/// Where a header begins, and which it is. It is kept in the map's memory and read back: so the verifier forgets by which way
+/// it came to be known, and follows what comes after once, not once for each way.
+#[inline(always)]
+fn go_on(view: &mut View, proto: u8, at: u16) {
+    // SAFETY: a reference can be written.
+    unsafe {
+        core::ptr::write_volatile(&raw mut view.proto, proto);
+        core::ptr::write_volatile(&raw mut view.at, at);
+    }
+}
+
+#[inline(always)]
+fn where_it_is(view: &View) -> (u8, u16) {
+    // SAFETY: a reference can be read.
+    unsafe {
+        (
+            core::ptr::read_volatile(&raw const view.proto),
+            core::ptr::read_volatile(&raw const view.at),
+        )
+    }
 }
 
 #[inline(always)]
@@ -295,38 +317,35 @@ fn byte(sight: &Sight<'_>, at: u32) -> u8 {
     sight.header[(at & (HEADER_BYTES as u32 - 1)) as usize]
 }
 
-/// Walks IPv6 extension headers: sets `proto`, and returns where the transport header starts; 0 if there is none.
+/// Walks IPv6 extension headers: sets `proto`, and `at` to where the transport header starts; 0 if there is none.
 #[inline(always)]
-fn skip_extensions(view: &mut View, sight: &Sight<'_>) -> u32 {
-    let mut next = sight.header[6];
-    let mut at = 40u32;
+fn skip_extensions(view: &mut View, sight: &Sight<'_>) {
+    go_on(view, sight.header[6], 40);
     for _ in 0..6 {
+        let (next, at) = where_it_is(view);
+        let at = u32::from(at);
         let len = match next {
             // hop-by-hop, routing, destination options
             0 | 43 | 60 => (u32::from(byte(sight, at + 1)) + 1) * 8,
             // fragment: only the first has ports
             44 => {
                 if byte(sight, at + 2) != 0 || byte(sight, at + 3) & 0xf8 != 0 {
-                    view.proto = byte(sight, at);
-                    return 0;
+                    return go_on(view, byte(sight, at), 0);
                 }
                 8
             }
             // authentication
             51 => (u32::from(byte(sight, at + 1)) + 2) * 4,
-            _ => break,
+            _ => return,
         };
         if at + 8 > sight.header_bytes {
-            return 0;
+            return go_on(view, 0, 0);
         }
-        next = byte(sight, at);
-        at += len;
-        if at >= sight.header_bytes {
-            break;
+        go_on(view, byte(sight, at), (at + len) as u16);
+        if at + len >= sight.header_bytes {
+            return;
         }
     }
-    view.proto = next;
-    at
 }
 
 #[inline(always)]
