@@ -181,19 +181,19 @@ pub fn find(set: u32, cpu: *mut PathCpu) -> Option<(Place, u64)> {
     let (known, now) = unsafe { (&(*known).0, &(*cpu).room.glance) };
     // SAFETY: the helper has no preconditions.
     let ticks = unsafe { bpf_jiffies64() };
-    for way in 0..2 {
-        let one = &known[way];
+    let is_it = |one: &Glance| {
         let differs = (one.net ^ now.net)
             | (one.what ^ now.what)
             | (one.src[0] ^ now.src[0])
             | (one.src[1] ^ now.src[1])
             | (one.dst[0] ^ now.dst[0])
             | (one.dst[1] ^ now.dst[1]);
-        if differs == 0 && ticks.wrapping_sub(one.at) < TICKS {
-            return Some((Place(set * 2 + way as u32), one.conn));
-        }
+        differs == 0 && ticks.wrapping_sub(one.at) < TICKS
+    };
+    if is_it(&known[0]) {
+        return Some((Place(set * 2), known[0].conn));
     }
-    None
+    is_it(&known[1]).then(|| (Place(set * 2 + 1), known[1].conn))
 }
 
 /// Remembers that the filter does not match it; the older of the two makes room.

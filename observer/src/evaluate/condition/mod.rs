@@ -1,4 +1,4 @@
-//! What a rule asks of a packet: one vocabulary for every backend, each answer a [`Truth`].
+//! What a rule asks of a packet: one vocabulary for every backend, each answer a [`Truth`](super::Truth).
 
 mod holds;
 mod words;
