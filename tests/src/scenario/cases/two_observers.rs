@@ -8,6 +8,7 @@ use super::super::check;
 use super::super::run::{Lab, Place};
 use crate::cage::Cage;
 use crate::cluster::Cluster;
+use crate::kernel::probes;
 use crate::matching::matches;
 use crate::observer::{self, Invocation, Observer, read_lines};
 use crate::results::Outcome;
@@ -20,6 +21,13 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     let Some(program) = &lab.observer else {
         return Ok(Outcome::Skipped("it is about observer alone".into()));
     };
+    // The second variant after the first hung the whole guest, twice of two, and neither by itself: see docs/limitations.md.
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    if release.starts_with("6.1.") && probes::path() {
+        return Ok(Outcome::Skipped(
+            "Linux 6.1 hangs, and why is not known yet".into(),
+        ));
+    }
     let cluster = Cluster::up(&lab.data, "router", &place.setup(), &lab.run)?;
     let text = "*filter\n:INNER - [0:0]\n-A FORWARD -p udp -j INNER\n-A INNER -p udp -m udp --dport 8 -j DROP\n\
                 -A INNER -p udp -m udp --dport 9 -j DROP\nCOMMIT\n";
