@@ -94,18 +94,7 @@ pub fn walk(
     around: &dyn Surroundings,
     bounds: &mut Bounds,
 ) -> Vec<Outcome> {
-    let Some(base) = table.base(hook) else {
-        return Vec::new();
-    };
-    let walker = Walker {
-        table,
-        hook,
-        base,
-        around,
-        guide: None,
-        ways: bounds.ways,
-    };
-    walker.all(State::at(base, packet.clone()), bounds)
+    walk_guided((table, hook), packet, None, around, bounds)
 }
 
 /// As [`walk`], but one rule is taken to match when it is met first, in the way that earlier doubts were decided.
@@ -117,6 +106,20 @@ pub fn walk_forced(
     around: &dyn Surroundings,
     bounds: &mut Bounds,
 ) -> Vec<Outcome> {
+    let guide = Guide {
+        doubts,
+        force: Some(force),
+    };
+    walk_guided((table, hook), packet, Some(guide), around, bounds)
+}
+
+fn walk_guided(
+    (table, hook): (&Table, Hook),
+    packet: &Packet,
+    guide: Option<Guide<'_>>,
+    around: &dyn Surroundings,
+    bounds: &mut Bounds,
+) -> Vec<Outcome> {
     let Some(base) = table.base(hook) else {
         return Vec::new();
     };
@@ -125,10 +128,7 @@ pub fn walk_forced(
         hook,
         base,
         around,
-        guide: Some(Guide {
-            doubts,
-            force: Some(force),
-        }),
+        guide,
         ways: bounds.ways,
     };
     walker.all(State::at(base, packet.clone()), bounds)
