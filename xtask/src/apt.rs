@@ -1,5 +1,6 @@
 //! Debian's and Ubuntu's packages: what is missing is told by files, so that a second set-up asks apt nothing.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -94,6 +95,40 @@ pub fn ensure(packages: &[Package]) -> Result<()> {
         ),
         None => Ok(()),
     }
+}
+
+/// Where apt finds packages that this machine's own sources do not have.
+pub struct Elsewhere {
+    /// Sources as apt reads them, this machine's release among them.
+    pub sources: String,
+    /// The release that is preferred, such as `bookworm-backports`.
+    pub release: String,
+}
+
+/// Installs a package from elsewhere, keeping apt's lists of it in `dir`: this machine's own sources stay as they are.
+pub fn install_from(elsewhere: &Elsewhere, package: &str, dir: &Path) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("installing one needs root");
+    }
+    let list = dir.join("sources.list");
+    let lists = dir.join("lists");
+    fs::create_dir_all(lists.join("partial")).with_context(|| format!("cannot make {}", lists.display()))?;
+    fs::write(&list, &elsewhere.sources).with_context(|| format!("cannot write {}", list.display()))?;
+    let list = format!("Dir::Etc::sourcelist={}", list.display());
+    let lists = format!("Dir::State::lists={}", lists.display());
+    let options = ["-o", &list, "-o", "Dir::Etc::sourceparts=-", "-o", &lists];
+    let apt_get = |verb: &[&str]| apt_get(&[&options, verb].concat(), &[]);
+    apt_get(&["update"]).context("its sources cannot be read")?;
+    eprintln!("setup: installing {package} of {}", elsewhere.release);
+    apt_get(&[
+        "install",
+        "-y",
+        "--no-install-recommends",
+        "-t",
+        &elsewhere.release,
+        package,
+    ])
+    .with_context(|| format!("apt-get could not install {package}"))
 }
 
 /// The names of the packages that match `pattern`, an extended regular expression.

@@ -12,6 +12,7 @@ mod lab;
 mod linker;
 mod lint;
 mod process;
+mod qemu;
 mod relay;
 mod results;
 mod setup;

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use crate::apt::{self, Package};
 use crate::kernels::{self, Kernel, MATRIX, Series};
 use crate::toolchain::{Route, Toolchain};
-use crate::{linker, virtiofsd, virtme};
+use crate::{linker, qemu, virtiofsd, virtme};
 
 /// Everything: for building, for the scenarios, for the virtual machines.
 pub fn main() -> Result<()> {
@@ -20,6 +20,7 @@ pub fn main() -> Result<()> {
     }
     apt::ensure(&packages)?;
     build()?;
+    qemu::ensure()?;
     virtme::ensure()?;
     virtiofsd::ensure()?;
     eprintln!("setup: everything is there");
@@ -70,6 +71,7 @@ pub fn bench() -> Result<()> {
 /// What a virtual machine of that series needs.
 pub fn vm(series: Series) -> Result<Kernel> {
     apt::ensure(&vm_packages(series)?)?;
+    qemu::ensure()?;
     virtme::ensure()?;
     virtiofsd::ensure()?;
     Kernel::installed(series).with_context(|| format!("no {series} kernel in /boot after installing one"))
@@ -124,7 +126,7 @@ fn lab_packages() -> Vec<Package> {
 
 fn vm_packages(series: Series) -> Result<Vec<Package>> {
     let mut packages = vec![
-        Package::with_program("qemu-system-x86", "qemu-system-x86_64"),
+        qemu::package(),
         // A busybox that is not static is of no use in the initramfs, and the program does not tell.
         Package::with_file("busybox-static", "/var/lib/dpkg/info/busybox-static.list"),
         Package::with_program("kmod", "modprobe"),

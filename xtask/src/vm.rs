@@ -35,6 +35,9 @@ pub const PROCESSORS: usize = 2;
 /// How long a kernel may take to start its first program. Emulated, it needs 20 s, and minutes on a busy machine.
 const BOOT_LIMIT: Duration = Duration::from_secs(480);
 
+/// What of its messages a kernel prints on its console: critical ones and worse, and everything once it panics.
+const LOUD: u8 = 3;
+
 /// How often the host looks at what the guest has written.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -111,17 +114,17 @@ impl Guest<'_> {
 
     fn check_time(&self, begun: Instant, running_since: Option<Instant>, desk: &Desk) -> Result<()> {
         let release = &self.kernel.release;
-        let console = desk.file("console");
+        let kernel = desk.file("kernel");
         match running_since {
             None if begun.elapsed() > BOOT_LIMIT => bail!(
                 "the VM of {release} did not boot in {} s: see {}",
                 BOOT_LIMIT.as_secs(),
-                console.display()
+                kernel.display()
             ),
             Some(since) if since.elapsed() > self.limit => bail!(
                 "the command in the VM of {release} did not end in {} s and was stopped: see {}",
                 self.limit.as_secs(),
-                console.display()
+                kernel.display()
             ),
             _ => Ok(()),
         }
@@ -132,9 +135,9 @@ impl Guest<'_> {
         match code.trim().parse() {
             Ok(code) => Ok(code),
             Err(_) => bail!(
-                "the VM of {} ended before its command did: see {}",
+                "the VM of {} ended before its command did: {}",
                 self.kernel.release,
-                desk.file("console").display()
+                last_words(&desk.file("kernel")),
             ),
         }
     }
@@ -211,6 +214,12 @@ impl Machine {
             .args(["--disable-kvm", "--memory", "2G"])
             .args(["--cpus", &PROCESSORS.to_string()])
             .arg(format!("--rwdir={}", results.display()))
+            // What the kernel itself says would go nowhere. A kernel that ends by a panic leaves nothing else.
+            .arg(format!(
+                "--qemu-opts=-set chardev.console.path={}",
+                desk.file("kernel").display()
+            ))
+            .args(["--append", &format!("loglevel={LOUD}")])
             .arg("--exec")
             .arg(format!("sh {}", desk.file("script").display()))
             .stdin(Stdio::null())
@@ -242,6 +251,19 @@ impl Drop for Machine {
         // Killed just now, or ended before: nothing to wait long for.
         let _reaped = self.child.wait();
     }
+}
+
+/// Why the kernel ended, from what it wrote on its console, and where the rest is.
+fn last_words(kernel: &Path) -> String {
+    const BEGIN: [&str; 4] = ["Oops: ", "BUG: ", "Kernel panic", "watchdog: "];
+    let text = fs::read(kernel).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let said = text.lines().find_map(|line| {
+        let from = BEGIN.iter().filter_map(|begin| line.find(begin)).min()?;
+        Some(line[from..].trim_end())
+    });
+    let said = said.unwrap_or("its kernel said nothing");
+    format!("{said} (see {} and the files beside it)", kernel.display())
 }
 
 /// One word for sh, whatever is in it.

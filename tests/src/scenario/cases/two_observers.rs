@@ -8,7 +8,6 @@ use super::super::check;
 use super::super::run::{Lab, Place};
 use crate::cage::Cage;
 use crate::cluster::Cluster;
-use crate::kernel::probes;
 use crate::matching::matches;
 use crate::observer::{self, Invocation, Observer, read_lines};
 use crate::results::Outcome;
@@ -21,12 +20,6 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     let Some(program) = &lab.observer else {
         return Ok(Outcome::Skipped("it is about observer alone".into()));
     };
-    // It hung the guest on 6.1 and ended it on 6.12-rt: see docs/limitations.md.
-    if probes::path() {
-        return Ok(Outcome::Skipped(
-            "two observers with path probes end some kernels, and why is not known yet".into(),
-        ));
-    }
     let cluster = Cluster::up(&lab.data, "router", &place.setup(), &lab.run)?;
     let text = "*filter\n:INNER - [0:0]\n-A FORWARD -p udp -j INNER\n-A INNER -p udp -m udp --dport 8 -j DROP\n\
                 -A INNER -p udp -m udp --dport 9 -j DROP\nCOMMIT\n";
