@@ -69,6 +69,10 @@ pub struct Filter {
     pub traced: u32,
     /// Counts how often the path probes were put on: what a CPU remembers of the time before is void.
     pub epoch: u32,
+    /// Number of the window in which the programs on the way of packets measure themselves, 0 outside of one.
+    pub window: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 impl Filter {
@@ -101,6 +105,8 @@ impl Filter {
             enabled: 0,
             traced: 0,
             epoch: 0,
+            window: 0,
+            pad: 0,
         }
     }
 }

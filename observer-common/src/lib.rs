@@ -38,7 +38,9 @@ pub enum Count {
     HookLost = 7,
     /// The end of a traversal whose beginning was not seen, or the other way round.
     Unmatched = 8,
+    /// Nanoseconds that the programs on the way of packets ran, while they were measured.
+    RunTime = 9,
 }
 
 /// How many counters [`Count`] has.
-pub const COUNTS: u32 = 9;
+pub const COUNTS: u32 = 10;

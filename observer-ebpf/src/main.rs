@@ -7,6 +7,7 @@
 
 mod commands;
 mod conntrack;
+mod cost;
 mod counters;
 mod cpu;
 mod filter;

@@ -9,6 +9,7 @@ use observer_common::{
     NetState, NftOffsets, Run,
 };
 
+use crate::cost::{Began, MEASURED};
 use crate::filter::{VIEWS, View};
 use crate::path::{FlowKey, Frame, Passing, PathCpu, Set, TupleKey};
 
@@ -71,6 +72,10 @@ pub const PASSING_LEN: u32 = 256;
 #[map]
 pub static PASSING: PerCpuArray<Passing> = PerCpuArray::with_max_entries(PASSING_LEN, 0);
 
+/// When each of the programs on the way of packets began to run, while they are measured.
+#[map]
+pub static BEGAN: PerCpuArray<Began> = PerCpuArray::with_max_entries(MEASURED, 0);
+
 /// Where nf_tables' structures have their fields, once the module is there.
 #[map]
 pub static NFT: Array<NftOffsets> = Array::with_max_entries(1, 0);
@@ -130,8 +135,14 @@ pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// Adds one to a total.
 pub fn count(which: Count) {
+    add(which, 1);
+}
+
+/// Adds to a total.
+#[inline(always)]
+pub fn add(which: Count, more: u64) {
     if let Some(total) = COUNT.get_ptr_mut(which as u32) {
         // SAFETY: the element of this CPU, and the program is not entered twice on one CPU.
-        unsafe { *total += 1 };
+        unsafe { *total += more };
     }
 }

@@ -11,6 +11,10 @@ use aya_ebpf::{
 };
 
 use crate::{
+    cost::{
+        Program::{HookEntry, HookExit},
+        measured,
+    },
     look::{Plain, Typed},
     path::{Left, enter, leave},
     registers::stack_pointer,
@@ -18,7 +22,9 @@ use crate::{
 
 #[fentry(function = "nf_hook_slow")]
 fn nf_hook_slow_entry(ctx: FEntryContext) -> i32 {
-    let _ = enter(Typed(ctx.arg(0)), Typed(ctx.arg(1)), ctx.arg(2), ctx.arg(3), 0);
+    measured(HookEntry, || {
+        enter(Typed(ctx.arg(0)), Typed(ctx.arg(1)), ctx.arg(2), ctx.arg(3), 0)
+    });
     0
 }
 
@@ -30,14 +36,14 @@ fn nf_hook_slow_exit(ctx: FExitContext) -> i32 {
         // Behind the four arguments.
         returned: ctx.arg(4),
     };
-    let _ = leave(left, |_| Typed(ctx.arg(0)));
+    measured(HookExit, || leave(left, |_| Typed(ctx.arg(0))));
     0
 }
 
 /// Where the kernel allows no fentry.
 #[kprobe(function = "nf_hook_slow")]
 fn nf_hook_slow_kprobe(ctx: ProbeContext) -> u32 {
-    let _ = entered(&ctx);
+    measured(HookEntry, || entered(&ctx));
     0
 }
 
@@ -59,6 +65,6 @@ fn nf_hook_slow_kretprobe(ctx: RetProbeContext) -> u32 {
         sp: stack_pointer(ctx.regs) - 8,
         returned: ctx.ret(),
     };
-    let _ = leave(left, Plain);
+    measured(HookExit, || leave(left, Plain));
     0
 }

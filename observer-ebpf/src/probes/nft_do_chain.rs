@@ -12,6 +12,10 @@ use aya_ebpf::{
 };
 
 use crate::{
+    cost::{
+        Program::{ChainEntry, ChainExit},
+        measured,
+    },
     maps::NFT,
     path::{chain_entered, chain_left},
     registers::{arguments, returned, stack_pointer},
@@ -21,9 +25,10 @@ use crate::{
 fn nft_do_chain_entry(ctx: ProbeContext) -> u32 {
     let [pkt, base, _] = arguments(ctx.regs);
     let sp = stack_pointer(ctx.regs);
-    if let Some(offsets) = NFT.get(0).filter(|offsets| offsets.known != 0) {
-        let _ = chain_entered(offsets, pkt, base, sp);
-    }
+    measured(ChainEntry, || {
+        let offsets = NFT.get(0).filter(|offsets| offsets.known != 0)?;
+        chain_entered(offsets, pkt, base, sp)
+    });
     0
 }
 
@@ -31,6 +36,7 @@ fn nft_do_chain_entry(ctx: ProbeContext) -> u32 {
 #[kretprobe(function = "nft_do_chain")]
 fn nft_do_chain_exit(ctx: RetProbeContext) -> u32 {
     let code = returned(ctx.regs) as u32;
-    let _ = chain_left(code, stack_pointer(ctx.regs) - 8);
+    let sp = stack_pointer(ctx.regs) - 8;
+    measured(ChainExit, || chain_left(code, sp));
     0
 }

@@ -12,6 +12,10 @@ use aya_ebpf::{
 };
 
 use crate::{
+    cost::{
+        Program::{WriterEntry, WriterExit},
+        measured,
+    },
     maps::NFT,
     path::{Called, writer_entered, writer_left},
     registers::{arguments, stack_pointer},
@@ -21,9 +25,10 @@ use crate::{
 fn nft_eval_entry(ctx: ProbeContext) -> u32 {
     let [expr, regs, pkt] = arguments(ctx.regs);
     let sp = stack_pointer(ctx.regs);
-    if let Some(offsets) = NFT.get(0).filter(|offsets| offsets.known != 0) {
-        let _ = writer_entered(offsets, &Called { expr, regs, pkt }, sp);
-    }
+    measured(WriterEntry, || {
+        let offsets = NFT.get(0).filter(|offsets| offsets.known != 0)?;
+        writer_entered(offsets, &Called { expr, regs, pkt }, sp)
+    });
     0
 }
 
@@ -31,8 +36,6 @@ fn nft_eval_entry(ctx: ProbeContext) -> u32 {
 #[kretprobe]
 fn nft_eval_exit(ctx: RetProbeContext) -> u32 {
     let sp = stack_pointer(ctx.regs) - 8;
-    if let Some(offsets) = NFT.get(0) {
-        let _ = writer_left(offsets, sp);
-    }
+    measured(WriterExit, || writer_left(NFT.get(0)?, sp));
     0
 }

@@ -8,6 +8,7 @@
 use aya_ebpf::{macros::kprobe, programs::ProbeContext};
 
 use crate::{
+    cost::{Program, measured},
     maps::NFT,
     memory::field,
     path::{Called, decided},
@@ -25,7 +26,7 @@ const VERDICT: u8 = 0;
 #[kprobe(function = "nft_immediate_eval")]
 fn nft_immediate_eval(ctx: ProbeContext) -> u32 {
     let [expr, regs, pkt] = arguments(ctx.regs);
-    let _ = evaluated(&Called { expr, regs, pkt });
+    measured(Program::Immediate, || evaluated(&Called { expr, regs, pkt }));
     0
 }
 

@@ -14,6 +14,7 @@ use aya_ebpf::{macros::kprobe, programs::ProbeContext};
 use observer_common::{ABSENT, NftOffsets, step};
 
 use crate::{
+    cost::{Program, measured},
     maps::NFT,
     memory::{field, read},
     path::{Traced, traced},
@@ -32,7 +33,7 @@ const VERDICT_CHAIN: u32 = 8;
 
 #[kprobe(function = "__nft_trace_packet")]
 fn nft_trace_packet(ctx: ProbeContext) -> u32 {
-    let _ = call(&ctx);
+    measured(Program::Trace, || call(&ctx));
     0
 }
 

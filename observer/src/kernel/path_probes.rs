@@ -1,13 +1,12 @@
 //! The probes on the way of packets that live: put on and taken off while observer runs.
 
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result, bail};
 use aya::programs::fentry::FEntryLinkId;
 use aya::programs::fexit::FExitLinkId;
 use aya::programs::kprobe::KProbeLinkId;
-use aya::programs::{FEntry, FExit, KProbe, Program};
+use aya::programs::{FEntry, FExit, KProbe};
 use aya::{Btf, Ebpf};
 
 use super::Symbols;
@@ -176,18 +175,6 @@ impl PathProbes {
         let fixed = hooks.iter().chain(trace).map(|name| (*name).to_owned());
         fixed.chain(self.verdicts.names()).collect()
     }
-
-    /// The programs that are attached.
-    fn programs(&self) -> Vec<&'static str> {
-        let mut names = match &self.hooks {
-            None => Vec::new(),
-            Some(Hooks::Fentry(..)) => vec!["nf_hook_slow_entry", "nf_hook_slow_exit"],
-            Some(Hooks::Kprobe(..)) => vec!["nf_hook_slow_kprobe", "nf_hook_slow_kretprobe"],
-        };
-        names.extend(self.trace.as_ref().map(|_| "nft_trace_packet"));
-        names.extend(self.verdicts.programs());
-        names
-    }
 }
 
 impl Programs {
@@ -264,22 +251,6 @@ impl Programs {
         let mut names = self.attached().to_vec();
         names.extend(self.path_probes.names());
         names
-    }
-
-    /// Descriptors of the optional programs that are attached.
-    pub fn path_descriptors(&self) -> Vec<OwnedFd> {
-        let ebpf = self.ebpf.borrow();
-        let names = self.path_probes.programs().into_iter();
-        let descriptors = names.filter_map(|name| {
-            let program = match ebpf.program(name)? {
-                Program::FEntry(program) => program.fd(),
-                Program::FExit(program) => program.fd(),
-                Program::KProbe(program) => program.fd(),
-                _ => return None,
-            };
-            program.ok()?.as_fd().try_clone_to_owned().ok()
-        });
-        descriptors.collect()
     }
 }
 

@@ -11,8 +11,8 @@ use aya::programs::{BtfTracePoint, Program, RawTracePoint, RawTracePointRunOptio
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use observer_common::{
-    COUNTS, Candidate, DROP_FILTER, Filter, MAX_REASONS, NetState, NftOffsets, Offsets, PATH_FILTER, Run,
-    SNAPSHOT_DEPTH,
+    COUNTS, Candidate, Count, DROP_FILTER, Filter, MAX_REASONS, NetState, NftOffsets, Offsets, PATH_FILTER,
+    Run, SNAPSHOT_DEPTH,
 };
 
 use super::Memory;
@@ -319,6 +319,12 @@ impl Programs {
             }
         }
         totals
+    }
+
+    /// Nanoseconds that the programs on the way of packets ran, on all processors, in the windows that they were measured in.
+    pub fn run_time_ns(&self) -> u64 {
+        let values = self.counts.get(&(Count::RunTime as u32), 0);
+        values.map_or(0, |values| values.iter().sum())
     }
 
     /// How often a tracepoint's program was not run because this CPU was in it already.

@@ -232,14 +232,6 @@ impl VerdictProbes {
         self.since_ns.get(&function).is_some_and(|from| *from <= since_ns)
     }
 
-    pub(super) fn programs(&self) -> Vec<&'static str> {
-        if self.is_on() {
-            PROGRAMS.to_vec()
-        } else {
-            Vec::new()
-        }
-    }
-
     /// What is attached, as the `start` line says it.
     pub(super) fn names(&self) -> impl Iterator<Item = String> + '_ {
         self.links.iter().map(|link| {

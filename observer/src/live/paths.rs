@@ -1,7 +1,6 @@
 //! The probes on the way of live packets: when they are on, for whom, and what they may cost.
 
 use std::collections::HashMap;
-use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -12,7 +11,7 @@ use super::open::Live;
 use super::{clock, filter};
 use crate::attribute::tool;
 use crate::cli::watch::{Probes, WatchConfig};
-use crate::kernel::budget::Meter;
+use crate::kernel::budget::{Action, Budget, Permille};
 use crate::kernel::trace_key::{TraceKey, gates, nf_tables_is_present};
 use crate::kernel::{find_nft_offsets, first_line};
 use crate::report::record::{
@@ -47,7 +46,9 @@ pub struct Paths {
     no_trace: Option<String>,
     /// Why the functions that write its verdicts are not either.
     no_verdicts: Option<String>,
-    meter: Meter,
+    budget: Budget,
+    /// How many windows were measured in.
+    windows: u32,
     state: State,
     /// Flows that were armed for, and when.
     armed: HashMap<String, Instant>,
@@ -85,7 +86,8 @@ impl Paths {
             key: None,
             no_trace: None,
             no_verdicts: None,
-            meter: Meter::new(config.budget_permille),
+            budget: Budget::new(config.budget_permille),
+            windows: 0,
             state: State::Off,
             armed: HashMap::new(),
             next: Instant::now(),
@@ -127,7 +129,9 @@ impl Paths {
     pub fn next(&self) -> Option<Instant> {
         match self.state {
             State::Off | State::Given => None,
-            State::On | State::Armed(_) => Some(self.meter.due().map_or(self.next, |due| due.min(self.next))),
+            State::On | State::Armed(_) => {
+                Some(self.budget.due().map_or(self.next, |due| due.min(self.next)))
+            }
         }
     }
 }
@@ -178,11 +182,16 @@ impl Live {
         Ok(())
     }
 
+    /// Measures afresh: other programs are watched now.
     fn watch_cost(&mut self) {
-        let programs = self.programs.path_descriptors();
-        let borrowed: Vec<_> = programs.iter().map(|fd| fd.as_fd()).collect();
-        if let Err(error) = self.paths.meter.watch(&borrowed, Instant::now()) {
-            log::warn!("cannot measure what the probes cost: {error}");
+        self.paths.budget.restart(Instant::now());
+        self.path_filter.window = 0;
+        self.tell_filter();
+    }
+
+    fn tell_filter(&mut self) {
+        if let Err(error) = self.programs.set_path_filter(&self.path_filter) {
+            log::warn!("{error:#}");
         }
     }
 
@@ -239,9 +248,6 @@ impl Live {
     /// Tells the programs in which way nf_tables is watched now.
     fn watch_nft(&mut self, how: u32) {
         self.path_filter.traced = how;
-        if let Err(error) = self.programs.set_path_filter(&self.path_filter) {
-            log::warn!("{error:#}");
-        }
         self.watch_cost();
     }
 
@@ -348,16 +354,31 @@ impl Live {
     }
 
     fn look_at_budget(&mut self, now: Instant) {
-        match self.paths.meter.look(now) {
-            Ok(Some(measured)) => {
-                log::debug!("path probes take {} of one CPU", percent(measured.share.0));
-                if measured.is_over {
-                    self.give_up(measured.share.0);
-                }
-            }
-            Ok(None) => {}
-            Err(error) => log::debug!("cannot measure what the probes cost: {error}"),
+        if self.paths.budget.due().is_some_and(|due| now < due) {
+            return;
         }
+        match self.paths.budget.read(now, self.programs.run_time_ns()) {
+            Some(Action::StartWindow) => {
+                self.paths.windows = self.paths.windows.wrapping_add(1).max(1);
+                self.path_filter.window = self.paths.windows;
+                self.tell_filter();
+                self.paths
+                    .budget
+                    .read(Instant::now(), self.programs.run_time_ns());
+            }
+            Some(Action::EndWindow(share)) => self.end_window(share),
+            Some(Action::Over(share)) => {
+                self.end_window(share);
+                self.give_up(share.0);
+            }
+            None => {}
+        }
+    }
+
+    fn end_window(&mut self, share: Permille) {
+        self.path_filter.window = 0;
+        self.tell_filter();
+        log::debug!("path probes take {} of one CPU", percent(share.0));
     }
 
     fn give_up(&mut self, share_permille: u32) {

@@ -1,15 +1,10 @@
 //! How much of a processor the eBPF programs take, and when that is too much.
 //!
-//! The kernel counts a program's run time only while somebody asks for it (`BPF_ENABLE_STATS`, v5.8; `run_time_ns` in
-//! `/proc/self/fdinfo`), and counting itself costs each run of every program two readings of the clock. So it is asked
-//! for during a short window of every second. What the kernel spends on getting to a program (a breakpoint, a trampoline)
-//! is not in its run time.
-
-mod meter;
+//! The programs on the way of live packets measure themselves when they are asked to, which costs each run two readings of the
+//! clock: so they are asked for a short window of every second. What the kernel spends on getting to a program (a
+//! breakpoint, a trampoline) is not in it.
 
 use std::time::{Duration, Instant};
-
-pub use meter::{Measured, Meter};
 
 /// How long a window lasts.
 pub const WINDOW: Duration = Duration::from_millis(100);
@@ -28,11 +23,11 @@ pub struct Permille(pub u32);
 /// What is to be done now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Have the kernel count run times, then give a reading at once: the window begins with it.
+    /// Have the programs measure themselves, then give a reading at once: the window begins with it.
     StartWindow,
-    /// Stop counting; the programs had this share.
+    /// Stop measuring; the programs had this share.
     EndWindow(Permille),
-    /// Stop counting; the programs had this share, and more than they may for seconds. Said again only when it stays so
+    /// Stop measuring; the programs had this share, and more than they may for seconds. Said again only when it stays so
     /// for as long once more.
     Over(Permille),
 }
@@ -107,7 +102,7 @@ impl Budget {
         }
     }
 
-    /// Forgets what was measured: other programs are watched now. The caller stops counting.
+    /// Forgets what was measured: other programs are watched now. The caller stops measuring.
     pub fn restart(&mut self, now: Instant) {
         self.over = 0;
         self.state = State::Resting {

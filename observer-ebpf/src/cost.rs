@@ -1,0 +1,77 @@
+//! What the programs on the way of packets cost: they measure themselves while user space asks them to. The kernel would
+//! do it too (`BPF_ENABLE_STATS`), but to begin and to end that it rewrites its own code on every processor.
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use observer_common::{Count, PATH_FILTER};
+
+use crate::maps::{BEGAN, FILTER, add};
+
+/// A program that is measured. Each may be interrupted by another, none by itself.
+#[derive(Clone, Copy)]
+pub enum Program {
+    HookEntry = 0,
+    HookExit = 1,
+    ChainEntry = 2,
+    ChainExit = 3,
+    WriterEntry = 4,
+    WriterExit = 5,
+    Immediate = 6,
+    Trace = 7,
+}
+
+/// How many there are.
+pub const MEASURED: u32 = 8;
+
+/// The beginning of a run.
+#[repr(C)]
+pub struct Began {
+    /// `CLOCK_MONOTONIC`
+    at_ns: u64,
+    /// The window that it fell into, 0 when the run is over.
+    window: u64,
+}
+
+/// Runs a program's body, and adds the time that it takes to the total if it begins and ends in one window.
+#[inline(always)]
+pub fn measured<R>(program: Program, body: impl FnOnce() -> R) -> R {
+    let before = window();
+    if before != 0 {
+        begin(program, before);
+    }
+    let result = body();
+    let after = window();
+    if after != 0 {
+        end(program, after);
+    }
+    result
+}
+
+#[inline(always)]
+fn window() -> u64 {
+    FILTER
+        .get(PATH_FILTER)
+        .map_or(0, |filter| u64::from(filter.window))
+}
+
+fn begin(program: Program, window: u64) {
+    if let Some(began) = BEGAN.get_ptr_mut(program as u32) {
+        // SAFETY: this CPU's element, and the helper has no preconditions.
+        unsafe {
+            (*began).window = window;
+            (*began).at_ns = bpf_ktime_get_ns();
+        }
+    }
+}
+
+fn end(program: Program, window: u64) {
+    let Some(began) = BEGAN.get_ptr_mut(program as u32) else {
+        return;
+    };
+    // SAFETY: as above.
+    unsafe {
+        if (*began).window == window {
+            (*began).window = 0;
+            add(Count::RunTime, bpf_ktime_get_ns().wrapping_sub((*began).at_ns));
+        }
+    }
+}
