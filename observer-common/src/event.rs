@@ -63,7 +63,7 @@ pub enum Matched {
 
 /// One direction of a connection: `struct nf_conntrack_tuple` as it lies in the kernel, user API in all but name and the
 /// same in v6.1 … v6.18 (include/net/netfilter/nf_conntrack_tuple.h).
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnTuple {
     /// Network byte order; an IPv4 address takes the first four bytes. User space decodes it to `::ffff:a.b.c.d`.
@@ -215,6 +215,16 @@ pub struct RulesetEvent {
 }
 
 const _: () = assert!(size_of::<ConnTuple>() == 40);
+/// Arrays of bytes that are read and written in words.
+const ALIGNED: [usize; 5] = [
+    core::mem::offset_of!(ConnTuple, src),
+    core::mem::offset_of!(Conn, original),
+    core::mem::offset_of!(DropEvent, dev_name),
+    core::mem::offset_of!(DropEvent, route_name),
+    core::mem::offset_of!(DropEvent, header),
+];
+const _: () = assert!(crate::are_multiples(&ALIGNED, 8));
+const _: () = assert!(core::mem::offset_of!(ConnTuple, dst).is_multiple_of(4));
 const _: () = assert!(size_of::<Conn>() == 120);
 const _: () = assert!(size_of::<Moved>() == 16);
 const _: () = assert!(DropEvent::LEN_OTHER.is_multiple_of(8));

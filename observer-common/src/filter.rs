@@ -67,12 +67,22 @@ pub struct Filter {
     pub enabled: u32,
     /// [`BY_TRACE`] or [`BY_VERDICTS`] while nf_tables is watched in that way, else 0.
     pub traced: u32,
-    /// Counts how often the path probes were put on: what a CPU remembers of the time before is void.
-    pub epoch: u32,
-    /// Number of the window in which the programs on the way of packets measure themselves, 0 outside of one.
-    pub window: u32,
     /// Zero.
     pub pad: u32,
+}
+
+/// What the programs on the way of packets look at before anything else: a variable of theirs, read in one load each.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathMode {
+    /// 0: they do nothing.
+    pub enabled: u32,
+    /// Counts how often the filter was set: what a CPU remembers of the time before is void.
+    pub epoch: u32,
+    /// Number of the window in which they measure themselves, 0 outside of one.
+    pub window: u32,
+    /// 1 if the filter asks for neither devices nor namespaces.
+    pub is_plain: u32,
 }
 
 impl Filter {
@@ -104,8 +114,6 @@ impl Filter {
             netfilter_drop: 0,
             enabled: 0,
             traced: 0,
-            epoch: 0,
-            window: 0,
             pad: 0,
         }
     }
@@ -120,3 +128,8 @@ impl Default for Filter {
 #[cfg(feature = "user")]
 // SAFETY: plain integers, no padding that is read.
 unsafe impl aya::Pod for Filter {}
+// SAFETY: plain integers without padding.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for PathMode {}
+
+const _: () = assert!(core::mem::offset_of!(Filter, ifaces).is_multiple_of(8));

@@ -44,3 +44,15 @@ pub enum Count {
 
 /// How many counters [`Count`] has.
 pub const COUNTS: u32 = 10;
+
+/// Whether all of `numbers` are multiples of `of`.
+const fn are_multiples(numbers: &[usize], of: usize) -> bool {
+    let mut index = 0;
+    while index < numbers.len() {
+        if !numbers[index].is_multiple_of(of) {
+            return false;
+        }
+        index += 1;
+    }
+    true
+}

@@ -191,10 +191,23 @@ pub struct HookRuns {
     pub nat_count: u32,
     /// 1 if not all counters found room.
     pub cut: u32,
+    /// Which of the namespace's x_tables tables are asked there, by their place in [`crate::NetState::tables`].
+    pub tables: u32,
+    /// 1 if nf_tables has base chains there.
+    pub has_nft: u32,
 }
 
 const _: () = assert!(size_of::<Step>() == 32);
 const _: () = assert!(size_of::<Run>() == 32);
+/// Arrays of bytes that are read and written in words.
+const ALIGNED: [usize; 5] = [
+    core::mem::offset_of!(HookEvent, in_name),
+    core::mem::offset_of!(HookEvent, out_name),
+    core::mem::offset_of!(HookEvent, before),
+    core::mem::offset_of!(HookEvent, after),
+    core::mem::offset_of!(HookEvent, outer),
+];
+const _: () = assert!(crate::are_multiples(&ALIGNED, 8));
 const _: () = assert!(HookEvent::LEN_FIXED.is_multiple_of(8));
 const _: () = assert!(size_of::<HookEvent>() == HookEvent::LEN_FIXED + 32 * MAX_STEPS);
 

@@ -21,13 +21,23 @@ pub fn fill(nfct: u64, to: &mut Conn) -> bool {
     to.pad = 0;
     if !is_kernel_address(conn) || !read_conn(conn, to) || u64::from(to.status) & TEMPLATE != 0 {
         // What was read of it is nobody's.
-        to.original = ConnTuple::default();
-        to.reply = ConnTuple::default();
+        clear(&mut to.original);
+        clear(&mut to.reply);
         to.status = 0;
         return false;
     }
     to.address = conn;
     true
+}
+
+/// In words: the compiler would call a function that does it byte by byte.
+#[inline(always)]
+fn clear(tuple: &mut ConnTuple) {
+    let words = core::ptr::from_mut(tuple).cast::<u32>();
+    for index in 0..size_of::<ConnTuple>() / 4 {
+        // SAFETY: within the structure, which is a whole number of aligned words; volatile, so that the loop stays one.
+        unsafe { words.add(index).write_volatile(0) };
+    }
 }
 
 /// Tuples and status: at once where they lie as in every kernel so far, else one by one.
@@ -76,10 +86,8 @@ pub fn tuple(to: &mut ConnTuple, conn: u64, offset: u32) -> bool {
         }
 }
 
-/// `::ffff:a.b.c.d`
+/// `::ffff:a.b.c.d` of the four bytes, in two words as they lie in memory.
 #[inline(always)]
-pub fn mapped(v4: [u8; 4]) -> [u8; 16] {
-    [
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3],
-    ]
+pub fn mapped(v4: u32) -> [u64; 2] {
+    [0, 0xffff_0000 | u64::from(v4) << 32]
 }

@@ -2,9 +2,10 @@
 //! do it too (`BPF_ENABLE_STATS`), but to begin and to end that it rewrites its own code on every processor.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use observer_common::{Count, PATH_FILTER};
+use observer_common::Count;
 
-use crate::maps::{BEGAN, FILTER, add};
+use crate::maps::{BEGAN, add};
+use crate::mode::mode;
 
 /// A program that is measured. Each may be interrupted by another, none by itself.
 #[derive(Clone, Copy)]
@@ -28,32 +29,30 @@ pub struct Began {
     /// `CLOCK_MONOTONIC`
     at_ns: u64,
     /// The window that it fell into, 0 when the run is over.
-    window: u64,
+    window: u32,
+    /// Zero.
+    pad: u32,
 }
 
-/// Runs a program's body, and adds the time that it takes to the total if it begins and ends in one window.
+/// A program begins to run.
 #[inline(always)]
-pub fn measured<R>(program: Program, body: impl FnOnce() -> R) -> R {
-    let before = window();
-    if before != 0 {
-        begin(program, before);
+pub fn begins(program: Program) {
+    let window = mode!(window);
+    if window != 0 {
+        begin(program, window);
     }
-    let result = body();
-    let after = window();
-    if after != 0 {
-        end(program, after);
-    }
-    result
 }
 
+/// It ends: the time that it took is added to the total if it began in the same window.
 #[inline(always)]
-fn window() -> u64 {
-    FILTER
-        .get(PATH_FILTER)
-        .map_or(0, |filter| u64::from(filter.window))
+pub fn ends(program: Program) {
+    let window = mode!(window);
+    if window != 0 {
+        end(program, window);
+    }
 }
 
-fn begin(program: Program, window: u64) {
+fn begin(program: Program, window: u32) {
     if let Some(began) = BEGAN.get_ptr_mut(program as u32) {
         // SAFETY: this CPU's element, and the helper has no preconditions.
         unsafe {
@@ -63,7 +62,7 @@ fn begin(program: Program, window: u64) {
     }
 }
 
-fn end(program: Program, window: u64) {
+fn end(program: Program, window: u32) {
     let Some(began) = BEGAN.get_ptr_mut(program as u32) else {
         return;
     };

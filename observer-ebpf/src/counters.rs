@@ -90,15 +90,18 @@ pub fn is_stale(net: u64, state: &NetState) -> bool {
             stale |= now != read;
         }
     }
-    stale | has_other_tables(state, 0) | (nft_seq(state) != state.nft_seq_value)
+    stale | has_other_tables(state, u32::MAX) | (nft_seq(state) != state.nft_seq_value)
 }
 
-/// Does a table of x_tables (of this `NFPROTO_*`, or 0 for any) have other rules than those that were read?
+/// Does a table of x_tables have other rules than those that were read? `which`: a bit for each that matters.
 #[inline(always)]
-pub fn has_other_tables(state: &NetState, pf: u32) -> bool {
+pub fn has_other_tables(state: &NetState, which: u32) -> bool {
     let mut other = false;
-    for table in &state.tables {
-        if table.private_at != 0 && (pf == 0 || table.pf == pf) {
+    if which == 0 {
+        return false;
+    }
+    for (place, table) in state.tables.iter().enumerate() {
+        if which >> place & 1 != 0 && table.private_at != 0 {
             other |= read::<u64>(table.private_at) != Some(table.private);
         }
     }

@@ -128,7 +128,7 @@ fn from_tuple(tuple: &ConnTuple, means: Matched) -> View {
 #[inline(always)]
 fn tuple_words(tuple: &ConnTuple, address: &[u8; 16]) -> [u64; 2] {
     if tuple.family == IPV4 {
-        words(&mapped([address[0], address[1], address[2], address[3]]))
+        mapped(half(address, 0))
     } else {
         words(address)
     }
@@ -254,8 +254,8 @@ fn from_headers(view: &mut View, sight: &Sight<'_>) {
     view.dst_port = 0;
     view.means = Matched::Headers as u8;
     if header[0] >> 4 == 4 {
-        view.src = words(&mapped([header[12], header[13], header[14], header[15]]));
-        view.dst = words(&mapped([header[16], header[17], header[18], header[19]]));
+        view.src = mapped(half(header, 12));
+        view.dst = mapped(half(header, 16));
         let fragment_offset = (u16::from(header[6]) << 8 | u16::from(header[7])) & 0x1fff;
         let at = if fragment_offset == 0 {
             u16::from(header[0] & 0xf) * 4
@@ -349,21 +349,21 @@ fn skip_extensions(view: &mut View, sight: &Sight<'_>) {
 }
 
 #[inline(always)]
-fn words(bytes: &[u8; 16]) -> [u64; 2] {
+pub fn words(bytes: &[u8; 16]) -> [u64; 2] {
     [word(bytes, 0), word(bytes, 8)]
 }
 
 /// Eight bytes as they lie in memory.
 #[inline(always)]
 pub fn word<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
-    u64::from_ne_bytes([
-        bytes[at],
-        bytes[at + 1],
-        bytes[at + 2],
-        bytes[at + 3],
-        bytes[at + 4],
-        bytes[at + 5],
-        bytes[at + 6],
-        bytes[at + 7],
-    ])
+    u64::from(half(bytes, at)) | u64::from(half(bytes, at + 4)) << 32
+}
+
+/// Four bytes as they lie in memory, at a multiple of four: one load, where the compiler would make four of it.
+#[inline(always)]
+pub fn half<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
+    assert!(at.is_multiple_of(4) && at + 4 <= N);
+    // SAFETY: within the array. Every array of bytes in what is shared with user space begins at a multiple of four bytes
+    // (asserted there, `ALIGNED`).
+    unsafe { bytes.as_ptr().add(at).cast::<u32>().read() }
 }

@@ -14,6 +14,7 @@ mod filter;
 mod look;
 mod maps;
 mod memory;
+mod mode;
 mod path;
 mod probes;
 mod registers;

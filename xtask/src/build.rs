@@ -44,6 +44,8 @@ pub fn for_ebpf(cargo: &mut Command, toolchain: &Toolchain) -> Result<()> {
         // BTF is made from the debug data, and loading needs it.
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
+        // With it every memset would be a call of a function that goes byte by byte.
+        "-Clink-arg=--disable-expand-memcpy-in-order".to_owned(),
         format!(
             "-Clinker={}",
             linker::program(toolchain.version().llvm_major).path()?.display()

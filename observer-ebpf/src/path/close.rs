@@ -1,11 +1,11 @@
 //! The end of a frame: what moved, what changed, and the record.
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, generated::bpf_ringbuf_output};
-use observer_common::{Count, HookEvent, MAX_STEPS, NetState, PATH_FILTER, Step, hook_flag};
+use observer_common::{Count, HookEvent, HookRuns, MAX_STEPS, NetState, PATH_FILTER, Step, hook_flag};
 
 use super::classify::{is_match, remember};
 use super::frame::{self, Frame, tracking};
-use super::{list_of, nat, packet, snapshot};
+use super::{is_inet, list_of, nat, packet, snapshot};
 use crate::conntrack;
 use crate::counters;
 use crate::look::{Look, Plain};
@@ -91,23 +91,35 @@ pub fn finish(frame: *mut Frame) -> bool {
 fn generation(event: &mut HookEvent) {
     // SAFETY: as in `counters::compare`.
     let Some(state) = (unsafe { NETS.get(event.net) }) else {
+        event.nft_seq = 0;
         return;
     };
-    event.nft_seq = counters::nft_seq(state);
-    if event.generation != 0 && (counters::generation_of(state) != event.generation || is_stale(event, state))
+    // Bridges and devices have lists of their own, which are not compared.
+    let runs = if is_inet(event.pf) {
+        state.runs.get(list_of(event.pf, event.hook))
+    } else {
+        None
+    };
+    event.nft_seq = match runs {
+        // Its base chains would be functions of the hook.
+        Some(runs) if runs.has_nft == 0 => state.nft_seq_value,
+        _ => counters::nft_seq(state),
+    };
+    if event.generation != 0
+        && (counters::generation_of(state) != event.generation || is_stale(event, state, runs))
     {
         event.flags |= hook_flag::STALE;
     }
 }
 
-/// The list of functions that ran, the tables of its family, and the generation of nf_tables: are they those that user space
-/// has read?
+/// The list of functions that ran, the tables that it asks, and the generation of nf_tables: are they those that user
+/// space has read?
 #[inline(always)]
-fn is_stale(event: &HookEvent, state: &NetState) -> bool {
+fn is_stale(event: &HookEvent, state: &NetState, runs: Option<&HookRuns>) -> bool {
     let list = list_of(event.pf, event.hook);
     state.hooks.get(list).is_none_or(|read| *read != event.entries)
         || event.nft_seq != state.nft_seq_value
-        || counters::has_other_tables(state, u32::from(event.pf))
+        || counters::has_other_tables(state, runs.map_or(u32::MAX, |runs| runs.tables))
 }
 
 #[inline(always)]

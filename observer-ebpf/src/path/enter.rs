@@ -10,6 +10,7 @@ use super::{glance, is_inet, list_of, nat, passing, snapshot};
 use crate::look::Look;
 use crate::maps::{FILTER, NETS, PATH_CPU, count};
 use crate::memory::offset;
+use crate::mode::mode;
 
 /// A frame that is older was never left: no packet is in a hook for so long.
 const OLD_NS: u64 = 1_000_000_000;
@@ -18,13 +19,13 @@ const OLD_NS: u64 = 1_000_000_000;
 /// where a kprobe saw it, else 0.
 #[inline(always)]
 pub fn enter(skb: impl Look, state: impl Look, entries: u64, first: u32, sp: u64) -> Option<()> {
-    let filter = FILTER.get(PATH_FILTER)?;
-    if filter.enabled == 0 {
+    if mode!(enabled) == 0 {
         return None;
     }
     let cpu = PATH_CPU.get_ptr_mut(0)?;
-    forget_before(cpu, filter);
-    let sight = Sight::of(skb, state, filter, cpu);
+    let epoch = mode!(epoch);
+    forget_before(cpu, epoch);
+    let sight = Sight::of(skb, state, epoch, cpu);
     let depth = live_depth(cpu);
     if depth >= MAX_DEPTH {
         overflow();
@@ -43,8 +44,9 @@ pub fn enter(skb: impl Look, state: impl Look, entries: u64, first: u32, sp: u64
             return None;
         }
     }
+    let filter = FILTER.get(PATH_FILTER)?;
     let frame = frame::at(depth)?;
-    begin(frame, &sight, state);
+    begin(frame, &sight, state, filter);
     let tracking = classify(skb, frame, cpu, filter);
     if tracking == tracking::NONE && depth == 0 {
         match set.and_then(|set| glance::remember(set, cpu)) {
@@ -81,7 +83,7 @@ pub fn enter(skb: impl Look, state: impl Look, entries: u64, first: u32, sp: u64
 
 /// The parts of the record that classifying needs.
 #[inline(always)]
-fn begin<S: Look>(frame: *mut Frame, sight: &Sight<S>, state: impl Look) {
+fn begin<S: Look>(frame: *mut Frame, sight: &Sight<S>, state: impl Look, filter: &Filter) {
     // SAFETY: this CPU's element.
     let frame = unsafe { &mut *frame };
     frame.skb = 0;
@@ -105,14 +107,11 @@ fn begin<S: Look>(frame: *mut Frame, sight: &Sight<S>, state: impl Look) {
     event.nft_seq = 0;
     event.in_ifindex = 0;
     event.out_ifindex = 0;
-    if FILTER
-        .get(PATH_FILTER)
-        .is_some_and(|filter| filter.iface_count != 0)
-    {
+    if filter.iface_count != 0 {
         devices(event, state);
     } else {
-        event.in_name = [0; 16];
-        event.out_name = [0; 16];
+        put(&mut event.in_name, [0; 2]);
+        put(&mut event.out_name, [0; 2]);
     }
 }
 
@@ -121,18 +120,28 @@ fn begin<S: Look>(frame: *mut Frame, sight: &Sight<S>, state: impl Look) {
 pub fn devices<S: Look>(event: &mut HookEvent, state: S) {
     let from: u64 = state.load(offset!(state_in));
     let to: u64 = state.load(offset!(state_out));
-    event.in_name = [0; 16];
-    event.out_name = [0; 16];
-    if from != 0 {
-        let from = state.follow(from);
-        event.in_ifindex = from.load(offset!(dev_ifindex));
-        event.in_name = from.load(offset!(dev_name));
-    }
-    if to != 0 {
-        let to = state.follow(to);
-        event.out_ifindex = to.load(offset!(dev_ifindex));
-        event.out_name = to.load(offset!(dev_name));
-    }
+    event.in_ifindex = device(state, from, &mut event.in_name);
+    event.out_ifindex = device(state, to, &mut event.out_name);
+}
+
+/// Fills a device's name and returns its index; without one, with zeroes.
+#[inline(always)]
+fn device<S: Look>(state: S, address: u64, name: &mut [u8; 16]) -> u32 {
+    let (words, index) = if address == 0 {
+        ([0; 2], 0)
+    } else {
+        let device = state.follow(address);
+        (device.load(offset!(dev_name)), device.load(offset!(dev_ifindex)))
+    };
+    put(name, words);
+    index
+}
+
+/// Writes a name, word by word.
+#[inline(always)]
+fn put(name: &mut [u8; 16], words: [u64; 2]) {
+    // SAFETY: as long as the array, which begins at a multiple of eight bytes (asserted where it is shared, `ALIGNED`).
+    unsafe { name.as_mut_ptr().cast::<[u64; 2]>().write(words) };
 }
 
 /// The rest of the record, and the copy of the counters.
@@ -190,11 +199,11 @@ fn pause(depth: u32) {
 
 /// What this CPU remembers from before the probes were put on anew is void.
 #[inline(always)]
-fn forget_before(cpu: *mut PathCpu, filter: &Filter) {
+fn forget_before(cpu: *mut PathCpu, epoch: u32) {
     // SAFETY: this CPU's element.
     unsafe {
-        if (*cpu).epoch != filter.epoch {
-            (*cpu).epoch = filter.epoch;
+        if (*cpu).epoch != epoch {
+            (*cpu).epoch = epoch;
             frame::set_depth(0);
         }
     }

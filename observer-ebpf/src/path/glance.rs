@@ -11,6 +11,7 @@ use super::sight::Sight;
 use crate::look::Look;
 use crate::maps::{GLANCE_SETS, GLANCES};
 use crate::memory::{offset, read_bytes};
+use crate::mode::mode;
 
 /// IPv6 and half of TCP; IPv4 and TCP.
 const HEADER_BYTES: u32 = 56;
@@ -68,7 +69,7 @@ impl Place {
 /// plain kind that is.
 #[inline(always)]
 pub fn take<S: Look>(sight: &Sight<S>, cpu: *mut PathCpu) -> Option<u32> {
-    if !sight.is_plain || sight.conn() != 0 {
+    if mode!(is_plain) == 0 || sight.conn() != 0 {
         return None;
     }
     let skb = sight.skb;

@@ -10,7 +10,7 @@ use observer_common::{HookEvent, hook_flag};
 use super::frame::Frame;
 use super::{OUTPUT, PREROUTING, is_inet};
 use crate::conntrack;
-use crate::filter::word;
+use crate::filter::{half, word, words};
 use crate::maps::CONNS;
 use crate::memory::{is_kernel_address, offset};
 
@@ -142,13 +142,13 @@ fn fill_key(frame: &mut Frame) -> bool {
     }
     let key = &mut frame.nat_key;
     let ports = if is_v4 {
-        key.src = [word(header, 8) >> 32, 0];
-        key.dst = [word(header, 16) & 0xffff_ffff, 0];
-        word(header, 16) >> 32
+        key.src = [u64::from(half(header, 12)), 0];
+        key.dst = [u64::from(half(header, 16)), 0];
+        half(header, 20)
     } else {
         key.src = [word(header, 8), word(header, 16)];
         key.dst = [word(header, 24), word(header, 32)];
-        word(header, 40)
+        half(header, 40)
     };
     key.src_port = ports as u16;
     key.dst_port = (ports >> 16) as u16;
@@ -156,11 +156,6 @@ fn fill_key(frame: &mut Frame) -> bool {
     key.inode = event.netns_inode;
     key.pad = 0;
     true
-}
-
-#[inline(always)]
-fn words(address: &[u8; 16]) -> [u64; 2] {
-    [word(address, 0), word(address, 8)]
 }
 
 #[inline(always)]

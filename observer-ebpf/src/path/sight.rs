@@ -1,7 +1,5 @@
 //! What is seen of a packet as it enters a hook, before anything is read that costs more than a load.
 
-use observer_common::Filter;
-
 use super::frame::PathCpu;
 use super::{OUTPUT, PREROUTING, is_inet};
 use crate::look::Look;
@@ -25,14 +23,12 @@ pub struct Sight<S> {
     pub hook: u8,
     /// `state->pf`
     pub pf: u8,
-    /// Whether the filter asks for neither devices nor namespaces.
-    pub is_plain: bool,
 }
 
 impl<S: Look> Sight<S> {
     /// What is seen of this one.
     #[inline(always)]
-    pub fn of(skb: S, state: impl Look, filter: &Filter, cpu: *mut PathCpu) -> Self {
+    pub fn of(skb: S, state: impl Look, epoch: u32, cpu: *mut PathCpu) -> Self {
         // SAFETY: this CPU's element; volatile, so that the compiler does not see through the round trip.
         let address = unsafe {
             let place = &raw mut (*cpu).address;
@@ -45,10 +41,9 @@ impl<S: Look> Sight<S> {
             net: state.load(offset!(state_net)),
             nfct: skb.load(offset!(skb_nfct)),
             len_bytes: skb.load(offset!(skb_len)),
-            epoch: filter.epoch,
+            epoch,
             hook: state.load(offset!(state_hook)),
             pf: state.load(offset!(state_pf)),
-            is_plain: filter.iface_count | filter.netns_count == 0,
         }
     }
 

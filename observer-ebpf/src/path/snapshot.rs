@@ -16,7 +16,7 @@ use crate::memory::{bounded, preset, read_bytes};
 /// Longest run, in bytes.
 const RUN_BYTES: u32 = RUN_SLOTS * SLOT_BYTES;
 /// Counters that one turn of the inner loop compares.
-const GROUP: u64 = 4;
+const GROUP: u64 = 8;
 
 /// What the callbacks of `bpf_loop` share.
 #[repr(C)]
@@ -66,6 +66,9 @@ pub fn compare(frame: *mut Frame, depth: u32) {
 fn run(frame: *mut Frame, depth: u32, each: *mut c_void) -> bool {
     // SAFETY: this CPU's element.
     let (first, count, event) = unsafe { ((*frame).first_run, (*frame).run_count, &raw mut (*frame).event) };
+    if count == 0 {
+        return true;
+    }
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
         return false;
     };
@@ -183,9 +186,10 @@ unsafe extern "C" fn compare_group(group: u64, pair: *mut c_void) -> i64 {
     let mut differs = 0;
     // SAFETY: `at` and what follows lie within the longest run, for which both have room.
     let (now, then) = unsafe { (pair.now.add(at), pair.then.add(at)) };
-    for word in 0..(GROUP * 2) as usize {
+    // Packets or bytes, whichever comes first: a rule that matches adds to both.
+    for slot in 0..GROUP as usize {
         // SAFETY: as above.
-        unsafe { differs |= now.add(word).read() ^ then.add(word).read() };
+        unsafe { differs |= now.add(2 * slot).read() ^ then.add(2 * slot).read() };
     }
     if differs == 0 {
         return 0;

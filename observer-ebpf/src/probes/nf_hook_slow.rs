@@ -13,7 +13,7 @@ use aya_ebpf::{
 use crate::{
     cost::{
         Program::{HookEntry, HookExit},
-        measured,
+        begins, ends,
     },
     look::{Plain, Typed},
     path::{Left, enter, leave},
@@ -22,9 +22,9 @@ use crate::{
 
 #[fentry(function = "nf_hook_slow")]
 fn nf_hook_slow_entry(ctx: FEntryContext) -> i32 {
-    measured(HookEntry, || {
-        enter(Typed(ctx.arg(0)), Typed(ctx.arg(1)), ctx.arg(2), ctx.arg(3), 0)
-    });
+    begins(HookEntry);
+    let _ = enter(Typed(ctx.arg(0)), Typed(ctx.arg(1)), ctx.arg(2), ctx.arg(3), 0);
+    ends(HookEntry);
     0
 }
 
@@ -36,14 +36,18 @@ fn nf_hook_slow_exit(ctx: FExitContext) -> i32 {
         // Behind the four arguments.
         returned: ctx.arg(4),
     };
-    measured(HookExit, || leave(left, |_| Typed(ctx.arg(0))));
+    begins(HookExit);
+    let _ = leave(left, |_| Typed(ctx.arg(0)));
+    ends(HookExit);
     0
 }
 
 /// Where the kernel allows no fentry.
 #[kprobe(function = "nf_hook_slow")]
 fn nf_hook_slow_kprobe(ctx: ProbeContext) -> u32 {
-    measured(HookEntry, || entered(&ctx));
+    begins(HookEntry);
+    let _ = entered(&ctx);
+    ends(HookEntry);
     0
 }
 
@@ -65,6 +69,8 @@ fn nf_hook_slow_kretprobe(ctx: RetProbeContext) -> u32 {
         sp: stack_pointer(ctx.regs) - 8,
         returned: ctx.ret(),
     };
-    measured(HookExit, || leave(left, Plain));
+    begins(HookExit);
+    let _ = leave(left, Plain);
+    ends(HookExit);
     0
 }

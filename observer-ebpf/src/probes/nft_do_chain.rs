@@ -14,7 +14,7 @@ use aya_ebpf::{
 use crate::{
     cost::{
         Program::{ChainEntry, ChainExit},
-        measured,
+        begins, ends,
     },
     maps::NFT,
     path::{chain_entered, chain_left},
@@ -25,10 +25,11 @@ use crate::{
 fn nft_do_chain_entry(ctx: ProbeContext) -> u32 {
     let [pkt, base, _] = arguments(ctx.regs);
     let sp = stack_pointer(ctx.regs);
-    measured(ChainEntry, || {
-        let offsets = NFT.get(0).filter(|offsets| offsets.known != 0)?;
-        chain_entered(offsets, pkt, base, sp)
-    });
+    begins(ChainEntry);
+    if let Some(offsets) = NFT.get(0).filter(|offsets| offsets.known != 0) {
+        let _ = chain_entered(offsets, pkt, base, sp);
+    }
+    ends(ChainEntry);
     0
 }
 
@@ -37,6 +38,8 @@ fn nft_do_chain_entry(ctx: ProbeContext) -> u32 {
 fn nft_do_chain_exit(ctx: RetProbeContext) -> u32 {
     let code = returned(ctx.regs) as u32;
     let sp = stack_pointer(ctx.regs) - 8;
-    measured(ChainExit, || chain_left(code, sp));
+    begins(ChainExit);
+    let _ = chain_left(code, sp);
+    ends(ChainExit);
     0
 }

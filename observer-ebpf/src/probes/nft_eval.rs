@@ -14,7 +14,7 @@ use aya_ebpf::{
 use crate::{
     cost::{
         Program::{WriterEntry, WriterExit},
-        measured,
+        begins, ends,
     },
     maps::NFT,
     path::{Called, writer_entered, writer_left},
@@ -25,10 +25,11 @@ use crate::{
 fn nft_eval_entry(ctx: ProbeContext) -> u32 {
     let [expr, regs, pkt] = arguments(ctx.regs);
     let sp = stack_pointer(ctx.regs);
-    measured(WriterEntry, || {
-        let offsets = NFT.get(0).filter(|offsets| offsets.known != 0)?;
-        writer_entered(offsets, &Called { expr, regs, pkt }, sp)
-    });
+    begins(WriterEntry);
+    if let Some(offsets) = NFT.get(0).filter(|offsets| offsets.known != 0) {
+        let _ = writer_entered(offsets, &Called { expr, regs, pkt }, sp);
+    }
+    ends(WriterEntry);
     0
 }
 
@@ -36,6 +37,10 @@ fn nft_eval_entry(ctx: ProbeContext) -> u32 {
 #[kretprobe]
 fn nft_eval_exit(ctx: RetProbeContext) -> u32 {
     let sp = stack_pointer(ctx.regs) - 8;
-    measured(WriterExit, || writer_left(NFT.get(0)?, sp));
+    begins(WriterExit);
+    if let Some(offsets) = NFT.get(0) {
+        let _ = writer_left(offsets, sp);
+    }
+    ends(WriterExit);
     0
 }

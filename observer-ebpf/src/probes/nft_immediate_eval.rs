@@ -8,7 +8,7 @@
 use aya_ebpf::{macros::kprobe, programs::ProbeContext};
 
 use crate::{
-    cost::{Program, measured},
+    cost::{Program, begins, ends},
     maps::NFT,
     memory::field,
     path::{Called, decided},
@@ -26,7 +26,9 @@ const VERDICT: u8 = 0;
 #[kprobe(function = "nft_immediate_eval")]
 fn nft_immediate_eval(ctx: ProbeContext) -> u32 {
     let [expr, regs, pkt] = arguments(ctx.regs);
-    measured(Program::Immediate, || evaluated(&Called { expr, regs, pkt }));
+    begins(Program::Immediate);
+    let _ = evaluated(&Called { expr, regs, pkt });
+    ends(Program::Immediate);
     0
 }
 

@@ -14,7 +14,7 @@ use aya_ebpf::{macros::kprobe, programs::ProbeContext};
 use observer_common::{ABSENT, NftOffsets, step};
 
 use crate::{
-    cost::{Program, measured},
+    cost::{Program, begins, ends},
     maps::NFT,
     memory::{field, read},
     path::{Traced, traced},
@@ -33,7 +33,9 @@ const VERDICT_CHAIN: u32 = 8;
 
 #[kprobe(function = "__nft_trace_packet")]
 fn nft_trace_packet(ctx: ProbeContext) -> u32 {
-    measured(Program::Trace, || call(&ctx));
+    begins(Program::Trace);
+    let _ = call(&ctx);
+    ends(Program::Trace);
     0
 }
 

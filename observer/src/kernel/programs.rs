@@ -12,7 +12,7 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use observer_common::{
     COUNTS, Candidate, Count, DROP_FILTER, Filter, MAX_REASONS, NetState, NftOffsets, Offsets, PATH_FILTER,
-    Run, SNAPSHOT_DEPTH,
+    PathMode, Run, SNAPSHOT_DEPTH,
 };
 
 use super::Memory;
@@ -50,6 +50,10 @@ pub struct Programs {
     pub(super) path_probes: PathProbes,
     attached: Vec<String>,
     filter: Array<MapData, Filter>,
+    mode: Array<MapData, PathMode>,
+    /// As the kernel has it.
+    path_filter: Filter,
+    path_mode: PathMode,
     not_loss: Array<MapData, u8>,
     nets: HashMap<MapData, u64, NetState>,
     blocks: HashMap<MapData, u64, u64>,
@@ -120,6 +124,8 @@ impl Programs {
         let runs = Array::try_from(map("RUNS")?)?;
         let nft = Array::try_from(map("NFT")?)?;
         let filter = Array::try_from(map("FILTER")?)?;
+        // The programs' variables: there is one.
+        let mode = Array::try_from(map(".bss")?)?;
         let not_loss = Array::try_from(map("NOT_LOSS")?)?;
         let nets = HashMap::try_from(map("NETS")?)?;
         let blocks = HashMap::try_from(map("BLOCKS")?)?;
@@ -137,6 +143,9 @@ impl Programs {
             path_probes,
             attached: Vec::new(),
             filter,
+            mode,
+            path_filter: Filter::new(),
+            path_mode: PathMode::default(),
             not_loss,
             nets,
             blocks,
@@ -170,7 +179,38 @@ impl Programs {
     pub fn set_path_filter(&mut self, filter: &Filter) -> Result<()> {
         self.filter
             .set(PATH_FILTER, filter, 0)
-            .context("cannot set the filter of paths")
+            .context("cannot set the filter of paths")?;
+        let mut mode = self.path_mode;
+        mode.enabled = filter.enabled;
+        mode.is_plain = u32::from(filter.iface_count | filter.netns_count == 0);
+        let as_before = Filter {
+            traced: filter.traced,
+            ..self.path_filter
+        };
+        // What was found not to match may match now; and what was remembered before the probes were off is old.
+        if *filter != as_before {
+            mode.epoch = mode.epoch.wrapping_add(1);
+        }
+        self.path_filter = *filter;
+        self.set_mode(mode)
+    }
+
+    /// Has the programs on the way of packets measure themselves, or stop it (0). A number is used once.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_window(&mut self, window: u32) -> Result<()> {
+        self.set_mode(PathMode {
+            window,
+            ..self.path_mode
+        })
+    }
+
+    fn set_mode(&mut self, mode: PathMode) -> Result<()> {
+        self.path_mode = mode;
+        self.mode
+            .set(0, mode, 0)
+            .context("cannot tell the programs on the way of packets what to do")
     }
 
     /// Tells the programs where nf_tables' structures have their fields.

@@ -173,7 +173,6 @@ impl Live {
         self.path_filter = Filter {
             enabled: 1,
             traced: 0,
-            epoch: self.path_filter.epoch.wrapping_add(1),
             ..filter
         };
         self.refresh_trace();
@@ -185,12 +184,11 @@ impl Live {
     /// Measures afresh: other programs are watched now.
     fn watch_cost(&mut self) {
         self.paths.budget.restart(Instant::now());
-        self.path_filter.window = 0;
-        self.tell_filter();
+        self.set_window(0);
     }
 
-    fn tell_filter(&mut self) {
-        if let Err(error) = self.programs.set_path_filter(&self.path_filter) {
+    fn set_window(&mut self, window: u32) {
+        if let Err(error) = self.programs.set_window(window) {
             log::warn!("{error:#}");
         }
     }
@@ -248,6 +246,9 @@ impl Live {
     /// Tells the programs in which way nf_tables is watched now.
     fn watch_nft(&mut self, how: u32) {
         self.path_filter.traced = how;
+        if let Err(error) = self.programs.set_path_filter(&self.path_filter) {
+            log::warn!("{error:#}");
+        }
         self.watch_cost();
     }
 
@@ -360,8 +361,7 @@ impl Live {
         match self.paths.budget.read(now, self.programs.run_time_ns()) {
             Some(Action::StartWindow) => {
                 self.paths.windows = self.paths.windows.wrapping_add(1).max(1);
-                self.path_filter.window = self.paths.windows;
-                self.tell_filter();
+                self.set_window(self.paths.windows);
                 self.paths
                     .budget
                     .read(Instant::now(), self.programs.run_time_ns());
@@ -376,8 +376,7 @@ impl Live {
     }
 
     fn end_window(&mut self, share: Permille) {
-        self.path_filter.window = 0;
-        self.tell_filter();
+        self.set_window(0);
         log::debug!("path probes take {} of one CPU", percent(share.0));
     }
 
@@ -442,8 +441,6 @@ impl Live {
         let filter = Filter {
             enabled: 1,
             traced: self.path_filter.traced,
-            // What was found not to match may match now.
-            epoch: self.path_filter.epoch.wrapping_add(1),
             ..filter::of_flows(self.filter, filters)
         };
         self.path_filter = filter;

@@ -4,11 +4,11 @@
 //! x_tables gives a table's counters out one after the other (`xt_percpu_counter_alloc`, net/netfilter/x_tables.c);
 //! those of nf_tables are allocated one by one, and mostly lie side by side all the same.
 
-use observer_common::{CHUNK_BYTES, HookRuns, MAX_HOOKS, RUN_SLOTS, Run, SLOT_BYTES, candidate};
+use observer_common::{CHUNK_BYTES, HookRuns, MAX_HOOKS, MAX_TABLES, RUN_SLOTS, Run, SLOT_BYTES, candidate};
 
 use super::hooks::INET_HOOKS;
 use super::{Chain, Counter, Table};
-use crate::report::record::{Hook, TableFamily};
+use crate::report::record::{Backend, Hook, TableFamily};
 
 /// Counters so far apart are still read together.
 const GAP_BYTES: u64 = 8 * SLOT_BYTES as u64;
@@ -55,6 +55,12 @@ impl Runs {
                 count,
                 nat_count,
                 cut: u32::from(room.is_cut),
+                tables: asked(tables, hook, is_v6),
+                has_nft: u32::from(
+                    tables
+                        .iter()
+                        .any(|table| table.backend != Backend::Legacy && is_asked(table, hook, is_v6)),
+                ),
             };
         }
         runs
@@ -99,6 +105,14 @@ impl Runs {
             self.slots[at] = Some(*slot);
         }
     }
+}
+
+/// The legacy tables that a hook asks, by their place: they come first.
+fn asked(tables: &[Table], hook: Hook, is_v6: bool) -> u32 {
+    let legacy = tables.iter().take_while(|table| table.backend == Backend::Legacy);
+    let bits = legacy.take(MAX_TABLES).enumerate();
+    bits.filter(|(_, table)| is_asked(table, hook, is_v6))
+        .fold(0, |bits, (place, _)| bits | 1 << place)
 }
 
 /// Room for the copies of one hook.
@@ -188,6 +202,11 @@ fn add_chain(found: &mut Vec<(Counter, Slot)>, table: u32, index: usize, chain: 
     }
     let policy = chain.base.as_ref().filter(|base| base.hook == hook);
     add(policy.and_then(|base| base.counter), None);
+}
+
+fn is_asked(table: &Table, hook: Hook, is_v6: bool) -> bool {
+    let mut bases = table.chains.iter().filter_map(|chain| chain.base.as_ref());
+    is_of_family(table.family, is_v6) && bases.any(|base| base.hook == hook)
 }
 
 fn is_of_family(family: TableFamily, is_v6: bool) -> bool {
