@@ -28,9 +28,11 @@ Examples:
   observer explain --src 10.224.0.0 --dst 10.224.2.16 --proto tcp --port 80 --iface flannel.1 --out-iface cni0 \
 --ruleset node02.save
       the same from what iptables-save printed elsewhere, without privileges
+  observer explain --src 10.244.1.9 --dst 10.104.88.12 --proto tcp --port 8080 --ruleset node.json --ruleset node.save
+      from what nft -j list ruleset printed there, and iptables-legacy-save beside it
 
-Asked are the tables of iptables, legacy and nft, in the kernel's order; nft's own tables are not. A packet without \
---ctstate is the first of its connection. Without --ruleset, routes and addresses are those of the network namespace that \
+Asked are the tables of iptables, legacy and nft, and nft's own of the families ip, ip6 and inet, at each hook in the order of \
+their priorities. A packet without --ctstate is the first of its connection. Without --ruleset, routes and addresses are those of the network namespace that \
 this runs in; with it, they are not known, and what depends on them is said.
 
 Exit codes: 0 answered, 2 an error.";
@@ -69,7 +71,7 @@ pub struct Args {
     /// Its mark, as iptables writes marks
     #[arg(long, value_name = "MARK", default_value = "0")]
     pub mark: String,
-    /// Rules that iptables-save printed, instead of those in force
+    /// Rules that iptables-save or nft -j list ruleset printed, instead of those in force
     #[arg(long, value_name = "FILE")]
     pub ruleset: Vec<PathBuf>,
     /// What standard output shows

@@ -1,7 +1,10 @@
 //! What would become of a packet, from rules that are in force or saved ([`crate::evaluate`]), in the words of the trace.
 
 mod answer;
+mod iptables;
+mod listed;
 mod live;
+mod nft;
 mod passage;
 mod rules;
 #[cfg(test)]

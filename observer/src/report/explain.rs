@@ -128,10 +128,17 @@ fn dependence(told: &Dependence) -> Row {
         .number
         .map(|number| format!("rule {number} of "))
         .unwrap_or_default();
-    let verb = if told.matches { "matches" } else { "does not match" };
-    let text = rule.rule.text.as_deref().unwrap_or_default();
+    let text = rule.rule.text.as_deref();
+    let verb = match (text, told.matches) {
+        // Of a base chain it is not known whether it is called at all.
+        (None, true) if rule.rule.number.is_none() => "is asked",
+        (None, false) if rule.rule.number.is_none() => "is not asked",
+        (_, true) => "matches",
+        (_, false) => "does not match",
+    };
+    let text = text.map(|text| format!(": {text}")).unwrap_or_default();
     let words = format!(
-        "{number}{} {} {verb} ({}): {text}",
+        "{number}{} {} {verb} ({}){text}",
         rule.table, rule.chain, told.because
     );
     Row::new("if", words)

@@ -10,7 +10,7 @@ mod world;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use observer::evaluate::{Bounds, ways, xtables};
+use observer::evaluate::{Bounds, InForce, ways, xtables};
 use observer::ruleset::xtables::save;
 
 use crate::cluster::{Backend, Family};
@@ -112,7 +112,10 @@ fn one_case(trial: &Trial, case: u64, world: &World, found: &mut Found) -> Resul
             ..Bounds::default()
         };
         let told = ways(
-            &tables,
+            InForce {
+                tables: &tables,
+                nft: None,
+            },
             &asked.packet,
             asked.course,
             &world::Around(trial.family),

@@ -69,8 +69,8 @@ struct Way {
 }
 
 impl<'a> Walk<'a> {
-    /// Follows a path through the base chain. Each path that is returned has an outcome.
-    pub(super) fn follow(&self, path: Path) -> Vec<Path> {
+    /// Follows a path through the base chain. Each path that is returned has an outcome. `left` is how many rules may be asked.
+    pub(super) fn follow(&self, path: Path, left: &mut usize) -> Vec<Path> {
         let mut open = vec![Way {
             path,
             stack: Vec::new(),
@@ -83,10 +83,11 @@ impl<'a> Walk<'a> {
         while let Some(mut way) = open.pop() {
             while way.path.outcome.is_none() {
                 rules += 1;
-                if rules > MOST_RULES || open.len() + ended.len() > MOST_WAYS {
+                if rules > MOST_RULES || *left == 0 || open.len() + ended.len() > MOST_WAYS {
                     way.path.is_cut = true;
                     way.path.end(Outcome::Unknown, self.place(way.chain, None));
                 } else {
+                    *left -= 1;
                     self.advance(&mut way, &mut open);
                 }
             }

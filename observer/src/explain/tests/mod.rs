@@ -1,10 +1,12 @@
+mod nft;
+
 use super::*;
 use crate::evaluate::{Conn, Course, Dev, Packet, Unknown};
 use crate::report::record::{Confidence, Evidence, Explanation, Fate};
 use crate::report::{Look, explanation};
 use crate::ruleset::xtables::save::{self, Family};
 
-const SEED: &str = include_str!("../../../tests/rules/seed.rules");
+const SEED: &str = include_str!("../../../../tests/rules/seed.rules");
 
 fn told(rules: &str, packet: Packet) -> Explanation {
     let mut read = Rules::default();
@@ -138,6 +140,7 @@ fn a_table_that_the_tool_does_not_show_is_said_to_be_missing() {
         save::parse(text).expect("parses"),
         Family::Ip,
     );
+    rules.settle(Family::Ip);
     assert!(
         rules
             .notes
