@@ -49,6 +49,7 @@ pub fn answer(question: &Question, rules: &Rules, around: &dyn Surroundings) -> 
         .collect();
     Explanation {
         packet: asked(&question.packet),
+        recorded: None,
         rulesets: rules.sources.clone(),
         verdict,
         ways,

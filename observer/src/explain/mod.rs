@@ -6,10 +6,12 @@ mod listed;
 mod live;
 mod nft;
 mod passage;
+mod recorded;
 mod rules;
 #[cfg(test)]
 mod tests;
 
 pub use answer::{Question, answer};
 pub use live::{LiveHost, rules_in_force};
+pub use recorded::{Retold, compared, read_drop};
 pub use rules::Rules;

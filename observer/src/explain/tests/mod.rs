@@ -1,4 +1,5 @@
 mod nft;
+mod recorded;
 
 use super::*;
 use crate::evaluate::{Conn, Course, Dev, Packet, Unknown};
