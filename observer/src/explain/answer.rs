@@ -1,5 +1,6 @@
 //! A question, and its answer.
 
+use super::owners::Owners;
 use super::rules::Rules;
 use super::{iptables, nft, passage};
 use crate::evaluate::nftables::Evaluator;
@@ -7,7 +8,7 @@ use crate::evaluate::{
     Bounds, Course, Dev, InForce, Packet, Stop, Surroundings, Way, WayEnd, needs_conntrack, ways,
 };
 use crate::report::record::{
-    AskedPacket, ExplainedWay, Explanation, Fate, Mark, PacketFamily, Proto, TcpFlags,
+    AskedPacket, DropInfo, ExplainedWay, Explanation, Fate, Hint, Mark, PacketFamily, Proto, TcpFlags,
 };
 
 /// So many near misses are told of one way.
@@ -43,9 +44,10 @@ pub fn answer(question: &Question, rules: &Rules, around: &dyn Surroundings) -> 
         found.sort_by_key(|way| fate(&way.end) != Fate::Drop);
     }
     let verdict = verdict(&found);
+    let owners = Owners::of(rules, question.packet.is_v6);
     let told = found.iter().take(MOST_WAYS);
     let ways = told
-        .map(|way| explained(way, (rules, &evaluator), around, &mut bounds))
+        .map(|way| explained(way, (rules, &evaluator, &owners), around, &mut bounds))
         .collect();
     Explanation {
         packet: asked(&question.packet),
@@ -85,7 +87,7 @@ fn evaluator(rules: &Rules, is_v6: bool) -> Evaluator<'_> {
 
 fn explained(
     way: &Way,
-    (rules, evaluator): (&Rules, &Evaluator<'_>),
+    (rules, evaluator, owners): (&Rules, &Evaluator<'_>, &Owners),
     around: &dyn Surroundings,
     bounds: &mut Bounds,
 ) -> ExplainedWay {
@@ -115,14 +117,20 @@ fn explained(
         (WayEnd::Dropped(place), Some(Stop::Table(last))) => {
             told.drop = iptables::drop_info(*place, last, rules);
             told.hints = iptables::hints(last, rules, around, bounds, MOST_NEAR);
+            told.hints.extend(whose(told.drop.as_ref(), &last.before, owners));
         }
         (WayEnd::DroppedByNft(place), Some(Stop::Chain(last))) => {
             told.drop = nft::drop_info(*place, last, evaluator);
             told.hints = nft::hints(last, evaluator, MOST_NEAR);
+            told.hints.extend(whose(told.drop.as_ref(), &last.before, owners));
         }
         _ => {}
     }
     told
+}
+
+fn whose(drop: Option<&DropInfo>, packet: &Packet, owners: &Owners) -> Vec<Hint> {
+    drop.map(|drop| owners.hints(drop, packet)).unwrap_or_default()
 }
 
 fn end_text(way: &Way) -> String {

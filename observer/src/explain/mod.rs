@@ -5,6 +5,7 @@ mod iptables;
 mod listed;
 mod live;
 mod nft;
+mod owners;
 mod passage;
 mod recorded;
 mod rules;

@@ -50,7 +50,7 @@ pub(super) fn passage(one: &ChainPassage, evaluator: &Evaluator<'_>) -> Passage 
 }
 
 /// The trace's word for a family.
-fn family(family: Family) -> TableFamily {
+pub(super) fn family(family: Family) -> TableFamily {
     match family {
         Family::Ip => TableFamily::Ip,
         Family::Ip6 => TableFamily::Ip6,
@@ -321,10 +321,11 @@ pub(super) fn hints(last: &ChainPassage, evaluator: &Evaluator<'_>, most: usize)
     near.filter_map(|near| nft_near_miss(near, evaluator)).collect()
 }
 
-/// Whether a rule is for packets of another kind: this one has nothing that it asks for.
+/// Whether a rule is for packets of another kind: of another protocol, or with what this one has not.
 fn is_of_others(near: &NearMiss) -> bool {
     let is_kind = |has: &str| has.starts_with("IPv4 ") || has.starts_with("IPv6 ");
-    near.failing.iter().any(|failing| is_kind(&failing.has))
+    let mut failing = near.failing.iter();
+    failing.any(|failing| is_kind(&failing.has) || failing.needs.starts_with("meta l4proto "))
 }
 
 fn distance(near: &NearMiss) -> u32 {

@@ -57,7 +57,10 @@ impl Explain {
             return Ok(None);
         };
         let (list, number) = killer.split_once(' ').unwrap_or((killer, "1"));
-        let index = number.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+        let index = number
+            .parse::<usize>()
+            .ok()
+            .and_then(|number| number.checked_sub(1));
         match (list, index) {
             ("native" | "culprit", Some(index)) => Ok(Some((list, index))),
             _ => bail!("`{killer}` is no killer; write `native 1` or `culprit 1`"),
@@ -101,10 +104,18 @@ impl Explain {
         if self.recorded {
             let lines = read_lines(stage.trace)?;
             let Some(index) = lines.iter().position(|line| matches(&explain.line, line)) else {
-                bail!("no line of the trace is about what is to be explained: {}", explain.line)
+                bail!(
+                    "no line of the trace is about what is to be explained: {}",
+                    explain.line
+                )
             };
             let trace = stage.trace.to_string_lossy().into_owned();
-            args.extend(["--from-trace".into(), trace, "--line".into(), (index + 1).to_string()]);
+            args.extend([
+                "--from-trace".into(),
+                trace,
+                "--line".into(),
+                (index + 1).to_string(),
+            ]);
         }
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let netns = stage.cluster.node(&self.node)?;
@@ -131,7 +142,10 @@ impl Answered {
         if self.explain.killer.is_some() {
             let mut drop = self.explain.drop.clone();
             // It has not seen the packet.
-            merge(&mut drop, &json!({"confidence": "inferred", "evidence": ["replay"]}));
+            merge(
+                &mut drop,
+                &json!({"confidence": "inferred", "evidence": ["replay"]}),
+            );
             for way in self.answer["ways"].as_array().into_iter().flatten() {
                 wrong.extend(mismatches(&json!({ "drop": drop }), way));
             }
@@ -164,12 +178,17 @@ mod tests {
         let file = "node = 'router'\nkiller = 'native 1'";
         assert_eq!(answered(file, answer(&[2, 2])).judge(), Vec::<String>::new());
         assert_eq!(answered(file, answer(&[2, 3])).judge().len(), 1);
-        let passes = json!({"schema": "observer.explain/v1", "verdict": "pass", "ways": [{"verdict": "pass"}]});
+        let passes =
+            json!({"schema": "observer.explain/v1", "verdict": "pass", "ways": [{"verdict": "pass"}]});
         assert_eq!(answered(file, passes.clone()).judge().len(), 2);
         let lives = "node = 'router'\nanswer.verdict = 'pass'";
         assert_eq!(answered(lives, passes).judge(), Vec::<String>::new());
         let recorded = "node = 'router'\nkiller = 'native 1'\nrecorded = true";
-        assert_eq!(answered(recorded, answer(&[2])).judge().len(), 1, "nothing is recorded");
+        assert_eq!(
+            answered(recorded, answer(&[2])).judge().len(),
+            1,
+            "nothing is recorded"
+        );
     }
 
     #[test]
@@ -177,9 +196,14 @@ mod tests {
         let of = |killer: &str| {
             let explain: Explain =
                 toml::from_str(&format!("node = 'a'\nkiller = '{killer}'")).expect("an explanation");
-            explain.killer().map(|found| found.map(|(list, index)| (list.to_owned(), index)))
+            explain
+                .killer()
+                .map(|found| found.map(|(list, index)| (list.to_owned(), index)))
         };
-        assert_eq!(of("culprit 2").expect("a killer"), Some(("culprit".to_owned(), 1)));
+        assert_eq!(
+            of("culprit 2").expect("a killer"),
+            Some(("culprit".to_owned(), 1))
+        );
         assert_eq!(of("native").expect("a killer"), Some(("native".to_owned(), 0)));
         assert!(of("native 0").is_err() && of("rule 1").is_err());
     }

@@ -448,7 +448,10 @@ impl Scenario {
         let asks = |phase: &Phase| {
             let drops = !phase.culprit.is_empty() || !phase.native.is_empty();
             let proof = drops || !phase.path.is_empty() || !phase.truth.is_empty();
-            proof || !phase.expect.is_empty() || phase.explain.iter().any(Explain::asks) || phase.step.iter().any(Step::checks)
+            proof
+                || !phase.expect.is_empty()
+                || phase.explain.iter().any(Explain::asks)
+                || phase.step.iter().any(Step::checks)
         };
         if asks_at_end || self.phases().iter().all(|phase| sends(phase) && asks(phase)) {
             return Ok(());

@@ -21,7 +21,11 @@ fn a_saved_ruleset_needs_nothing_else() {
     .expect("answers");
     let drop = told.ways[0].drop.as_ref().expect("a drop");
     assert_eq!(drop.chain.as_deref(), Some("FORWARD"));
-    assert_eq!(told.ways[0].hints.len(), 2);
+    assert_eq!(
+        told.ways[0].hints.len(),
+        3,
+        "two near misses, and whose policy it is"
+    );
     let json = serde_json::to_string(&Written {
         schema: SCHEMA,
         told: &told,

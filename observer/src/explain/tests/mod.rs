@@ -50,6 +50,8 @@ fn the_seeds_case_reads_well() {
              near needs dst 10.244.0.0/16, packet has 10.224.2.16; one digit
                   differs: 10.244, 10.224
                   rule 11: -A FORWARD -d 10.244.0.0/16 -j ACCEPT
+             who  Docker sets this policy: what no rule accepts is not forwarded
+                  (known by FORWARD's jump to DOCKER-USER).
              way    PREROUTING flannel.1 →    mangle, nat: accepted by policy
                     FORWARD flannel.1 → cni0  mangle: accepted by policy
                       filter FORWARD: came back from KUBE-FORWARD,

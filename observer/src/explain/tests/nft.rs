@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::evaluate::{Kinds, Route, Surroundings};
-use crate::report::record::{CtState, ExplainedWay, Fate, Hook, PassVerdict, Tool};
+use crate::report::record::{CtState, ExplainedWay, Fate, HintKind, Hook, PassVerdict, Tool};
 use crate::ruleset::nftables::listing::Ruleset;
 
 const KUBE_PROXY: &str = include_str!("../../ruleset/nftables/listing/samples/kubeproxy.json");
@@ -201,7 +201,10 @@ fn a_legacy_policy_drops_what_nft_has_accepted_and_the_other_way_round() {
         (drop.tool, drop.policy.as_deref()),
         (Some(Tool::IptablesLegacy), Some("DROP"))
     );
-    assert_eq!(told.ways[0].hints.len(), 1, "the digit that differs");
+    assert!(
+        told.ways[0].hints[0].text.contains("10.77.2.7"),
+        "the digit that differs"
+    );
     // Priorities: -10, then iptables' 0, then 10.
     let told = forwarded(&rules, "198.51.100.7", "10.77.2.7", 9);
     assert_eq!(
@@ -416,5 +419,43 @@ fn names_of_nft_steer_no_terminal() {
     assert!(
         text.contains("DROP") && !text.contains(['\u{1b}', '\u{7}']),
         "{text}"
+    );
+}
+
+#[test]
+fn whose_rule_it_is_and_what_to_do_is_told_for_both_backends() {
+    let told = forwarded(&rules(&[KUBE_PROXY], &[]), "10.244.1.9", "10.104.88.12", 8080);
+    let hints = &told.ways[0].hints;
+    let of = |kind| hints.iter().find(|hint| hint.kind == kind).expect("a hint");
+    let who = &of(HintKind::Owner).text;
+    assert!(
+        who.contains("has no endpoints (known by table kube-proxy"),
+        "{who}"
+    );
+    let command = of(HintKind::Fix).command.as_deref();
+    assert_eq!(command, Some("nft 'list map ip kube-proxy no-endpoint-services'"));
+
+    // A chain of nobody's, with a name that nobody has.
+    let told = forwarded(&rules(&[FIRST_ACCEPTS], &[]), "198.51.100.7", "10.77.3.2", 9);
+    let who = told.ways[0]
+        .hints
+        .iter()
+        .find(|hint| hint.kind == HintKind::Owner);
+    assert!(
+        who.is_none_or(|hint| hint.text.contains("this host's own")),
+        "{who:?}"
+    );
+
+    // Devices that the packet has at the hook are evidence, too: Docker keeps its networks apart.
+    let docker =
+        format!("{LEGACY}*filter\n:FORWARD DROP\n:DOCKER-USER -\n-A FORWARD -j DOCKER-USER\nCOMMIT\n");
+    let told = forwarded(&rules(&[], &[&docker]), "10.244.1.9", "10.244.2.9", 80);
+    let who = told.ways[0]
+        .hints
+        .iter()
+        .find(|hint| hint.kind == HintKind::Owner);
+    assert!(
+        who.is_some_and(|hint| hint.text.contains("FORWARD's jump to DOCKER-USER")),
+        "{who:?}"
     );
 }
