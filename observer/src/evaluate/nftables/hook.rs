@@ -1,5 +1,7 @@
 //! All base chains of a hook, in the order in which the kernel calls them.
 
+use std::cmp::Reverse;
+
 use super::conntrack::Tracked;
 use super::load::At;
 use super::packet::{CtState, Device, IpFamily, Packet};
@@ -71,17 +73,18 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Evaluates a packet against all base chains of a hook of IP: `prerouting`, `input`, `forward`, `output` or
-    /// `postrouting`. Chains of the same priority are called in the order in which they were made, which is not listed:
-    /// the ruleset's order is taken.
+    /// `postrouting`, in the order of [`Self::called`].
     pub fn hook(&self, hook: &str, packet: &Packet) -> Evaluation {
         self.through(&self.called(hook, packet.ip_family()), packet)
     }
 
-    /// The base chains of a hook of IP that may see packets of a family, in the order in which they are called.
+    /// The base chains of a hook of IP that may see packets of a family, in the order in which they are called. Of the same
+    /// priority the one that was registered last is called first (`nf_hook_entries_grow`, net/netfilter/core.c). In a table chains
+    /// are registered in the order in which they are listed; of tables that is only likely.
     pub fn called(&self, hook: &str, family: Option<IpFamily>) -> Vec<Called<'a>> {
         let mut called: Vec<_> = self.base_chains().filter(|one| one.base.hook == hook).collect();
         called.retain(|one| may_see(self.ruleset.tables[one.table].family, family));
-        called.sort_by_key(|one| one.order());
+        called.sort_by_key(|one| (one.order(), Reverse((one.table, one.chain))));
         called
     }
 

@@ -73,8 +73,8 @@ pub(super) fn after_routing<'a>(asked: InForce<'a>, is_local: bool, is_v6: bool)
     phases
 }
 
-/// Conntrack, tables and base chains of a hook by their priorities; of the same priority tables first, in the order that they
-/// were given.
+/// Conntrack, tables and base chains of a hook by their priorities; of the same priority tables of iptables first, in the order
+/// that they were given.
 fn of_hook<'a>(asked: InForce<'a>, hook: Hook, is_v6: bool, phases: &mut Vec<Phase<'a>>) {
     phases.push(Phase::Enter(hook));
     let mut found: Vec<((i64, i64), Phase<'_>)> = Vec::new();

@@ -1,5 +1,6 @@
 //! What has the same priority at a hook is asked in an order that no tool lists: a hook function that was registered later comes
-//! first (`nf_hook_entries_grow`, net/netfilter/core.c). Where that may matter it is said.
+//! first (`nf_hook_entries_grow`, net/netfilter/core.c). Of chains of one table that is known. Where it may matter otherwise it
+//! is said.
 
 use super::nft_packet::as_nft;
 use super::phases::{Asked, Phase, Who};
@@ -7,6 +8,14 @@ use super::traveller::{Pending, Traveller};
 use crate::evaluate::nftables::Outcome;
 use crate::evaluate::packet::Packet;
 use crate::evaluate::walk::{Bounds, Verdict, walk};
+
+/// Their order is that of the list.
+fn are_of_one_table(one: Asked<'_>, other: Asked<'_>) -> bool {
+    match (one.who, other.who) {
+        (Who::Chain(one), Who::Chain(other)) => one.table == other.table,
+        _ => false,
+    }
+}
 
 impl<'a> Traveller<'a> {
     /// Who changes the packet may come before or after others of the same priority.
@@ -83,6 +92,7 @@ impl<'a> Traveller<'a> {
         earlier
             .map(|other| (other, false))
             .chain(later.map(|other| (other, true)))
+            .filter(move |(other, _)| !are_of_one_table(*other, asked))
     }
 
     /// `filter FORWARD`, `inet lab forward`

@@ -153,7 +153,7 @@ fn accepted_by_the_first_base_chain_of_a_hook_it_still_meets_the_second() {
         told.ways[0]
             .notes
             .iter()
-            .any(|note| note.contains("inet lab twin may drop it, too")),
+            .any(|note| note.contains("inet other twin may drop it, too")),
         "{:?}",
         told.ways[0].notes
     );

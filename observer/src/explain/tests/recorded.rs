@@ -119,7 +119,7 @@ fn a_rule_is_known_by_its_text_whatever_it_has_counted_and_wherever_it_stands() 
     };
     let text = "tcp dport 9 counter packets 17 bytes 1020 drop comment \"no discard\"";
     assert_eq!(
-        now(&rule(1, 6, text), &native()),
+        now(&rule(1, 7, text), &native()),
         (Still::Same, "it still dies, by the same rule".to_owned())
     );
     let (still, words) = now(&rule(4, 99, text), &native());
@@ -132,9 +132,9 @@ fn a_rule_is_known_by_its_text_whatever_it_has_counted_and_wherever_it_stands() 
     );
     assert_eq!(now(&rule(1, 99, "tcp dport 9 drop"), &native()).0, Still::Other);
     // The handle says so, the text otherwise.
-    assert_eq!(now(&rule(1, 6, "tcp dport 9 drop"), &native()).0, Still::Unknown);
+    assert_eq!(now(&rule(1, 7, "tcp dport 9 drop"), &native()).0, Still::Unknown);
     let without_text = dropped_by_nft(Rule {
-        handle: Some(6),
+        handle: Some(7),
         ..Rule::default()
     });
     assert_eq!(now(&without_text, &native()).0, Still::Same);
