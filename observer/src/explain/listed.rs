@@ -4,8 +4,9 @@
 use anyhow::bail;
 
 use super::rules::{Rules, table_family};
+use crate::evaluate::Table;
 use crate::report::record::{Hook, RulesetSource, Tool};
-use crate::ruleset::nftables::listing::{self, Ruleset};
+use crate::ruleset::nftables::listing::{self, Expression, Ruleset, Statement, ValueOrName};
 use crate::ruleset::xtables::save::{self, Family};
 
 /// So many chains that are not asked are named.
@@ -18,6 +19,7 @@ impl Rules {
     /// One line that says what to do: there is none, or it was given already.
     pub fn add_listed(&mut self, from: &str, listed: Ruleset, family: Family) -> anyhow::Result<()> {
         let of = table_family(family);
+        self.is_listed = true;
         self.notes.extend(beyond(&listed));
         let sees = |table: &listing::Table| {
             table.family == listing::Family::Inet || table.family.name() == of.name()
@@ -52,45 +54,103 @@ impl Rules {
     /// To be called when all is there: what is shown twice is asked once.
     pub fn settle(&mut self, family: Family) {
         let of = table_family(family);
-        let mut left_out = Vec::new();
-        for (index, saved) in self.saved.iter().enumerate() {
-            let found = self
-                .nft
-                .tables
-                .iter()
-                .position(|table| table.family.name() == of.name() && table.name == *saved.name);
-            let Some(at) = found.filter(|at| is_same(saved, &self.nft.tables[*at])) else {
+        for index in 0..self.saved.len() {
+            let (saved, listed) = (&self.saved[index], &mut self.nft.tables);
+            let found = listed
+                .iter_mut()
+                .find(|table| table.family.name() == of.name() && table.name == *saved.name);
+            let Some(listed) = found.filter(|listed| is_same(saved, listed)) else {
                 continue;
             };
-            let listed = self.nft.tables.remove(at);
-            left_out.push(name(&listed));
-            // iptables-nft-save also shows chains that are not there.
-            if let Some(table) = self.tables.get_mut(index) {
-                for chain in &mut table.chains {
-                    if listed.chain(&chain.name).is_none_or(|known| known.base.is_none()) {
-                        chain.base = None;
-                    }
-                }
+            if is_written_by_iptables(listed) {
+                once(saved, self.tables.get_mut(index), listed);
+                continue;
+            }
+            // iptables-nft 1.8.9 shows such rules without what it does not know of them.
+            let name = name(listed);
+            self.tables[index]
+                .chains
+                .iter_mut()
+                .for_each(|chain| chain.base = None);
+            let saved_name = saved.name.to_string();
+            self.notes.push(format!(
+                "table {name} has rules that iptables does not write, and is asked as nft lists it"
+            ));
+            let shown = |source: &&mut RulesetSource| {
+                source.tool != Some(Tool::Nft) && source.tool != Some(Tool::IptablesLegacy)
+            };
+            for source in self.sources.iter_mut().filter(shown) {
+                source.tables.retain(|table| *table != saved_name);
             }
         }
+        self.nft
+            .tables
+            .retain(|table| table.chains.iter().any(|chain| chain.base.is_some()));
+        let asked: Vec<String> = self.nft.tables.iter().map(name).collect();
         for source in self
             .sources
             .iter_mut()
             .filter(|source| source.tool == Some(Tool::Nft))
         {
-            source.tables.retain(|name| !left_out.contains(name));
+            source.tables.retain(|name| asked.contains(name));
         }
-        self.sources
-            .retain(|source| source.tool != Some(Tool::Nft) || !source.tables.is_empty());
+        self.sources.retain(|source| !source.tables.is_empty());
         self.notes.extend(self.nft.tables.iter().filter_map(in_part));
-        if self.nft.tables.is_empty() {
+        if !self.is_listed {
             let hidden = self.hidden().iter();
             let notes: Vec<_> = hidden
-                .map(|what| format!("{what}; it is not asked: nft -j list ruleset would show it"))
+                .map(|what| format!("{what}; that is not asked: nft -j list ruleset would show it"))
                 .collect();
             self.notes.extend(notes);
         }
     }
+}
+
+/// Has a base chain asked once that both show; iptables-nft-save also shows chains that are not there, and does not show base chains
+/// that are not its own.
+fn once(saved: &save::Table, asked: Option<&mut Table>, listed: &mut listing::Table) {
+    for chain in asked.into_iter().flat_map(|table| &mut table.chains) {
+        if listed.chain(&chain.name).is_none_or(|known| known.base.is_none()) {
+            chain.base = None;
+        }
+    }
+    for chain in &mut listed.chains {
+        let shown = saved.chain(&chain.name).and_then(|index| saved.chains.get(index));
+        if shown.is_some_and(|shown| shown.policy.is_some()) {
+            chain.base = None;
+        }
+    }
+}
+
+/// Whether a table has only rules that iptables-nft writes and shows again: plain comparisons, extensions, verdicts.
+fn is_written_by_iptables(table: &listing::Table) -> bool {
+    let rules = table.chains.iter().flat_map(|chain| &chain.rules);
+    rules
+        .flat_map(|rule| &rule.statements)
+        .all(|statement| match statement {
+            Statement::Match { left, right, .. } => is_plain(left) && is_constant(right),
+            Statement::Verdict(_)
+            | Statement::Xt { .. }
+            | Statement::Counter(ValueOrName::Value(_))
+            | Statement::Limit(ValueOrName::Value(_))
+            | Statement::Log(_) => true,
+            _ => false,
+        })
+}
+
+fn is_plain(left: &Expression) -> bool {
+    match left {
+        Expression::Payload(_) | Expression::Meta(_) => true,
+        Expression::Binary { operands, .. } => operands.first().is_some_and(is_plain),
+        _ => false,
+    }
+}
+
+fn is_constant(right: &Expression) -> bool {
+    !matches!(
+        right,
+        Expression::Set(_) | Expression::Reference(_) | Expression::Map { .. } | Expression::Concatenation(_)
+    )
 }
 
 /// `inet lab`
@@ -102,18 +162,19 @@ fn name(table: &listing::Table) -> String {
 fn is_same(saved: &save::Table, listed: &listing::Table) -> bool {
     match saved.is_nft {
         Some(is_nft) => is_nft,
-        // The file does not say: as many rules in each chain, and none that the other has not.
-        None => {
-            let rules = |name: &str| listed.chain(name).map_or(0, |chain| chain.rules.len());
-            saved
-                .chains
-                .iter()
-                .all(|chain| rules(&chain.name) == chain.rules.len())
-                && listed
-                    .chains
-                    .iter()
-                    .all(|chain| saved.chain(&chain.name).is_some())
-        }
+        // The file does not say: the same policies, and as many rules in each chain that it has.
+        None => saved.chains.iter().all(|chain| {
+            let known = listed.chain(&chain.name);
+            let policy =
+                known
+                    .and_then(|known| known.base.as_ref())
+                    .map(|base| match base.policy.as_deref() {
+                        Some("drop") => save::Policy::Drop,
+                        _ => save::Policy::Accept,
+                    });
+            let rules = known.map_or(0, |known| known.rules.len());
+            rules == chain.rules.len() && (policy.is_none() || policy == chain.policy)
+        }),
     }
 }
 

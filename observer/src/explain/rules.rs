@@ -25,6 +25,8 @@ pub struct Rules {
     pub tables: Vec<Table>,
     /// Tables of nf_tables that are asked as nft lists them.
     pub nft: Ruleset,
+    /// Whether nft has listed its tables.
+    pub(super) is_listed: bool,
     /// Tables that iptables-nft-save cannot show.
     hidden: Vec<String>,
     /// What is to be known about them.
@@ -81,8 +83,9 @@ impl Rules {
             let table = match item {
                 Item::Table(table) => table,
                 Item::Remark(text) => {
-                    // iptables-nft-save says so of a table that somebody has changed with nft.
-                    if text.contains("is incompatible") {
+                    // iptables-nft-save says so of a table that somebody has changed with nft, and of one with base chains that
+                    // are not its own.
+                    if text.contains("Table `") && text.contains("incompatible") {
                         let what = text.trim_start_matches(['#', ' ']);
                         self.hidden
                             .push(format!("{from} does not show all rules: {what}"));

@@ -459,3 +459,52 @@ fn whose_rule_it_is_and_what_to_do_is_told_for_both_backends() {
         "{who:?}"
     );
 }
+
+#[test]
+fn a_base_chain_that_iptables_does_not_show_is_asked_all_the_same() {
+    const LISTED: &str = include_str!("../../../tests-data/nft/a-base-chain-beside.json");
+    const SAVED: &str = include_str!("../../../tests-data/nft/a-base-chain-beside.save");
+    let both = rules(&[LISTED], &[SAVED]);
+    let told = forwarded(&both, "192.0.2.5", "198.51.100.1", 81);
+    assert_eq!(
+        stops(&told.ways[0]),
+        ["FORWARD ip filter FORWARD ACCEPT", "FORWARD ip filter mine DROP"]
+    );
+    let drop = told.ways[0].drop.as_ref().expect("a drop");
+    assert_eq!(
+        (drop.tool, drop.policy.as_deref()),
+        (Some(Tool::Nft), Some("drop"))
+    );
+    assert_eq!(
+        forwarded(&both, "192.0.2.5", "198.51.100.1", 80).verdict,
+        Fate::Pass
+    );
+    // Without nft's list it is at least said that something is missing.
+    let alone = forwarded(&rules(&[], &[SAVED]), "192.0.2.5", "198.51.100.1", 81);
+    assert!(
+        alone
+            .notes
+            .iter()
+            .any(|note| note.contains("incompatible base-chains")),
+        "{:?}",
+        alone.notes
+    );
+}
+
+#[test]
+fn what_iptables_shows_without_its_set_is_asked_as_nft_lists_it() {
+    const LISTED: &str = include_str!("../../../tests-data/nft/a-set-inside.json");
+    const SAVED: &str = include_str!("../../../tests-data/nft/a-set-inside.save");
+    assert!(SAVED.contains("-A FORWARD -j DROP"), "the set is left out");
+    let both = rules(&[LISTED], &[SAVED]);
+    let told = forwarded(&both, "192.0.2.5", "198.51.100.1", 81);
+    assert_eq!((told.verdict, told.ways.len()), (Fate::Pass, 1), "{told:?}");
+    let told = forwarded(&both, "192.0.2.66", "198.51.100.1", 81);
+    assert_eq!(died(&told.ways[0]), ("FORWARD".to_owned(), Some(1)));
+    assert_eq!(stops(&told.ways[0]).len(), 1, "asked once");
+    assert!(
+        told.notes.iter().any(|note| note.contains("does not write")),
+        "{:?}",
+        told.notes
+    );
+}
