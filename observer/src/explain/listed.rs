@@ -129,6 +129,11 @@ fn is_written_by_iptables(table: &listing::Table) -> bool {
         .flat_map(|rule| &rule.statements)
         .all(|statement| match statement {
             Statement::Match { left, right, .. } => is_plain(left) && is_constant(right),
+            // `-j TRACE`
+            Statement::Mangle {
+                key: Expression::Meta(key),
+                ..
+            } => key == "nftrace",
             Statement::Verdict(_)
             | Statement::Xt { .. }
             | Statement::Counter(ValueOrName::Value(_))
