@@ -118,6 +118,9 @@ enum Verb {
         /// IPv6.
         #[arg(long)]
         ip6: bool,
+        /// With random tables of nft's own beside those of iptables.
+        #[arg(long)]
+        mixed: bool,
     },
     /// Evaluate random packets against random rulesets of nft and hold the result against the kernel.
     NftEvaluate {
@@ -266,6 +269,7 @@ fn run(cli: Cli) -> Result<bool> {
             from,
             backend,
             ip6,
+            mixed,
         } => {
             let run = RunDir::start()?;
             let now = || {
@@ -280,6 +284,7 @@ fn run(cli: Cli) -> Result<bool> {
                 backend: backend.into(),
                 family: if ip6 { Family::Ip6 } else { Family::Ip },
                 from,
+                mixed,
             };
             replay::print(&trial, &run)
         }

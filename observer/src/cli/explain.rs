@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use anyhow::{anyhow, bail};
@@ -15,6 +16,7 @@ use crate::report::record::{CtState, Explanation, Proto, Tuple};
 use crate::report::{Format, Look, explanation};
 use crate::ruleset::xtables::save::Family;
 
+mod from_trace;
 #[cfg(test)]
 mod tests;
 
@@ -28,9 +30,13 @@ Examples:
   observer explain --src 10.224.0.0 --dst 10.224.2.16 --proto tcp --port 80 --iface flannel.1 --out-iface cni0 \
 --ruleset node02.save
       the same from what iptables-save printed elsewhere, without privileges
+  observer explain --src 10.244.1.9 --dst 10.104.88.12 --proto tcp --port 8080 --ruleset node.json --ruleset node.save
+      from what nft -j list ruleset printed there, and iptables-legacy-save beside it
+  sudo observer explain --from-trace drops.json --line 7
+      whether the packet that died there would still die, by the rules now in force
 
-Asked are the tables of iptables, legacy and nft, in the kernel's order; nft's own tables are not. A packet without \
---ctstate is the first of its connection. Without --ruleset, routes and addresses are those of the network namespace that \
+Asked are the tables of iptables, legacy and nft, and nft's own of the families ip, ip6 and inet, at each hook in the order of \
+their priorities. A packet without --ctstate is the first of its connection. Without --ruleset, routes and addresses are those of the network namespace that \
 this runs in; with it, they are not known, and what depends on them is said.
 
 Exit codes: 0 answered, 2 an error.";
@@ -40,11 +46,11 @@ Exit codes: 0 answered, 2 an error.";
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Source address
-    #[arg(long, value_name = "ADDRESS")]
-    pub src: String,
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "from_trace")]
+    pub src: Option<String>,
     /// Destination address
-    #[arg(long, value_name = "ADDRESS")]
-    pub dst: String,
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "from_trace")]
+    pub dst: Option<String>,
     /// Protocol: tcp, udp, icmp, icmpv6, sctp or a number; tcp is a SYN, icmp an echo request
     #[arg(long, value_name = "P")]
     pub proto: Option<String>,
@@ -69,7 +75,18 @@ pub struct Args {
     /// Its mark, as iptables writes marks
     #[arg(long, value_name = "MARK", default_value = "0")]
     pub mark: String,
-    /// Rules that iptables-save printed, instead of those in force
+    /// A trace of observer watch: asks about the packet of one of its drops, and whether the same rule still drops it
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "line",
+        conflicts_with_all = ["src", "dst", "proto", "port", "sport", "iface", "out_iface", "hook", "ctstate", "mark"]
+    )]
+    pub from_trace: Option<PathBuf>,
+    /// The number of the drop's line in that file, from 1
+    #[arg(long, value_name = "N", requires = "from_trace")]
+    pub line: Option<NonZeroU64>,
+    /// Rules that iptables-save or nft -j list ruleset printed, instead of those in force
     #[arg(long, value_name = "FILE")]
     pub ruleset: Vec<PathBuf>,
     /// What standard output shows
@@ -132,6 +149,9 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
 }
 
 fn explained(args: &Args) -> anyhow::Result<Explanation> {
+    if let Some((trace, line)) = args.from_trace.as_deref().zip(args.line) {
+        return from_trace::explained(trace, line.get(), &args.ruleset);
+    }
     let packet = args.packet()?;
     let family = if packet.is_v6 { Family::Ip6 } else { Family::Ip };
     if !args.ruleset.is_empty() {
@@ -202,7 +222,10 @@ impl HookArg {
 impl Args {
     /// The packet without its devices.
     fn packet(&self) -> anyhow::Result<Packet> {
-        let (src, dst) = (address("--src", &self.src)?, address("--dst", &self.dst)?);
+        let (src, dst) = (
+            address("--src", self.src.as_deref())?,
+            address("--dst", self.dst.as_deref())?,
+        );
         if src.is_ipv6() != dst.is_ipv6() {
             bail!(
                 "--src {src} and --dst {dst} are of different families: give two IPv4 or two IPv6 addresses"
@@ -290,7 +313,8 @@ impl Args {
     }
 }
 
-fn address(option: &str, text: &str) -> anyhow::Result<IpAddr> {
+fn address(option: &str, text: Option<&str>) -> anyhow::Result<IpAddr> {
+    let text = text.unwrap_or_default();
     text.parse()
         .map_err(|_| anyhow!("{option} {text:?}: give one address, such as 10.224.2.16 or fd00::1"))
 }

@@ -29,6 +29,8 @@ pub struct NearMiss {
 impl NearMiss {
     /// Up to this distance a near miss is news to whoever did not ask for it.
     pub const TELLING: u32 = 36;
+    /// What is so much farther away than the nearest is not told.
+    pub const SPREAD: u32 = 20;
 }
 
 /// A condition that failed.
@@ -48,8 +50,6 @@ const MOST_FAILED: usize = 2;
 const SECOND: u32 = 60;
 /// So many that accept are kept while looking, and as many that lead elsewhere.
 const KEPT: usize = 8;
-/// What is so much farther away than the nearest is not told.
-const SPREAD: u32 = 20;
 
 /// A rule that may be one.
 struct Candidate {
@@ -108,7 +108,7 @@ pub fn near_misses(
     }
     found.sort_by_key(|miss| (miss.distance, miss.place.chain, miss.place.rule));
     let nearest = found.first().map_or(0, |miss| miss.distance);
-    found.retain(|miss| miss.distance <= nearest + SPREAD);
+    found.retain(|miss| miss.distance <= nearest + NearMiss::SPREAD);
     found.truncate(most);
     found
 }

@@ -138,6 +138,8 @@ impl Kinds {
     ];
     /// Any: nothing is known.
     pub const ANY: Self = Self(0xfff);
+    /// An address elsewhere.
+    pub const UNICAST: Self = Self(1 << 1);
     /// An address of this host.
     pub const LOCAL: Self = Self(1 << 2);
     /// A broadcast address.
@@ -183,6 +185,11 @@ impl Kinds {
     #[must_use]
     pub fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
+    }
+
+    /// The numbers of `RTN_…`.
+    pub fn numbers(self) -> impl Iterator<Item = u8> {
+        (0..16).filter(move |number| self.0 & 1 << number != 0)
     }
 
     /// Whether there is none.

@@ -1,7 +1,7 @@
 //! A table as it is evaluated: chains of conditions and actions, whichever backend they were written for. Its rules have
 //! the same indexes as in the model that it was made from.
 
-use super::condition::Condition;
+use super::condition::{Ask, Condition};
 use super::translation::Translation;
 use crate::report::record::Hook;
 use crate::ruleset::xtables::save::MarkChange;
@@ -125,6 +125,20 @@ impl Table {
             _ => false,
         })
     }
+}
+
+/// Whether conntrack works because of a table: one of its rules asks it, or has it change something.
+pub fn needs_conntrack(table: &Table) -> bool {
+    let mut rules = table.chains.iter().flat_map(|chain| &chain.rules);
+    rules.any(|rule| {
+        let asks =
+            |condition: &Condition| matches!(condition.ask, Ask::State(_) | Ask::Conn(_) | Ask::Connmark(..));
+        rule.conditions.iter().any(asks)
+            || matches!(
+                rule.action,
+                Action::Translate(_) | Action::Connmark(_) | Action::SaveMark(..) | Action::RestoreMark(..)
+            )
+    })
 }
 
 impl Rule {

@@ -11,6 +11,10 @@ fn tables(text: &str) -> Vec<Table> {
     document.tables().map(xtables::table).collect()
 }
 
+fn iptables(tables: &[Table]) -> InForce<'_> {
+    InForce { tables, nft: None }
+}
+
 fn filter(rules: &str) -> Table {
     let text = format!("*filter\n:INPUT DROP\n:FORWARD ACCEPT\n:X -\n:Y -\n{rules}\nCOMMIT\n");
     tables(&text).remove(0)
@@ -279,7 +283,7 @@ fn ways_steps_and_depth_are_bounded() {
 #[test]
 fn the_seeds_syn_dies_by_the_policy_of_forward() {
     let found = ways(
-        &tables(SEED),
+        iptables(&tables(SEED)),
         &syn(),
         Course::Forward,
         &Unknown,
@@ -292,7 +296,7 @@ fn the_seeds_syn_dies_by_the_policy_of_forward() {
         "{:?}",
         way.end
     );
-    let hooks: Vec<_> = way.passages.iter().map(|passage| passage.hook).collect();
+    let hooks: Vec<_> = way.stops.iter().map(Stop::hook).collect();
     assert_eq!(
         hooks,
         [Hook::Prerouting, Hook::Prerouting, Hook::Forward, Hook::Forward]
@@ -309,7 +313,7 @@ fn a_clusterip_is_followed_through_dnat_to_each_pod() {
         ..syn()
     };
     let found = ways(
-        &tables(SEED),
+        iptables(&tables(SEED)),
         &packet,
         Course::Forward,
         &Unknown,
@@ -341,7 +345,7 @@ fn a_clusterip_is_followed_through_dnat_to_each_pod() {
 fn translations_rewrite_the_packet_for_later_tables() {
     let rules = "*nat\n:PREROUTING ACCEPT\n:POSTROUTING ACCEPT\n-A PREROUTING -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.5:8080\n-A POSTROUTING -d 10.0.0.5 -j SNAT --to-source 10.0.0.1\nCOMMIT\n*filter\n:FORWARD DROP\n-A FORWARD -d 10.0.0.5/32 -p tcp -m tcp --dport 8080 -m conntrack --ctstate DNAT -j ACCEPT\nCOMMIT";
     let found = ways(
-        &tables(rules),
+        iptables(&tables(rules)),
         &syn(),
         Course::Forward,
         &Unknown,
@@ -362,7 +366,7 @@ fn translations_rewrite_the_packet_for_later_tables() {
         ..syn()
     };
     let found = ways(
-        &tables(rules),
+        iptables(&tables(rules)),
         &later,
         Course::Forward,
         &Unknown,
@@ -375,7 +379,7 @@ fn translations_rewrite_the_packet_for_later_tables() {
 fn what_raw_keeps_from_conntrack_is_untracked_afterwards() {
     let rules = "*raw\n:PREROUTING ACCEPT\n-A PREROUTING -m conntrack --ctstate INVALID -j NOTRACK\nCOMMIT\n*filter\n:FORWARD DROP\n-A FORWARD -m conntrack --ctstate UNTRACKED -j ACCEPT\nCOMMIT";
     let found = ways(
-        &tables(rules),
+        iptables(&tables(rules)),
         &syn(),
         Course::Forward,
         &Unknown,

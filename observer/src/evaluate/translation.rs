@@ -90,7 +90,10 @@ impl Translation {
 }
 
 /// Whether anything has changed: then the connection counts as translated.
-fn changed(addrs: (Option<IpAddr>, Option<IpAddr>), ports: (Option<u16>, Option<u16>)) -> Option<bool> {
+pub(super) fn changed(
+    addrs: (Option<IpAddr>, Option<IpAddr>),
+    ports: (Option<u16>, Option<u16>),
+) -> Option<bool> {
     match (addrs, ports) {
         ((Some(was), Some(is)), _) if was != is => Some(true),
         (_, (Some(was), Some(is))) if was != is => Some(true),
@@ -103,7 +106,7 @@ fn named(device: &Dev) -> Option<&str> {
     device.name().filter(|name| !name.is_empty())
 }
 
-fn loopback(is_v6: bool) -> IpAddr {
+pub(super) fn loopback(is_v6: bool) -> IpAddr {
     if is_v6 {
         Ipv6Addr::LOCALHOST.into()
     } else {

@@ -10,11 +10,9 @@ use super::rules::{Rules, table_family};
 use crate::evaluate::{Kinds, Packet, Route, Surroundings};
 use crate::kernel::{NetnsNames, RouteAnswer, RouteQuery, addresses, device_index, route};
 use crate::report::record::Backend;
+use crate::ruleset::nftables::listing::Ruleset;
 use crate::ruleset::text::{run_save, run_tool};
 use crate::ruleset::xtables::save::{self, Document, Family};
-
-/// Tables of nf_tables' own that iptables does not make.
-const IPTABLES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
 
 /// Reads the rules of a family.
 ///
@@ -48,11 +46,14 @@ pub fn rules_in_force(family: Family) -> anyhow::Result<Rules> {
         }
     }
     if !has_tool {
-        bail!(
-            "neither iptables-legacy-save nor iptables-nft-save is there: install iptables, or give rules with --ruleset FILE"
-        );
+        rules
+            .notes
+            .push("whether iptables has rules is not known: neither iptables-legacy-save nor iptables-nft-save can be run".to_owned());
     }
-    rules.notes.extend(others(inode, family));
+    if !add_listed(&mut rules, inode, family) && !has_tool {
+        bail!("neither iptables-save nor nft can be run: install them, or give rules with --ruleset FILE");
+    }
+    rules.settle(family);
     Ok(rules)
 }
 
@@ -63,30 +64,23 @@ fn is_of(document: &Document, backend: Backend) -> bool {
         .all(|table| table.is_nft.is_none_or(|of_nft| of_nft == is_nft))
 }
 
-/// What has a say in the packet's fate and is not evaluated.
-fn others(inode: u32, family: Family) -> Option<String> {
-    let Some(listed) = run_tool(inode, "nft", &["list", "tables"]) else {
-        return Some(
+/// Adds what nft lists, and says what it cannot.
+fn add_listed(rules: &mut Rules, inode: u32, family: Family) -> bool {
+    let Some(text) = run_tool(inode, "nft", &["-j", "list", "ruleset"]) else {
+        rules.notes.push(
             "whether nft has tables of its own is not known: nft cannot be run; they are not asked"
                 .to_owned(),
         );
+        return false;
     };
-    let of_family = table_family(family).name();
-    let own: Vec<&str> = listed
-        .lines()
-        .filter_map(|line| line.strip_prefix("table "))
-        .filter(|table| match table.split_once(' ') {
-            Some((kind, name)) if kind == of_family => !IPTABLES.contains(&name),
-            Some((kind, _)) => kind == "inet",
-            None => false,
-        })
-        .collect();
-    (!own.is_empty()).then(|| {
-        format!(
-            "nft's own tables are not evaluated, and may drop it: {}",
-            own.join(", ")
-        )
-    })
+    match Ruleset::read(&text) {
+        // None of them may be for this packet.
+        Ok(listed) => _ = rules.add_listed("nft -j list ruleset", listed, family),
+        Err(error) => rules.notes.push(format!(
+            "nft's own tables are not asked, and may drop it: nft -j list ruleset: {error}"
+        )),
+    }
+    true
 }
 
 /// This host.

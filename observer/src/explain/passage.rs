@@ -10,12 +10,8 @@ use crate::report::record::{Change, Mark, PassVerdict, Passage, PathEvidence, Pa
 use crate::ruleset::xtables::save::{Action, Table};
 
 /// The passage in the trace's words.
-pub(super) fn passage(one: &evaluate::Passage, rules: &Rules) -> Passage {
+pub(super) fn of_table(one: &evaluate::Passage, rules: &Rules) -> Passage {
     let table = rules.saved.get(one.table);
-    let device = |dev: &Dev| match dev {
-        Dev::Named(name) => Some(name.to_string()),
-        _ => None,
-    };
     let (verdict, note) = match &one.verdict {
         Verdict::Accept(_) => (Some(PassVerdict::Accept), None),
         Verdict::Drop(_) => (Some(PassVerdict::Drop), None),
@@ -39,6 +35,14 @@ pub(super) fn passage(one: &evaluate::Passage, rules: &Rules) -> Passage {
         changes: changes(&one.before, &one.after),
         evidence: PathEvidence::Replayed,
         note,
+    }
+}
+
+/// A device's name, where there is one and it is known.
+pub(super) fn device(dev: &Dev) -> Option<String> {
+    match dev {
+        Dev::Named(name) => Some(name.to_string()),
+        _ => None,
     }
 }
 
@@ -78,7 +82,8 @@ fn step(step: &Step, table: &Table) -> Option<PathStep> {
     })
 }
 
-fn changes(before: &Packet, after: &Packet) -> Vec<Change> {
+/// What differs between the packet before and after.
+pub(super) fn changes(before: &Packet, after: &Packet) -> Vec<Change> {
     let mut found = Vec::new();
     if (before.dst, before.dport) != (after.dst, after.dport) {
         found.push(Change::Dnat {

@@ -8,12 +8,13 @@ use anyhow::{Context as _, bail};
 
 use crate::evaluate::{Table, xtables};
 use crate::report::record::{Backend, RulesetSource, TableFamily, Tool};
+use crate::ruleset::nftables::listing::Ruleset;
 use crate::ruleset::xtables::save::{self, Document, Family, Item};
 
 /// More than any real ruleset.
 const MOST_BYTES: u64 = 256 << 20;
 
-/// Tables of one family, from anywhere.
+/// Tables that may see packets of one family, from anywhere.
 #[derive(Default)]
 pub struct Rules {
     /// Where they are from.
@@ -22,12 +23,18 @@ pub struct Rules {
     pub saved: Vec<save::Table>,
     /// As they are evaluated, by the same index.
     pub tables: Vec<Table>,
+    /// Tables of nf_tables that are asked as nft lists them.
+    pub nft: Ruleset,
+    /// Whether nft has listed its tables.
+    pub(super) is_listed: bool,
+    /// Tables that iptables-nft-save cannot show.
+    hidden: Vec<String>,
     /// What is to be known about them.
     pub notes: Vec<String>,
 }
 
 impl Rules {
-    /// Reads files that `iptables-save` wrote; tables of the other family are left out.
+    /// Reads files that `iptables-save` or `nft -j list ruleset` wrote; tables of the other family are left out.
     ///
     /// # Errors
     /// One line that says what to do: a file that cannot be read, or is none, or has nothing of this family.
@@ -37,9 +44,23 @@ impl Rules {
             let path = path.as_ref();
             let name = path.display().to_string();
             let text = read(path).with_context(|| format!("--ruleset {name}"))?;
+            if text.trim_start().starts_with('{') {
+                let listed = Ruleset::read(&text).with_context(|| {
+                    format!("--ruleset {name}: cannot be read as what nft -j list ruleset prints")
+                })?;
+                rules.add_listed(&name, listed, family)?;
+                continue;
+            }
+            if text.trim_start().starts_with("table ") {
+                bail!(
+                    "--ruleset {name}: line 1 is nft's own language: give what nft -j list ruleset prints, or iptables-save"
+                );
+            }
             let document = save::parse(&text).with_context(|| format!("--ruleset {name}"))?;
             if document.tables().next().is_none() {
-                bail!("--ruleset {name}: holds no table: give what iptables-save prints");
+                bail!(
+                    "--ruleset {name}: holds no table: give what iptables-save or nft -j list ruleset prints"
+                );
             }
             let before = rules.tables.len();
             rules.add(&name, document, family);
@@ -50,6 +71,7 @@ impl Rules {
                 );
             }
         }
+        rules.settle(family);
         Ok(rules)
     }
 
@@ -61,12 +83,12 @@ impl Rules {
             let table = match item {
                 Item::Table(table) => table,
                 Item::Remark(text) => {
-                    // iptables-nft-save says so of a table that somebody has changed with nft.
-                    if text.contains("is incompatible") {
+                    // iptables-nft-save says so of a table that somebody has changed with nft, and of one with base chains that
+                    // are not its own.
+                    if text.contains("Table `") && text.contains("incompatible") {
                         let what = text.trim_start_matches(['#', ' ']);
-                        self.notes.push(format!(
-                            "{from} does not show all rules, and those are not asked: {what}"
-                        ));
+                        self.hidden
+                            .push(format!("{from} does not show all rules: {what}"));
                     }
                     continue;
                 }
@@ -87,6 +109,11 @@ impl Rules {
                 tables: names,
             });
         }
+    }
+
+    /// Tables that the tool cannot show.
+    pub(super) fn hidden(&self) -> &[String] {
+        &self.hidden
     }
 
     /// The command that shows and edits a table, and what holds it, where that is known.

@@ -1,9 +1,11 @@
 //! What the screen says of a packet that was asked about: the packet, then each way that it may go.
 
 use super::block::{self, render};
+use super::clock::time_of_day;
 use super::layout::{Row, Tone};
 use super::record::{
     AskedPacket, Dependence, DropLine, ExplainedWay, Explanation, Fate, Packet, Passage, PathEvidence,
+    Recorded, Still,
 };
 use super::terminal::Look;
 use super::{way, words};
@@ -17,6 +19,7 @@ pub fn explanation(told: &Explanation, look: Look) -> String {
         tone: Tone::Care,
         ..Row::new("ASK", packet(&told.packet))
     }];
+    rows.extend(told.recorded.iter().flat_map(recorded));
     rows.extend(
         told.rulesets
             .iter()
@@ -33,6 +36,31 @@ pub fn explanation(told: &Explanation, look: Look) -> String {
     }
     rows.extend(told.notes.iter().map(|note| Row::new("note", note.clone())));
     render(&rows, look)
+}
+
+/// What a trace says of it, and what of that holds.
+fn recorded(told: &Recorded) -> [Row; 2] {
+    let line = DropLine {
+        drop: told.drop.clone(),
+        ..DropLine::default()
+    };
+    let then = format!(
+        "line {}, {} on {}: {}",
+        told.line,
+        time_of_day(told.time),
+        told.node,
+        block::by_words(&line)
+    );
+    let tone = match told.now {
+        Still::Passes => Tone::Good,
+        Still::Same | Still::Other => Tone::Alarm,
+        Still::Depends | Still::Unknown => Tone::Care,
+    };
+    let now = Row {
+        tone,
+        ..Row::new("NOW", told.text.clone())
+    };
+    [Row::new("then", then), now]
 }
 
 /// `tcp 10.224.0.0 → 10.224.2.16:80 SYN NEW, flannel.1 → cni0`
@@ -128,10 +156,17 @@ fn dependence(told: &Dependence) -> Row {
         .number
         .map(|number| format!("rule {number} of "))
         .unwrap_or_default();
-    let verb = if told.matches { "matches" } else { "does not match" };
-    let text = rule.rule.text.as_deref().unwrap_or_default();
+    let text = rule.rule.text.as_deref();
+    let verb = match (text, told.matches) {
+        // Of a base chain it is not known whether it is called at all.
+        (None, true) if rule.rule.number.is_none() => "is asked",
+        (None, false) if rule.rule.number.is_none() => "is not asked",
+        (_, true) => "matches",
+        (_, false) => "does not match",
+    };
+    let text = text.map(|text| format!(": {text}")).unwrap_or_default();
     let words = format!(
-        "{number}{} {} {verb} ({}): {text}",
+        "{number}{} {} {verb} ({}){text}",
         rule.table, rule.chain, told.because
     );
     Row::new("if", words)

@@ -16,6 +16,7 @@ use observer::ruleset::nftables::listing::{Handles, Ruleset};
 
 use crate::exec;
 use crate::kernel::trace::{Rulebook, Run, Tracer};
+use crate::netns::Netns;
 use crate::run_dir::RunDir;
 use crate::traffic::RawSocket;
 use house::House;
@@ -111,16 +112,19 @@ fn try_ruleset(house: &House, tracer: &Tracer, seed: u64, packets: usize, tally:
     Ok(())
 }
 
-/// Loads a ruleset without those of its rules that nft refuses: what is put together by chance may contradict itself.
 fn load(house: &House, text: &str) -> Result<()> {
-    let mut lines: Vec<String> = format!("{}{text}{}", flush(house)?, last_table())
-        .lines()
-        .map(str::to_owned)
-        .collect();
+    let text = format!("{}{text}{}", flush(house)?, last_table());
+    load_in(&house.router, &text).map(drop)
+}
+
+/// Loads a ruleset without those of its rules that nft refuses: what is put together by chance may contradict itself. What was loaded.
+pub fn load_in(netns: &Netns, text: &str) -> Result<String> {
+    let mut lines: Vec<&str> = text.lines().collect();
     loop {
-        let output = exec::output(Some(&house.router), "nft", &["-f", "-"], &lines.join("\n"))?;
+        let text = lines.join("\n");
+        let output = exec::output(Some(netns), "nft", &["-f", "-"], &text)?;
         if output.status.success() {
-            return Ok(());
+            return Ok(text);
         }
         let stderr = String::from_utf8_lossy(&output.stderr);
         // `/dev/stdin:85:28-36: Error: …`

@@ -2,9 +2,8 @@
 
 use std::net::IpAddr;
 
-use observer::evaluate::nftables::{
-    AddressKind, Bits, Connection, CtState, Device, Direction, IpFamily, Packet, Tuple,
-};
+use observer::evaluate::Kinds;
+use observer::evaluate::nftables::{Bits, Connection, CtState, Device, Direction, IpFamily, Packet, Tuple};
 
 use super::generate::{PORTS, V4, V6};
 use super::house::{INPUT, ROUTER};
@@ -116,11 +115,11 @@ fn known(made: &traffic::Packet, length: usize) -> Packet {
         output: Device::None,
         mark: Bits::exact(0),
         packet_type: Some(0),
-        source_kind: Some(AddressKind::Unicast),
-        destination_kind: Some(match ROUTER.contains(&made.dst.to_string().as_str()) {
-            true => AddressKind::Local,
-            false => AddressKind::Unicast,
-        }),
+        source_kinds: Kinds::UNICAST,
+        destination_kinds: match ROUTER.contains(&made.dst.to_string().as_str()) {
+            true => Kinds::LOCAL,
+            false => Kinds::UNICAST,
+        },
         connection: Connection {
             state: Some(state),
             status: Bits::exact(0),

@@ -1,6 +1,7 @@
 //! The evaluator held against the kernel: random rulesets and random packets in a namespace of its own. What the kernel's
 //! counters say a packet has met must be one of the ways that the evaluator tells; where it tells one only, that one.
 
+mod nft;
 mod packets;
 mod random;
 mod ruleset;
@@ -10,9 +11,12 @@ mod world;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use observer::evaluate::{Bounds, ways, xtables};
+use observer::evaluate::nftables::Evaluator;
+use observer::evaluate::{Bounds, InForce, Way, needs_conntrack, ways, xtables};
+use observer::ruleset::nftables::listing::Ruleset;
 use observer::ruleset::xtables::save;
 
+use crate::cluster::rules::Counters;
 use crate::cluster::{Backend, Family};
 use crate::run_dir::RunDir;
 use packets::Asked;
@@ -34,6 +38,8 @@ pub struct Trial {
     pub family: Family,
     /// The first case: 0, but to see one again.
     pub from: u64,
+    /// Whether nft's own tables are beside those of iptables.
+    pub mixed: bool,
 }
 
 impl Trial {
@@ -41,8 +47,9 @@ impl Trial {
     fn again(&self, case: u64) -> String {
         let backend = self.backend.machinery();
         let family = if self.family == Family::Ip6 { " --ip6" } else { "" };
+        let mixed = if self.mixed { " --mixed" } else { "" };
         format!(
-            "observer-lab replay --seed {} --from {case} --cases 1 --packets {} --backend {backend}{family}:",
+            "observer-lab replay --seed {} --from {case} --cases 1 --packets {} --backend {backend}{family}{mixed}:",
             self.seed, self.packets
         )
     }
@@ -94,17 +101,30 @@ pub fn print(trial: &Trial, run_dir: &RunDir) -> Result<bool> {
 
 fn one_case(trial: &Trial, case: u64, world: &World, found: &mut Found) -> Result<()> {
     let mut random = Random::new(trial.seed, case);
-    let text = ruleset::make(&mut random, trial.family);
+    let mut text = ruleset::make(&mut random, trial.family);
     world.restore(&text)?;
-    let mut before = world.counters()?;
+    if trial.mixed {
+        let own = nft::make(&mut random, trial.family);
+        text.push_str(&world.load(&own)?);
+    }
+    let mut before = counted(trial, world)?;
     // What the kernel has, not what was written: that the model reads the tool's words is tried, too.
     let saved = save::parse(&world.saved()?)?;
     let tables: Vec<_> = saved.tables().map(xtables::table).collect();
+    let listed = before.listed.clone();
+    let is_tracked = tables.iter().any(needs_conntrack);
+    let is_v6 = trial.family == Family::Ip6;
+    let evaluator = Evaluator::new(&listed).tracked_by_others(is_tracked && !is_v6, is_tracked && is_v6);
+    let in_force = InForce {
+        tables: &tables,
+        nft: Some(&evaluator),
+    };
     for number in 0..trial.packets {
         let asked = Asked::make(&mut random, case * trial.packets + number, trial.family);
         world.send(&asked)?;
-        let after = world.counters()?;
-        let moved = verdict::moved(&before, &after);
+        let after = counted(trial, world)?;
+        let moved = verdict::moved(&before.iptables, &after.iptables);
+        let moved_nft = nft::moved(&before.nft, &after.nft);
         before = after;
         // Each way by itself: what the kernel counted is one of them.
         let mut bounds = Bounds {
@@ -112,7 +132,7 @@ fn one_case(trial: &Trial, case: u64, world: &World, found: &mut Found) -> Resul
             ..Bounds::default()
         };
         let told = ways(
-            &tables,
+            in_force,
             &asked.packet,
             asked.course,
             &world::Around(trial.family),
@@ -120,11 +140,21 @@ fn one_case(trial: &Trial, case: u64, world: &World, found: &mut Found) -> Resul
         );
         found.packets += 1;
         found.unsure += u64::from(told.len() != 1 || verdict::is_open(&told[0]));
-        found.died += u64::from(verdict::died(&moved, &before));
-        if !told.iter().any(|way| verdict::fits(way, &tables, &moved)) {
-            let ways: Vec<_> = told.iter().map(|way| verdict::way_text(way, &tables)).collect();
+        found.died += u64::from(verdict::died(&moved, &before.iptables));
+        let fits = |way: &Way| {
+            verdict::fits(way, &tables, &moved)
+                && nft::fits(way, &evaluator, &moved_nft, verdict::is_open(way))
+        };
+        if !told.iter().any(fits) {
+            let ways: Vec<_> = told
+                .iter()
+                .map(|way| {
+                    let own = nft::way_text(way, &evaluator);
+                    format!("{}; {own}", verdict::way_text(way, &tables))
+                })
+                .collect();
             found.wrong.push(format!(
-                "{} packet {number}: {asked}\n  the kernel: {}\n  the evaluator: {}\n{text}",
+                "{} packet {number}: {asked}\n  the kernel: {}; {moved_nft:?}\n  the evaluator: {}\n{text}",
                 trial.again(case),
                 verdict::moves_text(&moved),
                 ways.join("\n  the evaluator: "),
@@ -132,4 +162,24 @@ fn one_case(trial: &Trial, case: u64, world: &World, found: &mut Found) -> Resul
         }
     }
     Ok(())
+}
+
+/// What the kernel has counted so far.
+struct Counted {
+    iptables: Counters,
+    nft: nft::Counts,
+    listed: Ruleset,
+}
+
+fn counted(trial: &Trial, world: &World) -> Result<Counted> {
+    let (listed, nft) = if trial.mixed {
+        nft::read(&world.listed()?)?
+    } else {
+        Default::default()
+    };
+    Ok(Counted {
+        iptables: world.counters()?,
+        nft,
+        listed,
+    })
 }

@@ -33,7 +33,7 @@ pub(super) fn is_open(way: &Way) -> bool {
 pub(super) fn fits(way: &Way, tables: &[Table], moved: &Moved) -> bool {
     let mut left = moved.clone();
     let mut maybe = Vec::new();
-    for passage in &way.passages {
+    for passage in way.passages() {
         let Some(table) = tables.get(passage.table) else {
             return false;
         };
@@ -114,7 +114,7 @@ pub(super) fn moves_text(moved: &Moved) -> String {
 
 pub(super) fn way_text(way: &Way, tables: &[Table]) -> String {
     let mut words = Vec::new();
-    for passage in &way.passages {
+    for passage in way.passages() {
         let Some(table) = tables.get(passage.table) else {
             continue;
         };
@@ -132,7 +132,7 @@ pub(super) fn way_text(way: &Way, tables: &[Table]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use observer::evaluate::{Bounds, Course, Dev, Packet, Unknown, ways, xtables};
+    use observer::evaluate::{Bounds, Course, Dev, InForce, Packet, Unknown, ways, xtables};
     use observer::ruleset::xtables::save;
 
     /// Ways of a packet that comes in by `a` through these rules of FORWARD.
@@ -148,7 +148,11 @@ mod tests {
             merges: false,
             ..Bounds::default()
         };
-        (ways(&tables, &packet, Course::Forward, &Unknown, bounds), tables)
+        let asked = InForce {
+            tables: &tables,
+            nft: None,
+        };
+        (ways(asked, &packet, Course::Forward, &Unknown, bounds), tables)
     }
 
     fn moved(places: &[(Option<usize>, u64)]) -> Moved {

@@ -13,6 +13,7 @@ use crate::cluster::{Backend, Family};
 use crate::exec;
 use crate::kernel::tun;
 use crate::netns::Netns;
+use crate::nftables;
 use crate::run_dir::RunDir;
 use crate::traffic::raw::RawSocket;
 
@@ -62,7 +63,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn make(backend: Backend, family: Family, run: &RunDir) -> Result<Self> {
         if backend == Backend::Native {
-            bail!("nft's own tables are not evaluated: legacy or nft");
+            bail!("rules of iptables are replayed, legacy or nft; --mixed adds tables of nft's own");
         }
         let name = format!("replay-{}", std::process::id());
         run.will_name(&name)?;
@@ -92,6 +93,16 @@ impl World {
 
     pub(super) fn restore(&self, text: &str) -> Result<()> {
         rules::restore(&self.netns, self.backend, self.family, text, true).with_context(|| text.to_owned())
+    }
+
+    /// Loads tables of nft's own: what of them nft has taken.
+    pub(super) fn load(&self, text: &str) -> Result<String> {
+        nftables::load_in(&self.netns, text).with_context(|| text.to_owned())
+    }
+
+    /// What nft lists as JSON.
+    pub(super) fn listed(&self) -> Result<String> {
+        exec::run(Some(&self.netns), "nft", &["-j", "list", "ruleset"], "")
     }
 
     pub(super) fn counters(&self) -> Result<Counters> {

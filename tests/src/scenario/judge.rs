@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::culprit::{Book, Scene, book, pattern, place};
+use super::explain::Answered;
 use super::path;
 use super::phase::Record;
 use super::spec::Culprit;
@@ -95,6 +96,7 @@ fn judge_one(scene: &Scene, record: &Record, lines: &[Value]) -> Result<Vec<Stri
         }
         known.push(expect.line.clone());
     }
+    failures.extend(record.answered.iter().flat_map(Answered::judge));
     for forbid in &phase.forbid {
         for line in lines.iter().filter(|line| matches(&forbid.line, line)) {
             failures.push(format!("this line must not be there ({}): {line}", forbid.line));

@@ -4,6 +4,7 @@
 mod cases;
 mod check;
 mod culprit;
+mod explain;
 mod features;
 mod judge;
 pub mod native;

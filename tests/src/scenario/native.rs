@@ -44,11 +44,7 @@ pub struct Native {
 impl Native {
     /// The lines that must be there.
     pub(super) fn expect(&self, scene: &Scene, netns: &Netns) -> Result<Expect> {
-        let (family, table) = self
-            .table
-            .split_once(' ')
-            .with_context(|| format!("`{}` is no table: write its family too", self.table))?;
-        let listed = exec::run(Some(netns), "nft", &["-a", "list", "table", family, table], "")?;
+        let (family, table, listed) = self.listed(netns)?;
         let node = scene
             .nodes
             .get(&self.node)
@@ -77,6 +73,24 @@ impl Native {
             line,
             when: None,
         })
+    }
+
+    /// The rule or policy as a `drop` has it.
+    pub(super) fn place(&self, netns: &Netns) -> Result<Value> {
+        let (family, table, listed) = self.listed(netns)?;
+        let mut drop = self.named(family, table, &Rules::parse(&listed), true)?;
+        drop["hook"] = json!(self.hook);
+        Ok(drop)
+    }
+
+    /// Family and name of its table, and what nft lists of it.
+    fn listed(&self, netns: &Netns) -> Result<(&str, &str, String)> {
+        let (family, table) = self
+            .table
+            .split_once(' ')
+            .with_context(|| format!("`{}` is no table: write its family too", self.table))?;
+        let listed = exec::run(Some(netns), "nft", &["-a", "list", "table", family, table], "")?;
+        Ok((family, table, listed))
     }
 
     fn named(&self, family: &str, table: &str, found: &Rules, path: bool) -> Result<Value> {

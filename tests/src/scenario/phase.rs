@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::culprit::{Book, Scene, book, whereabouts};
+use super::explain::Answered;
 use super::path::Traces;
 use super::spec::{Phase, Probes};
 use super::step::Stage;
@@ -32,6 +33,8 @@ pub(super) struct Record {
     pub(super) after: Snapshot,
     /// What the kernel's trace said while the steps were taken.
     pub(super) traces: Traces,
+    /// What observer answered to each question.
+    pub(super) answered: Vec<Answered>,
     /// The line count when the phase began, its set-up included.
     pub(super) begin: usize,
     /// The line count when its counters were read.
@@ -67,15 +70,31 @@ pub(super) fn go(stage: &mut Stage, phase: &Phase) -> Result<Record> {
         after = snapshot(&stage.cluster, phase)?;
     }
     let traces = stage.traces()?;
+    let answered = explained(stage, phase, &after)?;
     stage.watch.lap("count");
     Ok(Record {
         phase: phase.clone(),
         before,
         after,
         traces,
+        answered,
         begin,
         first_line,
     })
+}
+
+/// Asks observer, if there is one.
+fn explained(stage: &Stage, phase: &Phase, counted: &Snapshot) -> Result<Vec<Answered>> {
+    let Some(program) = stage.program else {
+        return Ok(Vec::new());
+    };
+    let scene = Scene::of(&stage.cluster)?;
+    let questions = phase.explain.iter();
+    let answered = questions
+        .map(|one| one.ask(&scene, stage, (phase, counted), program))
+        .collect::<Result<_>>()?;
+    stage.watch.lap("explain");
+    Ok(answered)
 }
 
 /// What of a phase concerns this kernel, with the rules of native nftables as they stand.
@@ -90,6 +109,10 @@ fn here(stage: &Stage, phase: &Phase) -> Result<Phase> {
         phase.path.retain(|_| Probes::Path.is_here());
     }
     let scene = Scene::of(&stage.cluster)?;
+    let natives = phase.clone();
+    for explain in &mut phase.explain {
+        explain.introduce(&scene, stage, &natives)?;
+    }
     for native in std::mem::take(&mut phase.native) {
         let netns = stage.cluster.node(&native.node)?;
         phase.expect.push(native.expect(&scene, netns)?);

@@ -176,6 +176,7 @@ impl Lab {
             run: &self.run,
             trace: &trace,
             observed: self.observer.is_some(),
+            program: self.observer.as_deref(),
             patience: self.patience,
             watch,
             tracers: BTreeMap::new(),

@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::explain::Explain;
 use super::native::Native;
 use super::path::PathSpec;
 use super::step::Step;
@@ -78,6 +79,9 @@ pub struct Scenario {
     /// Instead of phases.
     #[serde(default)]
     pub truth: Vec<Truth>,
+    /// Instead of phases.
+    #[serde(default)]
+    pub explain: Vec<Explain>,
     /// Instead of phases.
     #[serde(default)]
     pub others: bool,
@@ -254,6 +258,9 @@ pub struct Phase {
     /// Counters that must rise.
     #[serde(default)]
     pub truth: Vec<Truth>,
+    /// What `observer explain` must say afterwards.
+    #[serde(default)]
+    pub explain: Vec<Explain>,
     /// Whether drops that nothing here describes are allowed.
     #[serde(default)]
     pub others: bool,
@@ -428,6 +435,7 @@ impl Scenario {
             expect: self.expect.clone(),
             forbid: self.forbid.clone(),
             truth: self.truth.clone(),
+            explain: self.explain.clone(),
             others: self.others,
         }]
     }
@@ -440,7 +448,10 @@ impl Scenario {
         let asks = |phase: &Phase| {
             let drops = !phase.culprit.is_empty() || !phase.native.is_empty();
             let proof = drops || !phase.path.is_empty() || !phase.truth.is_empty();
-            proof || !phase.expect.is_empty() || phase.step.iter().any(Step::checks)
+            proof
+                || !phase.expect.is_empty()
+                || phase.explain.iter().any(Explain::asks)
+                || phase.step.iter().any(Step::checks)
         };
         if asks_at_end || self.phases().iter().all(|phase| sends(phase) && asks(phase)) {
             return Ok(());
@@ -456,6 +467,7 @@ impl Scenario {
             || !self.expect.is_empty()
             || !self.forbid.is_empty()
             || !self.truth.is_empty()
+            || !self.explain.is_empty()
     }
 }
 

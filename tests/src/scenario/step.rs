@@ -157,6 +157,8 @@ pub struct Stage<'a> {
     pub trace: &'a Path,
     /// Whether an observer runs.
     pub observed: bool,
+    /// The program under test, if there is one.
+    pub program: Option<&'a Path>,
     /// How long to wait for something that must happen.
     pub patience: Duration,
     /// Where the time goes.

@@ -21,7 +21,11 @@ fn a_saved_ruleset_needs_nothing_else() {
     .expect("answers");
     let drop = told.ways[0].drop.as_ref().expect("a drop");
     assert_eq!(drop.chain.as_deref(), Some("FORWARD"));
-    assert_eq!(told.ways[0].hints.len(), 2);
+    assert_eq!(
+        told.ways[0].hints.len(),
+        3,
+        "two near misses, and whose policy it is"
+    );
     let json = serde_json::to_string(&Written {
         schema: SCHEMA,
         told: &told,
@@ -52,6 +56,7 @@ fn wrong_words_are_told_in_one_line_that_says_what_to_do() {
             "--src 10.0.0.2 --dst 10.0.0.1 --ruleset /nonexistent",
             "No such file",
         ),
+        ("--from-trace /nonexistent --line 1", "No such file"),
     ] {
         let error = format!("{:#}", explained(&args(words)).expect_err(words));
         assert!(error.contains(part) && !error.contains('\n'), "{words}: {error}");
@@ -68,4 +73,53 @@ fn a_packet_of_this_host_comes_in_by_nothing() {
     let packet = answered.packet().expect("a packet");
     assert_eq!((packet.tcp_flags, packet.mark), (None, Some(0x4000)));
     assert_eq!(packet.conn.state, Some(CtState::Established));
+}
+
+#[test]
+fn a_packet_is_either_described_or_recorded() {
+    let parse = |words: &str| Cli::try_parse_from(format!("observer explain {words}").split(' '));
+    assert!(parse("--from-trace drops.json --line 7 --ruleset x").is_ok());
+    for words in [
+        "",
+        "--src 10.0.0.2",
+        "--from-trace drops.json",
+        "--line 7",
+        "--from-trace drops.json --line 0",
+        "--from-trace drops.json --line 7 --src 10.0.0.2",
+        "--from-trace drops.json --line 7 --mark 1",
+    ] {
+        let words = words.trim();
+        let parsed = if words.is_empty() {
+            Cli::try_parse_from(["observer", "explain"])
+        } else {
+            parse(words)
+        };
+        assert_eq!(parsed.expect_err(words).exit_code(), 2, "{words}");
+    }
+}
+
+#[test]
+fn nft_in_its_own_language_is_told_to_be_listed_as_json() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("rules.nft");
+    std::fs::write(&path, "table inet lab {\n}\n").expect("written");
+    let words = format!("--src 10.0.0.2 --dst 10.0.0.1 --ruleset {}", path.display());
+    let error = format!("{:#}", explained(&args(&words)).expect_err("no JSON"));
+    assert!(
+        error.contains("nft -j list ruleset") && !error.contains('\n'),
+        "{error}"
+    );
+    std::fs::write(&path, "{\"nftables\": [{\"table\"").expect("written");
+    let error = format!("{:#}", explained(&args(&words)).expect_err("cut off"));
+    assert!(
+        error.contains("nft -j list ruleset") && !error.contains('\n'),
+        "{error}"
+    );
+    std::fs::write(
+        &path,
+        "{\"nftables\": [{\"table\": {\"family\": \"ip6\", \"name\": \"x\", \"handle\": 1}}]}",
+    )
+    .expect("written");
+    let error = format!("{:#}", explained(&args(&words)).expect_err("another family"));
+    assert!(error.contains("no table of ip or inet"), "{error}");
 }

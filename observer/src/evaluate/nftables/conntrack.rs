@@ -29,6 +29,13 @@ impl Tracked {
         tracked
     }
 
+    pub(super) fn or(self, v4: bool, v6: bool) -> Self {
+        Self {
+            v4: self.v4 || v4,
+            v6: self.v6 || v6,
+        }
+    }
+
     pub(super) fn has(self, family: Option<IpFamily>) -> bool {
         match family {
             Some(IpFamily::V4) => self.v4,

@@ -7,6 +7,7 @@ use super::load::Scene;
 use super::matcher::number;
 use super::packet::{Bits, Connection, IpFamily, Packet};
 use super::value::{Data, Loaded, Truth};
+use crate::evaluate::packet::Kinds;
 use crate::ruleset::nftables::listing::{Datatype, Expression, Nat, NatKind, Payload};
 
 /// `IPS_SRC_NAT`, `IPS_DST_NAT`
@@ -45,11 +46,11 @@ impl Scene<'_> {
         match (protocol, field) {
             ("ip" | "ip6", "saddr") => {
                 packet.source = address(value, packet.ip_family());
-                packet.source_kind = None;
+                packet.source_kinds = Kinds::ANY;
             }
             ("ip" | "ip6", "daddr") => {
                 packet.destination = address(value, packet.ip_family());
-                packet.destination_kind = None;
+                packet.destination_kinds = Kinds::ANY;
             }
             ("ip", "ttl") | ("ip6", "hoplimit") => packet.ttl = exact(value),
             ("ip" | "ip6", "dscp") => packet.dscp = exact(value),
@@ -113,13 +114,13 @@ impl Scene<'_> {
                 other => other.of(before.sport),
             };
             if packet.source != before.source {
-                packet.source_kind = None;
+                packet.source_kinds = Kinds::ANY;
             }
         } else {
             packet.destination = to_address.of(before.destination);
             packet.dport = to_port.of(before.dport);
             if packet.destination != before.destination {
-                packet.destination_kind = None;
+                packet.destination_kinds = Kinds::ANY;
             }
         }
         note_translation(&mut packet, before, is_source);
@@ -261,8 +262,8 @@ fn set_ct_mark(connection: &mut Connection, mark: Bits, there: Truth) {
 fn forget_header(packet: &mut Packet, base: &str) {
     match base {
         "nh" => {
-            (packet.source, packet.source_kind) = (None, None);
-            (packet.destination, packet.destination_kind) = (None, None);
+            (packet.source, packet.source_kinds) = (None, Kinds::ANY);
+            (packet.destination, packet.destination_kinds) = (None, Kinds::ANY);
             packet.protocol = None;
             packet.ttl = None;
             packet.dscp = None;

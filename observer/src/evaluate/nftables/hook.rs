@@ -1,5 +1,7 @@
 //! All base chains of a hook, in the order in which the kernel calls them.
 
+use std::cmp::Reverse;
+
 use super::conntrack::Tracked;
 use super::load::At;
 use super::packet::{CtState, Device, IpFamily, Packet};
@@ -26,20 +28,24 @@ pub struct Evaluator<'a> {
 }
 
 /// A base chain by its indices.
-#[derive(Clone, Copy)]
-struct Called<'a> {
-    table: usize,
-    chain: usize,
-    base: &'a BaseChain,
+#[derive(Clone, Copy, Debug)]
+pub struct Called<'a> {
+    /// The table.
+    pub table: usize,
+    /// The chain.
+    pub chain: usize,
+    /// What makes it a base chain.
+    pub base: &'a BaseChain,
 }
 
 impl Called<'_> {
-    fn is_nat(self) -> bool {
+    /// Whether it is asked to translate a connection's first packet.
+    pub fn is_nat(self) -> bool {
         self.base.kind == "nat"
     }
 
     /// The priority at which the hook calls it, then that among chains of type nat.
-    fn order(self) -> (i64, i64) {
+    pub fn order(self) -> (i64, i64) {
         let priority = self.base.priority;
         match (self.is_nat(), self.base.hook.as_str()) {
             (true, "prerouting" | "output") => (NAT_DST, priority),
@@ -59,15 +65,32 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    /// The same where other rules than these need conntrack.
+    #[must_use]
+    pub fn tracked_by_others(self, v4: bool, v6: bool) -> Self {
+        let tracked = self.tracked.or(v4, v6);
+        Self { tracked, ..self }
+    }
+
     /// Evaluates a packet against all base chains of a hook of IP: `prerouting`, `input`, `forward`, `output` or
-    /// `postrouting`. Chains of the same priority are called in the order in which they were made, which is not listed:
-    /// the ruleset's order is taken.
+    /// `postrouting`, in the order of [`Self::called`].
     pub fn hook(&self, hook: &str, packet: &Packet) -> Evaluation {
-        let family = packet.ip_family();
+        self.through(&self.called(hook, packet.ip_family()), packet)
+    }
+
+    /// The base chains of a hook of IP that may see packets of a family, in the order in which they are called. Of the same
+    /// priority the one that was registered last is called first (`nf_hook_entries_grow`, net/netfilter/core.c). In a table chains
+    /// are registered in the order in which they are listed; of tables that is only likely.
+    pub fn called(&self, hook: &str, family: Option<IpFamily>) -> Vec<Called<'a>> {
         let mut called: Vec<_> = self.base_chains().filter(|one| one.base.hook == hook).collect();
         called.retain(|one| may_see(self.ruleset.tables[one.table].family, family));
-        called.sort_by_key(|one| one.order());
-        self.through(&called, packet)
+        called.sort_by_key(|one| (one.order(), Reverse((one.table, one.chain))));
+        called
+    }
+
+    /// Evaluates a packet against one base chain. `rules` is how many may still be asked.
+    pub fn ask(&self, one: Called<'a>, packet: &Packet, rules: &mut usize) -> Evaluation {
+        self.go_through(&[one], packet, rules)
     }
 
     /// Evaluates a packet against one base chain. No path if there is no such base chain.
@@ -82,6 +105,19 @@ impl<'a> Evaluator<'a> {
     /// The table of a place.
     pub fn table(&self, place: Place) -> Option<&'a Table> {
         self.ruleset.tables.get(place.table)
+    }
+
+    /// A base chain as a person names it: `inet lab forward`.
+    pub fn name(&self, called: Called<'_>) -> String {
+        let place = Place {
+            table: called.table,
+            chain: called.chain,
+            rule: None,
+        };
+        match (self.table(place), self.chain(place)) {
+            (Some(table), Some(chain)) => format!("{} {} {}", table.family.name(), table.name, chain.name),
+            _ => String::new(),
+        }
     }
 
     /// The chain of a place.
@@ -131,6 +167,11 @@ impl<'a> Evaluator<'a> {
     }
 
     fn through(&self, called: &[Called<'a>], packet: &Packet) -> Evaluation {
+        let mut unbounded = usize::MAX;
+        self.go_through(called, packet, &mut unbounded)
+    }
+
+    fn go_through(&self, called: &[Called<'a>], packet: &Packet, rules: &mut usize) -> Evaluation {
         let mut alive = vec![Path {
             packet: packet.clone(),
             outcome: Some(Outcome::Accept),
@@ -145,7 +186,7 @@ impl<'a> Evaluator<'a> {
                     next.push(path.clone());
                 }
                 if runs != Truth::No {
-                    next.extend(self.follow(*one, path, runs));
+                    next.extend(self.follow(*one, path, runs, rules));
                 }
             }
             let (on, over): (Vec<_>, Vec<_>) = next
@@ -159,7 +200,7 @@ impl<'a> Evaluator<'a> {
         Evaluation { paths: ended }
     }
 
-    fn follow(&self, one: Called<'a>, mut path: Path, runs: Truth) -> Vec<Path> {
+    fn follow(&self, one: Called<'a>, mut path: Path, runs: Truth, rules: &mut usize) -> Vec<Path> {
         let table = &self.tables[one.table];
         let before = path.decided_by;
         path.outcome = None;
@@ -183,7 +224,7 @@ impl<'a> Evaluator<'a> {
             },
             accepts: one.base.policy.as_deref() != Some("drop"),
         };
-        let mut paths = walk.follow(path);
+        let mut paths = walk.follow(path, rules);
         // A policy that lets a packet live decides nothing if a rule did before.
         for path in &mut paths {
             let by_policy = path.decided_by.is_some_and(|place| place.rule.is_none());

@@ -30,8 +30,8 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-pub use hook::Evaluator;
+pub use hook::{Called, Evaluator};
 pub use near_miss::{Failing, NearMiss};
-pub use packet::{AddressKind, Bits, Connection, CtState, Device, Direction, IpFamily, Packet, Tuple};
+pub use packet::{Bits, Connection, CtState, Device, Direction, IpFamily, Packet, Tuple};
 pub use path::{Assumption, Change, Evaluation, Final, Outcome, Path, Place, Step, StepKind};
 pub use value::Truth;

@@ -167,7 +167,8 @@ fn shown(loaded: &Loaded, datatype: Datatype) -> String {
         Loaded::Is(Data::Text(text)) if text.is_empty() => "none".to_owned(),
         Loaded::Is(Data::Text(text)) => Expression::Word(text.clone()).text(&[datatype]),
         Loaded::Is(Data::Number(number)) if number.is_exact() => constant(number.value, datatype),
-        _ => "?".to_owned(),
+        // Some bits of it are not known, and those that were asked for are others.
+        _ => "something else".to_owned(),
     }
 }
 

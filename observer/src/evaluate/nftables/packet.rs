@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::evaluate::packet::Kinds;
+
 /// A packet at a hook. What is `None` or unknown makes conditions on it unknown, never wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Packet {
@@ -43,37 +45,12 @@ pub struct Packet {
     pub mark: Bits,
     /// Whom the frame was for: 0 this host, 1 everybody, 2 a group, 3 another host.
     pub packet_type: Option<u8>,
-    /// What the routing table calls its source address.
-    pub source_kind: Option<AddressKind>,
-    /// What the routing table calls its destination address.
-    pub destination_kind: Option<AddressKind>,
+    /// What the routing table can call its source address.
+    pub source_kinds: Kinds,
+    /// What the routing table can call its destination address.
+    pub destination_kinds: Kinds,
     /// Its connection.
     pub connection: Connection,
-}
-
-/// What the routing table calls an address, `RTN_*`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AddressKind {
-    /// An address elsewhere.
-    Unicast,
-    /// An address of this host.
-    Local,
-    /// All hosts of a network.
-    Broadcast,
-    /// A group.
-    Multicast,
-}
-
-impl AddressKind {
-    /// The kernel's number.
-    pub fn number(self) -> u8 {
-        match self {
-            Self::Unicast => 1,
-            Self::Local => 2,
-            Self::Broadcast => 3,
-            Self::Multicast => 5,
-        }
-    }
 }
 
 impl Packet {
@@ -93,10 +70,10 @@ impl Packet {
         const SNAT: u32 = 1 << 4;
         const DNAT: u32 = 1 << 5;
         let bit = if of_source {
-            (self.source, self.sport, self.source_kind) = (None, None, None);
+            (self.source, self.sport, self.source_kinds) = (None, None, Kinds::ANY);
             SNAT
         } else {
-            (self.destination, self.dport, self.destination_kind) = (None, None, None);
+            (self.destination, self.dport, self.destination_kinds) = (None, None, Kinds::ANY);
             DNAT
         };
         self.connection.status = self.connection.status.without(bit);
@@ -125,8 +102,8 @@ impl Packet {
             output: self.output.merged(&other.output),
             mark: self.mark.merged(other.mark),
             packet_type: same(self.packet_type, other.packet_type),
-            source_kind: same(self.source_kind, other.source_kind),
-            destination_kind: same(self.destination_kind, other.destination_kind),
+            source_kinds: self.source_kinds.with(other.source_kinds),
+            destination_kinds: self.destination_kinds.with(other.destination_kinds),
             connection: Connection {
                 state: same(self.connection.state, other.connection.state),
                 status: self.connection.status.merged(other.connection.status),

@@ -19,6 +19,8 @@ const MOST_CHAINS: usize = 1 << 16;
 const MOST_WAYS: usize = 64;
 /// More rules are not asked in one base chain, over all ways.
 const MOST_RULES: usize = 1 << 21;
+/// More rules than any real packet matches.
+const MOST_STEPS: usize = 10_000;
 /// More rules that would have let the packet live are not remembered.
 const MOST_MISSED: usize = 4096;
 
@@ -69,8 +71,8 @@ struct Way {
 }
 
 impl<'a> Walk<'a> {
-    /// Follows a path through the base chain. Each path that is returned has an outcome.
-    pub(super) fn follow(&self, path: Path) -> Vec<Path> {
+    /// Follows a path through the base chain. Each path that is returned has an outcome. `left` is how many rules may be asked.
+    pub(super) fn follow(&self, path: Path, left: &mut usize) -> Vec<Path> {
         let mut open = vec![Way {
             path,
             stack: Vec::new(),
@@ -83,10 +85,12 @@ impl<'a> Walk<'a> {
         while let Some(mut way) = open.pop() {
             while way.path.outcome.is_none() {
                 rules += 1;
-                if rules > MOST_RULES || open.len() + ended.len() > MOST_WAYS {
+                let is_long = rules > MOST_RULES || way.path.steps.len() >= MOST_STEPS;
+                if is_long || *left == 0 || open.len() + ended.len() > MOST_WAYS {
                     way.path.is_cut = true;
                     way.path.end(Outcome::Unknown, self.place(way.chain, None));
                 } else {
+                    *left -= 1;
                     self.advance(&mut way, &mut open);
                 }
             }

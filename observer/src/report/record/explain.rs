@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CtState, DropInfo, Hint, HintRule, Mark, PacketFamily, Passage, Proto, TableFamily, TcpFlags, Tool,
+    CtState, DropInfo, Hint, HintRule, Mark, Netns, PacketFamily, Passage, Proto, TableFamily, TcpFlags,
+    Time, Tool,
 };
 
 /// The answer.
@@ -13,6 +14,9 @@ use super::{
 pub struct Explanation {
     /// The packet that was asked about.
     pub packet: AskedPacket,
+    /// The line of a trace that it is from, and what has become of its answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub recorded: Option<Recorded>,
     /// Where the rules are from.
     pub rulesets: Vec<RulesetSource>,
     /// What becomes of it.
@@ -91,6 +95,42 @@ pub enum Fate {
     Depends,
     /// It cannot be told.
     #[default]
+    Unknown,
+}
+
+/// A drop out of a trace, held against the answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// The line's number in its file, from 1.
+    pub line: u64,
+    /// When it died.
+    pub time: Time,
+    /// On which host.
+    pub node: String,
+    /// In which network namespace.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub netns: Option<Netns>,
+    /// What decided then.
+    pub drop: DropInfo,
+    /// What has become of that.
+    pub now: Still,
+    /// The same in words.
+    pub text: String,
+}
+
+/// Whether a packet that died would do so again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Still {
+    /// By the same rule or policy.
+    Same,
+    /// It dies, by something else.
+    Other,
+    /// It lives.
+    Passes,
+    /// That depends on something that is not known.
+    Depends,
+    /// It cannot be told.
     Unknown,
 }
 

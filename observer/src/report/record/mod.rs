@@ -15,7 +15,7 @@ mod wire;
 #[cfg(test)]
 pub(crate) mod samples;
 
-pub use explain::{AskedPacket, Dependence, ExplainedWay, Explanation, Fate, RulesetSource};
+pub use explain::{AskedPacket, Dependence, ExplainedWay, Explanation, Fate, Recorded, RulesetSource, Still};
 pub use flow::{CtState, Flow, Nat, Tuple};
 pub use netfilter::{Backend, Candidate, Cause, Hook, Rule, TableFamily, Tool};
 pub use packet::{Mark, Netns, Packet, PacketFamily, TcpFlags};

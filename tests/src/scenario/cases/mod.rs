@@ -76,4 +76,10 @@ pub(super) const ALL: &[Case] = &[
         every_kernel: false,
         run: replayed::run,
     },
+    Case {
+        name: "rules-of-both-kinds-replayed-come-to-what-the-kernel-counts",
+        backends: &[Backend::Legacy, Backend::Nft],
+        every_kernel: false,
+        run: replayed::run_mixed,
+    },
 ];

@@ -58,6 +58,7 @@ fn record(culprit: &str, rule_2: u64, policy: u64) -> Record {
         before: snapshot(5, 5),
         after: snapshot(5 + rule_2, 5 + policy),
         traces: BTreeMap::new(),
+        answered: Vec::new(),
         begin: 0,
         first_line: 0,
     }

@@ -87,6 +87,11 @@ impl Scene<'_> {
                     _ => Seen::State(CtState::Invalid),
                 }
             }
+            // Nobody has told conntrack of it yet, if that is what is said.
+            "output" if self.at.priority < CONNTRACK => match self.packet.connection.state {
+                Some(state) if !state.has_connection() => Seen::State(state),
+                _ => Seen::Unknown,
+            },
             "prerouting" | "output" => Seen::Unknown,
             _ => known,
         }

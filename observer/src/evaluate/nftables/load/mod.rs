@@ -5,9 +5,10 @@ mod meta;
 mod payload;
 
 use super::matcher::number;
-use super::packet::{AddressKind, Packet};
+use super::packet::Packet;
 use super::prepared::PreparedTable;
 use super::value::{Data, Loaded, Number};
+use crate::evaluate::packet::Kinds;
 use crate::ruleset::nftables::listing::{BinaryOperator, Datatype, Expression, Family, Payload};
 
 /// More values than these are not told apart.
@@ -127,14 +128,22 @@ impl Scene<'_> {
         }
     }
 
-    /// What the routing table calls an address, where nothing but the address is looked up.
+    /// What the routing table can call an address, where nothing but the address is looked up.
     fn address_kind(self, flags: &[String]) -> Loaded {
-        let kind = match flags {
-            [one] if one == "saddr" => self.packet.source_kind,
-            [one] if one == "daddr" => self.packet.destination_kind,
-            _ => None,
+        let kinds = match flags {
+            [one] if one == "saddr" => self.packet.source_kinds,
+            [one] if one == "daddr" => self.packet.destination_kinds,
+            _ => return Loaded::Unknown,
         };
-        Loaded::known(kind.map(AddressKind::number))
+        let mut numbers: Vec<u128> = kinds.numbers().map(u128::from).collect();
+        match (numbers.pop(), numbers.is_empty()) {
+            (Some(only), true) => Loaded::number(only),
+            (Some(last), false) if kinds != Kinds::ANY => {
+                numbers.push(last);
+                Loaded::Is(Data::Among(numbers))
+            }
+            _ => Loaded::Unknown,
+        }
     }
 
     /// Whether a packet has some option of TCP: what is not TCP has none.

@@ -142,3 +142,17 @@ fn damaged_rulesets_are_evaluated_to_an_end() {
         }
     }
 }
+
+#[test]
+fn more_rules_than_any_packet_matches_are_not_all_remembered() {
+    let mut rules = vec![r#"{"counter": {"packets": 0, "bytes": 0}}"#; 20_000];
+    rules.extend([r#"{"limit": {"rate": 1, "per": "second"}}, {"accept": null}"#; 100]);
+    let evaluation = evaluate(&chains(&[("b", &rules.join(";"))]));
+    assert_eq!(evaluation.outcomes(), [Outcome::Unknown]);
+    assert!(
+        evaluation
+            .paths
+            .iter()
+            .all(|path| path.is_cut && path.steps.len() <= 10_000)
+    );
+}

@@ -1,6 +1,7 @@
 //! What real programs wrote: kube-proxy and firewalld.
 
 use super::*;
+use crate::evaluate::Kinds;
 use crate::ruleset::nftables::listing::Family;
 
 fn kube_proxy() -> Ruleset {
@@ -78,9 +79,9 @@ fn a_service_without_endpoints_is_rejected_in_the_hook_that_it_passes() {
 fn from_this_host_a_service_with_a_local_policy_is_reached_all_the_same() {
     let ruleset = kube_proxy();
     // ingress/edge:http has externalTrafficPolicy Local: its node port is for what has a pod here, and for this host.
-    let masqueraded = |kind| {
+    let masqueraded = |kinds| {
         let mut packet = syn("192.0.2.11", "203.0.113.10", 80);
-        packet.source_kind = kind;
+        packet.source_kinds = kinds;
         let evaluation = Evaluator::new(&ruleset).hook("prerouting", &packet);
         let marks: Vec<_> = evaluation
             .paths
@@ -89,9 +90,10 @@ fn from_this_host_a_service_with_a_local_policy_is_reached_all_the_same() {
             .collect();
         (marks.contains(&0x4000), marks.contains(&0))
     };
-    assert_eq!(masqueraded(Some(AddressKind::Local)), (true, false));
-    assert_eq!(masqueraded(Some(AddressKind::Unicast)), (false, true));
-    assert_eq!(masqueraded(None), (true, true));
+    assert_eq!(masqueraded(Kinds::LOCAL), (true, false));
+    assert_eq!(masqueraded(Kinds::UNICAST), (false, true));
+    assert_eq!(masqueraded(Kinds::ANY.without(Kinds::LOCAL)), (false, true));
+    assert_eq!(masqueraded(Kinds::ANY), (true, true));
 }
 
 #[test]

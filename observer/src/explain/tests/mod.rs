@@ -1,10 +1,13 @@
+mod nft;
+mod recorded;
+
 use super::*;
 use crate::evaluate::{Conn, Course, Dev, Packet, Unknown};
 use crate::report::record::{Confidence, Evidence, Explanation, Fate};
 use crate::report::{Look, explanation};
 use crate::ruleset::xtables::save::{self, Family};
 
-const SEED: &str = include_str!("../../../tests/rules/seed.rules");
+const SEED: &str = include_str!("../../../../tests/rules/seed.rules");
 
 fn told(rules: &str, packet: Packet) -> Explanation {
     let mut read = Rules::default();
@@ -47,6 +50,8 @@ fn the_seeds_case_reads_well() {
              near needs dst 10.244.0.0/16, packet has 10.224.2.16; one digit
                   differs: 10.244, 10.224
                   rule 11: -A FORWARD -d 10.244.0.0/16 -j ACCEPT
+             who  Docker sets this policy: what no rule accepts is not forwarded
+                  (known by FORWARD's jump to DOCKER-USER).
              way    PREROUTING flannel.1 →    mangle, nat: accepted by policy
                     FORWARD flannel.1 → cni0  mangle: accepted by policy
                       filter FORWARD: came back from KUBE-FORWARD,
@@ -138,6 +143,7 @@ fn a_table_that_the_tool_does_not_show_is_said_to_be_missing() {
         save::parse(text).expect("parses"),
         Family::Ip,
     );
+    rules.settle(Family::Ip);
     assert!(
         rules
             .notes
