@@ -1,0 +1,457 @@
+//! What has risen between two readings of a namespace's counters.
+//!
+//! A counter can jump without a packet: rules are replaced, zeroed (`iptables -Z`), restored with other numbers. Worst is what
+//! every change of a legacy table does: the kernel takes the new table with counters at zero, and the tool adds the old
+//! numbers to them a moment later (`TC_COMMIT`, libiptc; `IPT_SO_SET_ADD_COUNTERS`). Whoever reads in between sees the
+//! counters fall to zero and come back. So a counter that fell tells nothing until it is clear whether it comes
+//! back, and a new one nothing before it was read twice.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::reading::{Count, Place, Shape, TableReading};
+use crate::report::record::{Backend, TableFamily};
+
+/// So long a counter that fell may take to come back: the tool that changes a table has nothing else to do.
+pub(super) const SETTLE: Duration = Duration::from_millis(200);
+
+/// The counters of one namespace, as the tools of one backend and family showed them last.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    tables: HashMap<(Backend, TableFamily, String), Book>,
+}
+
+/// A table's.
+#[derive(Debug, Default)]
+struct Book {
+    hash: u64,
+    keys: Vec<Key>,
+    entries: Vec<Entry>,
+}
+
+/// What a counter is known by when its ruleset has been rewritten.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    chain: String,
+    is_policy: bool,
+    handle: Option<u64>,
+    text: String,
+}
+
+/// One counter.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// What has been told of, and when it was read.
+    base: Count,
+    since_ns: u64,
+    /// Present while it may jump.
+    held: Option<Held>,
+    /// Packets told of since watching began.
+    total: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    /// What it may come back to; what it counts beyond that are packets.
+    floor: Count,
+    until_ns: u64,
+    /// Whether it has only come: then nothing is known of what it showed before.
+    is_new: bool,
+}
+
+/// A counter that has risen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rise {
+    /// Index of the table among those that were read.
+    pub(super) table: usize,
+    /// Index of the place in its shape.
+    pub(super) place: usize,
+    /// By so many packets, at least.
+    pub(super) packets: u64,
+    /// And bytes.
+    pub(super) bytes: u64,
+    /// It was read before at this moment of `CLOCK_MONOTONIC`.
+    pub(super) since_ns: u64,
+    /// Packets since watching began, these included.
+    pub(super) total: u64,
+}
+
+impl Ledger {
+    /// Compares a reading with the one before, and keeps it. Tables that it lacks are forgotten.
+    pub(super) fn take(&mut self, tables: &[TableReading], now_ns: u64) -> Vec<Rise> {
+        let mut rises = Vec::new();
+        let mut kept = HashMap::with_capacity(tables.len());
+        for (index, table) in tables.iter().enumerate() {
+            let key = (table.backend, table.family, table.name.clone());
+            let book = match self.tables.remove(&key) {
+                Some(book) if book.hash == table.shape.hash => book,
+                Some(book) => book.rewritten(table, now_ns),
+                None => Book::default().rewritten(table, now_ns),
+            };
+            kept.insert(key, book.compared(index, table, now_ns, &mut rises));
+        }
+        self.tables = kept;
+        rises
+    }
+}
+
+impl Book {
+    /// The book for another shape of the table: counters are found again by chain and text, if there is one of that text
+    /// before and after. Of several with the same text nobody knows which is which.
+    fn rewritten(self, table: &TableReading, now_ns: u64) -> Self {
+        let keys: Vec<Key> = table.shape.places.iter().map(Key::of).collect();
+        let (before, after) = (numbers(&self.keys), numbers(&keys));
+        let entries = keys.iter().zip(&table.counts).map(|(key, count)| {
+            let only = |of: &HashMap<&Key, (usize, usize)>| {
+                of.get(key)
+                    .filter(|(number, _)| *number == 1)
+                    .map(|(_, index)| *index)
+            };
+            let known = only(&after)
+                .and(only(&before))
+                .and_then(|index| self.entries.get(index));
+            known.copied().unwrap_or_else(|| Entry::new(*count, now_ns))
+        });
+        Self {
+            hash: table.shape.hash,
+            entries: entries.collect(),
+            keys,
+        }
+    }
+
+    fn compared(mut self, index: usize, table: &TableReading, now_ns: u64, rises: &mut Vec<Rise>) -> Self {
+        let fell = self.fell(&table.shape, &table.counts);
+        for (place, count) in table.counts.iter().enumerate() {
+            let Some(entry) = self.entries.get_mut(place) else {
+                break;
+            };
+            let risen = if fell[place] {
+                entry.hold(*count, now_ns);
+                None
+            } else {
+                entry.take(*count, now_ns)
+            };
+            if let Some((risen, since_ns)) = risen {
+                rises.push(Rise {
+                    table: index,
+                    place,
+                    packets: risen.packets,
+                    bytes: risen.bytes,
+                    since_ns,
+                    total: entry.total,
+                });
+            }
+        }
+        self
+    }
+
+    /// For each counter whether it fell, or another with the same text in its chain: these may have changed places.
+    fn fell(&self, shape: &Shape, counts: &[Count]) -> Vec<bool> {
+        let pairs = self.entries.iter().zip(counts);
+        let mut fell: Vec<bool> = pairs
+            .map(|(entry, count)| count.packets < entry.base.packets)
+            .collect();
+        fell.resize(counts.len(), false);
+        if fell.contains(&true) {
+            let keys = self.keys.iter().zip(&fell);
+            let fallen: Vec<&Key> = keys.filter(|(_, fell)| **fell).map(|(key, _)| key).collect();
+            let is_one = |place: usize| self.keys.get(place).is_some_and(|key| fallen.contains(&key));
+            fell = (0..shape.places.len()).map(is_one).collect();
+        }
+        fell
+    }
+}
+
+/// How many counters have a key, and the index of the last.
+fn numbers(keys: &[Key]) -> HashMap<&Key, (usize, usize)> {
+    let mut numbers: HashMap<&Key, (usize, usize)> = HashMap::new();
+    for (index, key) in keys.iter().enumerate() {
+        let (number, last) = numbers.entry(key).or_default();
+        (*number, *last) = (*number + 1, index);
+    }
+    numbers
+}
+
+impl Key {
+    fn of(place: &Place) -> Self {
+        Self {
+            chain: place.chain.clone(),
+            is_policy: place.rule.is_none(),
+            handle: place.handle,
+            text: place.text.clone(),
+        }
+    }
+}
+
+impl Entry {
+    fn new(count: Count, now_ns: u64) -> Self {
+        Self {
+            base: count,
+            since_ns: now_ns,
+            held: Some(Held {
+                floor: count,
+                until_ns: until(now_ns),
+                is_new: true,
+            }),
+            total: 0,
+        }
+    }
+
+    /// It fell: what it showed before may come back.
+    fn hold(&mut self, count: Count, now_ns: u64) {
+        let before = self.held.map_or(self.base, |held| held.floor);
+        let floor = if before.packets > count.packets {
+            before
+        } else {
+            count
+        };
+        self.held = Some(Held {
+            floor,
+            until_ns: until(now_ns),
+            is_new: false,
+        });
+        (self.base, self.since_ns) = (count, now_ns);
+    }
+
+    /// By how much it has risen, and since when, if that can be told.
+    fn take(&mut self, count: Count, now_ns: u64) -> Option<(Count, u64)> {
+        let from = match self.held {
+            None => self.base,
+            Some(held) if held.is_new => {
+                // Added to a moment after it was made, it looks like packets.
+                (self.base, self.since_ns) = (count, now_ns);
+                if now_ns >= held.until_ns {
+                    self.held = None;
+                }
+                return None;
+            }
+            Some(held) if count.packets >= held.floor.packets => held.floor,
+            Some(held) if now_ns < held.until_ns => return None,
+            Some(_) => self.base,
+        };
+        self.held = None;
+        let since_ns = self.since_ns;
+        let risen = Count {
+            packets: count.packets.saturating_sub(from.packets),
+            bytes: count.bytes.saturating_sub(from.bytes),
+        };
+        (self.base, self.since_ns) = (count, now_ns);
+        self.total = self.total.saturating_add(risen.packets);
+        (risen.packets > 0).then_some((risen, since_ns))
+    }
+}
+
+fn until(now_ns: u64) -> u64 {
+    let settle = u64::try_from(SETTLE.as_nanos()).unwrap_or(u64::MAX);
+    now_ns.saturating_add(settle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reading::Shapes;
+    use super::super::saved;
+    use super::*;
+
+    /// A quarter of a second.
+    const TICK: u64 = 250_000_000;
+
+    /// Readings one after the other, a tick apart.
+    #[derive(Default)]
+    struct Watch {
+        ledger: Ledger,
+        shapes: Shapes,
+        now_ns: u64,
+    }
+
+    impl Watch {
+        /// Has read this twice, so that it is settled.
+        fn of(rules: &str) -> Self {
+            let mut watch = Self::default();
+            assert_eq!(watch.read(rules), []);
+            assert_eq!(watch.read(rules), []);
+            watch
+        }
+
+        /// `CHAIN NUMBER` (0 for the policy) and packets of what has risen.
+        fn read(&mut self, rules: &str) -> Vec<(String, u64)> {
+            self.read_after(TICK, rules)
+        }
+
+        fn read_after(&mut self, nanos: u64, rules: &str) -> Vec<(String, u64)> {
+            self.now_ns += nanos;
+            let text = format!("*filter\n{rules}\nCOMMIT\n");
+            let tables = saved::tables(&text, Backend::Legacy, TableFamily::Ip, &self.shapes);
+            assert_eq!(tables.len(), 1, "{text}");
+            let rises = self.ledger.take(&tables, self.now_ns);
+            self.shapes.keep(&tables);
+            let told = rises.iter().map(|rise| {
+                let place = &tables[rise.table].shape.places[rise.place];
+                let number = place.rule.map_or(0, |rule| rule + 1);
+                (format!("{} {number}", place.chain), rise.packets)
+            });
+            told.collect()
+        }
+    }
+
+    fn risen(what: &str, packets: u64) -> Vec<(String, u64)> {
+        vec![(what.to_owned(), packets)]
+    }
+
+    /// A policy, and rules `-d 10.0.0.N -j DROP`, each with what it has counted.
+    fn rules(policy: u64, drops: &[(u8, u64)]) -> String {
+        let lines = drops
+            .iter()
+            .map(|(host, packets)| format!("\n[{packets}:0] -A FORWARD -d 10.0.0.{host}/32 -j DROP"));
+        format!(":FORWARD DROP [{policy}:0]{}", lines.collect::<String>())
+    }
+
+    #[test]
+    fn counters_are_added_back_after_a_table_was_replaced() {
+        let mut watch = Watch::of(&rules(1000, &[(1, 500)]));
+        // Between IPT_SO_SET_REPLACE and IPT_SO_SET_ADD_COUNTERS.
+        assert_eq!(watch.read(&rules(0, &[(1, 0)])), []);
+        assert_eq!(watch.read(&rules(1000, &[(1, 502)])), risen("FORWARD 1", 2));
+        assert_eq!(watch.read(&rules(1003, &[(1, 502)])), risen("FORWARD 0", 3));
+    }
+
+    #[test]
+    fn a_rule_that_was_added_together_with_its_counts_has_not_risen() {
+        let mut watch = Watch::of(&rules(1000, &[(1, 500)]));
+        // iptables -I at the same time: the text has changed, too.
+        assert_eq!(watch.read(&rules(0, &[(2, 0), (1, 0)])), []);
+        assert_eq!(
+            watch.read(&rules(1000, &[(2, 70), (1, 501)])),
+            risen("FORWARD 2", 1)
+        );
+        assert_eq!(
+            watch.read(&rules(1000, &[(2, 72), (1, 501)])),
+            risen("FORWARD 1", 2)
+        );
+    }
+
+    #[test]
+    fn zeroed_counters_count_anew() {
+        let mut watch = Watch::of(&rules(1000, &[(1, 500)]));
+        assert_eq!(watch.read(&rules(0, &[(1, 2)])), [], "iptables -Z");
+        // Below what it was: these are packets since then.
+        assert_eq!(
+            watch.read(&rules(4, &[(1, 2)])),
+            risen("FORWARD 0", 4),
+            "the two before the first look are left out"
+        );
+        assert_eq!(watch.read(&rules(4, &[(1, 5)])), risen("FORWARD 1", 3));
+    }
+
+    #[test]
+    fn zeroed_and_flooded_tells_less_never_more() {
+        let mut watch = Watch::of(&rules(5, &[]));
+        assert_eq!(watch.read(&rules(0, &[])), []);
+        assert_eq!(watch.read(&rules(100, &[])), risen("FORWARD 0", 95));
+        // Zeroed and counted beyond between two readings.
+        assert_eq!(watch.read(&rules(150, &[])), risen("FORWARD 0", 50));
+    }
+
+    #[test]
+    fn a_counter_that_falls_again_and_again_still_comes_back_to_its_height() {
+        let mut watch = Watch::of(&rules(1000, &[]));
+        assert_eq!(watch.read_after(50_000_000, &rules(0, &[])), []);
+        assert_eq!(watch.read_after(50_000_000, &rules(7, &[])), []);
+        assert_eq!(watch.read_after(50_000_000, &rules(0, &[])), []);
+        assert_eq!(
+            watch.read_after(50_000_000, &rules(1001, &[])),
+            risen("FORWARD 0", 1)
+        );
+    }
+
+    #[test]
+    fn rules_keep_their_counts_when_others_come_and_go_before_them() {
+        let mut watch = Watch::of(&rules(10, &[(1, 500), (2, 0), (3, 7)]));
+        // Rule 3 is rule 2 now; its number is the new one.
+        assert_eq!(watch.read(&rules(10, &[(2, 0), (3, 9)])), risen("FORWARD 2", 2));
+        assert_eq!(
+            watch.read(&rules(10, &[(9, 50), (8, 60), (2, 1), (3, 9)])),
+            risen("FORWARD 3", 1)
+        );
+    }
+
+    #[test]
+    fn of_rules_with_one_text_nobody_knows_which_is_which_after_a_change() {
+        let mut watch = Watch::of(&rules(0, &[(1, 0), (2, 1), (1, 100)]));
+        // The first of two was deleted, another put behind.
+        assert_eq!(watch.read(&rules(0, &[(2, 1), (1, 100), (1, 0)])), []);
+        assert_eq!(watch.read(&rules(0, &[(2, 1), (1, 100), (1, 0)])), []);
+        assert_eq!(
+            watch.read(&rules(0, &[(2, 1), (1, 104), (1, 0)])),
+            risen("FORWARD 2", 4)
+        );
+    }
+
+    #[test]
+    fn rules_with_one_text_that_change_places_have_not_risen() {
+        // The same text as before: only the counts tell that the first was deleted and put behind.
+        let mut watch = Watch::of(&rules(0, &[(1, 0), (1, 100)]));
+        assert_eq!(watch.read(&rules(0, &[(1, 100), (1, 0)])), []);
+        assert_eq!(watch.read(&rules(0, &[(1, 101), (1, 0)])), risen("FORWARD 1", 1));
+        let mut watch = Watch::of(&rules(0, &[(1, 40), (1, 0)]));
+        assert_eq!(watch.read(&rules(0, &[(1, 41), (1, 1)])).len(), 2);
+    }
+
+    #[test]
+    fn a_rule_that_is_not_there_any_more_and_comes_back_is_new() {
+        let mut watch = Watch::of(&rules(0, &[(1, 5)]));
+        assert_eq!(watch.read(&rules(0, &[])), []);
+        assert_eq!(watch.read(&rules(0, &[(1, 0)])), []);
+        assert_eq!(watch.read(&rules(0, &[(1, 50)])), [], "restored with its counts");
+        assert_eq!(watch.read(&rules(0, &[(1, 51)])), risen("FORWARD 1", 1));
+    }
+
+    #[test]
+    fn a_policy_that_becomes_drop_begins_with_what_it_has_counted_already() {
+        let accept = ":FORWARD ACCEPT [900:0]";
+        let mut watch = Watch::of(accept);
+        assert_eq!(watch.read(":FORWARD ACCEPT [950:0]"), []);
+        assert_eq!(watch.read(&rules(960, &[])), []);
+        assert_eq!(watch.read(&rules(960, &[])), []);
+        assert_eq!(watch.read(&rules(961, &[])), risen("FORWARD 0", 1));
+        assert_eq!(watch.read(accept), []);
+    }
+
+    #[test]
+    fn a_rule_that_is_replaced_by_another_in_its_place_is_not_taken_for_it() {
+        let mut watch = Watch::of(&rules(0, &[(1, 5)]));
+        assert_eq!(watch.read(&rules(0, &[(2, 9)])), []);
+        assert_eq!(watch.read(&rules(0, &[(2, 11)])), []);
+        assert_eq!(watch.read(&rules(0, &[(2, 12)])), risen("FORWARD 1", 1));
+    }
+
+    #[test]
+    fn rewritten_between_all_readings_what_is_there_still_counts() {
+        let mut watch = Watch::of(&rules(0, &[(1, 0)]));
+        for round in 1..9_u8 {
+            let told = watch.read(&rules(u64::from(round) * 2, &[(100 + round, 0), (1, 0)]));
+            assert_eq!(told, risen("FORWARD 0", 2));
+        }
+    }
+
+    #[test]
+    fn what_counts_and_drops_nothing_is_never_told() {
+        let text = |packets: u64| {
+            format!(
+                ":FORWARD ACCEPT [{packets}:0]\n:X - [0:0]\n[{packets}:0] -A FORWARD -j X\n[{packets}:0] -A FORWARD -j ACCEPT\n\
+                 [{packets}:0] -A X -j RETURN\n[{packets}:0] -A X -j LOG --log-prefix DROP\n[{packets}:0] -A X"
+            )
+        };
+        let mut watch = Watch::of(&text(1));
+        assert_eq!(watch.read(&text(100)), []);
+    }
+
+    #[test]
+    fn totals_are_since_watching_began() {
+        let mut watch = Watch::of(&rules(100, &[]));
+        watch.read(&rules(103, &[]));
+        let text = format!("*filter\n{}\nCOMMIT\n", rules(105, &[]));
+        let tables = saved::tables(&text, Backend::Legacy, TableFamily::Ip, &watch.shapes);
+        let rise = watch.ledger.take(&tables, watch.now_ns + 4 * TICK)[0];
+        assert_eq!((rise.packets, rise.total, rise.since_ns), (2, 5, watch.now_ns));
+    }
+}
