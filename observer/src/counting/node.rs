@@ -10,6 +10,8 @@ use std::thread;
 
 use nix::sched::{CloneFlags, setns};
 
+use crate::kernel::NetnsNames;
+
 /// Where `ip netns` keeps its names.
 const NAMED: &str = "/run/netns";
 /// So many are read.
@@ -70,6 +72,10 @@ impl Namespace {
 
     /// Not into another that has come to have the same name, or whose process has the number of one that is gone.
     fn enter(&self) -> io::Result<()> {
+        // Where one is already one needs no privilege to enter.
+        if NetnsNames::own() == Some(self.inode) {
+            return Ok(());
+        }
         let file = File::open(&self.path)?;
         if file.metadata()?.ino() != u64::from(self.inode) {
             return Err(io::Error::other("stands for another namespace by now"));
@@ -80,19 +86,32 @@ impl Namespace {
 
 /// A file below `/proc/net` of the calling thread's namespace; empty if there is none.
 pub(super) fn proc_net(name: &str) -> String {
-    // `/proc/thread-self` is younger than Linux 3.10, and `/proc/self` is the first thread.
+    // `/proc/self` is the first thread; `/proc/thread-self` and `net` below `/proc/self/task` are younger than Linux 3.10. A thread's
+    // number stands below `/proc` as a process's does, though it is not listed.
     let thread = nix::unistd::gettid();
-    let path = Path::new("/proc/self/task")
-        .join(thread.to_string())
-        .join("net")
-        .join(name);
+    let path = Path::new("/proc").join(thread.to_string()).join("net").join(name);
     fs::read_to_string(path).unwrap_or_default()
 }
 
 /// Whether nf_tables is in this kernel already: asking it for rules would load it.
-pub(super) fn has_nf_tables() -> bool {
-    let is_module = Path::new("/sys/module/nf_tables").exists();
-    is_module || fs::read_to_string("/proc/kallsyms").is_ok_and(|symbols| symbols.contains(" nft_do_chain"))
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct NfTables {
+    /// Whether it is built in, once that has been looked up.
+    built_in: Option<bool>,
+}
+
+impl NfTables {
+    /// Looks.
+    pub(super) fn is_there(&mut self) -> bool {
+        // Large to read, and what is built in does not change.
+        let built_in = self.built_in.get_or_insert_with(|| {
+            let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+            symbols
+                .lines()
+                .any(|line| line.ends_with(" nft_do_chain") || line.contains(" nft_do_chain\t"))
+        });
+        *built_in || Path::new("/sys/module/nf_tables").exists()
+    }
 }
 
 #[cfg(test)]
@@ -129,5 +148,7 @@ mod tests {
     fn the_threads_own_files_are_read() {
         assert!(proc_net("dev").contains("lo:"));
         assert_eq!(proc_net("no-such-file"), "");
+        let other = std::thread::spawn(|| proc_net("dev")).join();
+        assert!(other.expect("reads").contains("lo:"));
     }
 }

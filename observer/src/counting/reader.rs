@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use super::differ::Ledger;
-use super::node::{self, Namespace};
+use super::node::{self, Namespace, NfTables};
+use super::pace::spent;
 use super::reading::{Shapes, TableReading};
 use super::statistics;
 use super::teller::{Teller, entering, rate};
@@ -15,8 +16,10 @@ use crate::report::record::{
     Cause, CounterInfo, CounterLine, CounterMatch, Event, Line, Lost, Netns, TableFamily, Time,
 };
 
-/// How often namespaces and their tables are looked for.
+/// How often namespaces and their tables are looked for, at most.
 const REFRESH: Duration = Duration::from_secs(5);
+/// Looking for them takes one part in so many of one CPU.
+const REFRESH_SHARE: u32 = 60;
 /// So many counters are told of in one look; the rest is counted as lost.
 const MOST_TOLD: usize = 256;
 
@@ -30,7 +33,11 @@ pub(super) struct Reader {
     wanted: Vec<u32>,
     has_filter: bool,
     spaces: BTreeMap<u32, Space>,
-    refreshed: Option<Instant>,
+    nf_tables: NfTables,
+    /// When namespaces are looked for next.
+    refresh: Instant,
+    /// CPU time that looking for them took in the last look.
+    pub(super) refresh_cost: Duration,
     /// Namespaces that are not read: there are too many.
     pub(super) left_out: usize,
 }
@@ -83,16 +90,21 @@ impl Reader {
             wanted,
             has_filter,
             spaces: BTreeMap::new(),
-            refreshed: None,
+            nf_tables: NfTables::default(),
+            refresh: Instant::now(),
+            refresh_cost: Duration::ZERO,
             left_out: 0,
         }
     }
 
     /// Looks once; the lines are what has risen since the last time.
     pub(super) fn look(&mut self) -> Vec<Line> {
-        if self.refreshed.is_none_or(|at| at.elapsed() >= REFRESH) {
+        self.refresh_cost = Duration::ZERO;
+        if self.refresh <= Instant::now() {
+            let before = spent();
             self.refresh();
-            self.refreshed = Some(Instant::now());
+            self.refresh_cost = spent().saturating_sub(before);
+            self.refresh = Instant::now() + REFRESH.max(self.refresh_cost * REFRESH_SHARE);
         }
         let mut lines = Vec::new();
         let inodes: Vec<u32> = self.spaces.keys().copied().collect();
@@ -120,7 +132,7 @@ impl Reader {
     fn refresh(&mut self) {
         self.names.forget();
         let mut found = node::namespaces(&self.wanted);
-        let has_nft = node::has_nf_tables();
+        let has_nft = self.nf_tables.is_there();
         self.left_out = 0;
         let mut spaces = BTreeMap::new();
         for namespace in found.drain(..) {
@@ -133,7 +145,7 @@ impl Reader {
             let Some(books) = books else { continue };
             let inode = namespace.inode;
             let known = self.spaces.remove(&inode);
-            if books.is_empty() && known.is_none() && spaces.len() > 0 {
+            if books.is_empty() && known.is_none() && !spaces.is_empty() {
                 continue;
             }
             if spaces.len() >= node::MOST {
