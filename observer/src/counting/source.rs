@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::asked::Asked;
 use super::differ::SETTLE;
-use super::pace::{Pace, SHARE, spent};
+use super::pace::{PERCENT, Pace, spent};
 use super::reader::{Inventory, Reader};
 use super::teller::Teller;
 use super::tools::Tools;
@@ -110,7 +110,8 @@ impl Counting {
             self.job = Some(spawn_blocking(move || {
                 let before = spent();
                 let lines = reader.look();
-                (reader, lines, spent().saturating_sub(before))
+                let cost = spent().saturating_sub(before).saturating_sub(reader.refresh_cost);
+                (reader, lines, cost)
             }));
         }
     }
@@ -236,12 +237,8 @@ fn notes(inventory: &Inventory, left_out: usize, why: Option<&str>, interval: Du
     notes
 }
 
-/// `every 250 ms, which takes less than 10 % of one CPU`
+/// `every 250 ms, to take at most 10 % of one CPU`
 fn every(interval: Duration) -> String {
     let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
-    format!(
-        "every {}, to take at most {} % of one CPU",
-        span(nanos),
-        100 / SHARE
-    )
+    format!("every {}, to take at most {PERCENT} % of one CPU", span(nanos))
 }

@@ -28,7 +28,9 @@ pub fn check() -> CheckReport {
         Ok(()) => report.works = true,
         Err(error) => report.problems.push(Problem {
             text: format!("{error:#}"),
-            fix: "see docs/kernels.md for what observer needs".to_owned(),
+            fix: "see docs/kernels.md for what observer needs; without it `observer watch` reads the counters of rules and \
+                  policies that drop (--probes none)"
+                .to_owned(),
         }),
     }
     let with_paths = report
