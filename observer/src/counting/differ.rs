@@ -18,7 +18,7 @@ pub(super) const SETTLE: Duration = Duration::from_millis(200);
 /// The counters of one namespace, as the tools of one backend and family showed them last.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    tables: HashMap<(Backend, TableFamily, String), Book>,
+    tables: HashMap<(Backend, TableFamily, String, Option<u64>), Book>,
 }
 
 /// A table's.
@@ -82,7 +82,7 @@ impl Ledger {
         let mut rises = Vec::new();
         let mut kept = HashMap::with_capacity(tables.len());
         for (index, table) in tables.iter().enumerate() {
-            let key = (table.backend, table.family, table.name.clone());
+            let key = (table.backend, table.family, table.name.clone(), table.handle);
             let book = match self.tables.remove(&key) {
                 Some(book) if book.hash == table.shape.hash => book,
                 Some(book) => book.rewritten(table, now_ns),

@@ -65,14 +65,16 @@ fn reading(table: &Table, family: TableFamily, shapes: &Shapes) -> TableReading 
         tool: Tool::Nft,
         family,
         name: table.name.clone(),
+        handle: table.handle,
         counts: counts.collect(),
         shape,
     }
 }
 
-/// Of chains, policies and handles: a rule that is changed gets another handle.
+/// Of chains, policies and handles: a rule that is changed gets another one, and so does a table that is made anew.
 fn hash(table: &Table) -> u64 {
     let mut hasher = DefaultHasher::new();
+    table.handle.hash(&mut hasher);
     for chain in &table.chains {
         chain.name.hash(&mut hasher);
         let base = chain.base.as_ref();
@@ -85,14 +87,11 @@ fn hash(table: &Table) -> u64 {
 }
 
 fn shape(table: &Table, hash: u64) -> Shape {
-    let mut shape = Shape {
-        hash,
-        ..Shape::default()
-    };
+    let (mut places, mut uncounted) = (Vec::new(), 0);
     for chain in &table.chains {
         let policy = chain.base.as_ref().and_then(|base| base.policy.as_deref());
         // nft shows no counter of a policy.
-        shape.uncounted += usize::from(policy == Some("drop"));
+        uncounted += usize::from(policy == Some("drop"));
         for (index, rule) in chain.rules.iter().enumerate() {
             let Some((effect, counted)) = of_rule(&rule.statements) else {
                 continue;
@@ -104,10 +103,10 @@ fn shape(table: &Table, hash: u64) -> Shape {
                 CountedBy::Nothing => false,
             };
             if !counts || rule.handle.is_none() {
-                shape.uncounted += 1;
+                uncounted += 1;
                 continue;
             }
-            shape.places.push(Place {
+            places.push(Place {
                 chain: chain.name.clone(),
                 rule: Some(index),
                 handle: rule.handle,
@@ -116,11 +115,11 @@ fn shape(table: &Table, hash: u64) -> Shape {
             });
         }
     }
-    shape.model = Model::Listed(Ruleset {
+    let alone = Ruleset {
         tables: vec![table.clone()],
         ..Ruleset::default()
-    });
-    shape
+    };
+    Shape::new(hash, places, uncounted, Model::Listed(alone))
 }
 
 /// As `nft -s` prints it: what a counter shows is not a part of the rule.
@@ -195,6 +194,9 @@ mod tests {
         assert_eq!(later.counts[0].packets, 6);
         let rewritten = read(&LISTED.replace("\"handle\":4", "\"handle\":44"), &shapes);
         assert!(!Arc::ptr_eq(&rewritten.shape, &table.shape));
+        // Deleted and made anew, its rules begin with the same handles.
+        let text = LISTED.replace("\"name\":\"lab\",\"handle\":1", "\"name\":\"lab\",\"handle\":2");
+        assert!(!Arc::ptr_eq(&read(&text, &shapes).shape, &table.shape));
     }
 
     #[test]

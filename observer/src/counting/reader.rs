@@ -99,6 +99,7 @@ impl Reader {
 
     /// Looks once; the lines are what has risen since the last time.
     pub(super) fn look(&mut self) -> Vec<Line> {
+        self.teller.begin();
         self.refresh_cost = Duration::ZERO;
         if self.refresh <= Instant::now() {
             let before = spent();

@@ -1,9 +1,12 @@
 //! One look at the counters of a table: those of rules and policies that can end a packet.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::effect::Effect;
+use super::scene;
+use crate::evaluate::{self, xtables};
 use crate::report::record::{Backend, TableFamily, Tool};
+use crate::ruleset::Table;
 use crate::ruleset::nftables::listing;
 use crate::ruleset::xtables::save;
 
@@ -18,6 +21,8 @@ pub(super) struct TableReading {
     pub(super) family: TableFamily,
     /// Its name.
     pub(super) name: String,
+    /// nf_tables: its handle, which no other table of the namespace ever had.
+    pub(super) handle: Option<u64>,
     /// What it looks like without its counters: the same as long as nobody rewrites it.
     pub(super) shape: Arc<Shape>,
     /// As many as the shape has places, in their order.
@@ -35,6 +40,39 @@ pub(super) struct Shape {
     pub(super) uncounted: usize,
     /// Its rules.
     pub(super) model: Model,
+    /// The same as owners are known by, once it has been asked for.
+    scene: OnceLock<Table>,
+    /// The same as packets are put to it.
+    evaluated: OnceLock<evaluate::Table>,
+}
+
+impl Shape {
+    /// A shape.
+    pub(super) fn new(hash: u64, places: Vec<Place>, uncounted: usize, model: Model) -> Self {
+        Self {
+            hash,
+            places,
+            uncounted,
+            model,
+            ..Self::default()
+        }
+    }
+}
+
+impl TableReading {
+    /// The table as owners are known by.
+    pub(super) fn scene(&self) -> &Table {
+        self.shape.scene.get_or_init(|| scene::table(self))
+    }
+
+    /// The table as packets are put to it, if it is iptables'.
+    pub(super) fn evaluated(&self) -> Option<(&save::Table, &evaluate::Table)> {
+        let Model::Saved(saved) = &self.shape.model else {
+            return None;
+        };
+        let ready = self.shape.evaluated.get_or_init(|| xtables::table(saved));
+        Some((saved, ready))
+    }
 }
 
 /// A table's rules, to be asked.

@@ -64,6 +64,7 @@ fn table(text: &str, backend: Backend, family: TableFamily, shapes: &Shapes) -> 
         },
         family,
         name: name.to_owned(),
+        handle: None,
         shape,
         counts,
     })
@@ -144,12 +145,7 @@ fn shape(text: &str, hash: u64) -> Option<Shape> {
             })
         }));
     }
-    Some(Shape {
-        hash,
-        places,
-        uncounted: 0,
-        model: Model::Saved(model),
-    })
+    Some(Shape::new(hash, places, 0, Model::Saved(model)))
 }
 
 /// What each place of the shape has counted; `None` if the text lacks one.

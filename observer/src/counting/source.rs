@@ -92,7 +92,7 @@ impl Counting {
             filter: config.filter.info(),
             probes: Vec::new(),
             attribution: attribution(),
-            notes: notes(&inventory, left_out, why, self.pace.begin()),
+            notes: notes(&inventory, left_out, why, self.pace.begin(), config),
         };
         Line::new(Time::now(), self.node.clone(), Event::Start(start))
     }
@@ -196,7 +196,13 @@ fn attribution() -> BTreeMap<String, String> {
     .collect()
 }
 
-fn notes(inventory: &Inventory, left_out: usize, why: Option<&str>, interval: Duration) -> Vec<String> {
+fn notes(
+    inventory: &Inventory,
+    left_out: usize,
+    why: Option<&str>,
+    interval: Duration,
+    config: &WatchConfig,
+) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(why.map(|why| format!("no BPF, so only counters are read: {why}")));
     notes.push(
@@ -223,6 +229,9 @@ fn notes(inventory: &Inventory, left_out: usize, why: Option<&str>, interval: Du
             every(interval)
         )
     });
+    if !config.filter.ifaces.is_empty() {
+        notes.push("--iface is left out: by which device packets came or left is not counted".to_owned());
+    }
     if inventory.uncounted > 0 {
         notes.push(format!(
             "{} rules and policies of nft that can drop do not count what they drop, and cannot be seen: add `counter` to them",

@@ -1,6 +1,7 @@
 //! A counter that has risen, as the trace tells it: whose it is, who wrote it, what nearly let the filter's packets live.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use super::asked::Asked;
 use super::differ::Rise;
@@ -9,7 +10,7 @@ use super::reading::{Model, Place, TableReading};
 use super::{near, nft_near, scene};
 use crate::diagnose::owners::{self, Scene};
 use crate::diagnose::target;
-use crate::evaluate::{self, xtables};
+use crate::evaluate;
 use crate::live;
 use crate::report::record::{
     Backend, Cause, CounterEffect, CounterInfo, CounterLine, CounterMatch, DropLine, Hint, Hook, Netns,
@@ -20,6 +21,9 @@ use crate::ruleset::Table;
 /// So many answers are kept.
 const MOST_KEPT: usize = 1024;
 
+/// So much time is taken for near misses in one look; what rises beyond that has none yet.
+const TIME_FOR_NEAR: Duration = Duration::from_millis(100);
+
 /// What was found out about places that count.
 #[derive(Default)]
 pub(super) struct Teller {
@@ -27,6 +31,8 @@ pub(super) struct Teller {
     /// Whether legacy iptables goes by its plain name here.
     is_legacy_plain: bool,
     known: HashMap<Key, Told>,
+    /// How long near misses were looked for in this look.
+    spent: Duration,
 }
 
 /// A namespace, a table and its shape, and the index of the place.
@@ -46,7 +52,13 @@ impl Teller {
             asked,
             is_legacy_plain,
             known: HashMap::new(),
+            spent: Duration::ZERO,
         }
+    }
+
+    /// A new look begins.
+    pub(super) fn begin(&mut self) {
+        self.spent = Duration::ZERO;
     }
 
     /// The line for a counter of a namespace that has risen. `enter`: what stands before a command there.
@@ -69,7 +81,12 @@ impl Teller {
             Some(told) => told.clone(),
             None => {
                 let place = table.shape.places.get(rise.place)?;
+                let is_late = self.spent >= TIME_FOR_NEAR;
                 let told = self.look(netns, enter, table, place);
+                // Without its near misses it is looked at again.
+                if is_late {
+                    return Some(line(netns, told, rise, since, now_ns));
+                }
                 if self.known.len() >= MOST_KEPT {
                     self.known.clear();
                 }
@@ -77,25 +94,21 @@ impl Teller {
                 told
             }
         };
-        Some(CounterLine {
-            netns: Some(netns.clone()),
-            counter: told.counter,
-            packets: rise.packets,
-            bytes: Some(rise.bytes),
-            since,
-            rate: rate(rise.packets, now_ns.saturating_sub(rise.since_ns)),
-            total: rise.total,
-            filter: told.filter,
-            hints: told.hints,
-        })
+        Some(line(netns, told, rise, since, now_ns))
     }
 
-    fn look(&self, netns: &Netns, enter: Option<&str>, table: &TableReading, place: &Place) -> Told {
-        let like = scene::table(table);
-        let whereabouts = Whereabouts::of(&like, place);
+    fn look(&mut self, netns: &Netns, enter: Option<&str>, table: &TableReading, place: &Place) -> Told {
+        let like = table.scene();
+        let whereabouts = Whereabouts::of(like, place);
         let counter = info(table, place, &whereabouts);
-        let mut hints = self.near(table, place, &whereabouts);
-        hints.extend(self.owner(netns, enter, &like, &counter));
+        let begun = Instant::now();
+        let mut hints = if self.spent < TIME_FOR_NEAR {
+            self.near(table, place, &whereabouts)
+        } else {
+            Vec::new()
+        };
+        self.spent += begun.elapsed();
+        hints.extend(self.owner(netns, enter, like, &counter));
         Told {
             filter: self.filter(table, place),
             counter,
@@ -140,23 +153,17 @@ impl Teller {
             .collect();
         let mut found = Vec::new();
         for (base, hook) in &whereabouts.bases {
-            match &table.shape.model {
-                Model::Saved(saved) => {
-                    let Some(chain) = saved.chain(&place.chain) else {
-                        continue;
-                    };
-                    let at = evaluate::Place {
-                        chain,
-                        rule: place.rule,
-                    };
-                    let ready = xtables::table(saved);
-                    found.extend(near::hints(&questions, saved, &ready, *hook, at));
-                }
-                Model::Listed(ruleset) => {
-                    let handle = place.handle.unwrap_or_default();
-                    found.extend(nft_near::hints(&questions, ruleset, base, *hook, handle));
-                }
-                Model::None => {}
+            if let Some((saved, ready)) = table.evaluated() {
+                let Some(chain) = saved.chain(&place.chain) else {
+                    continue;
+                };
+                let at = evaluate::Place {
+                    chain,
+                    rule: place.rule,
+                };
+                found.extend(near::hints(&questions, saved, ready, *hook, at));
+            } else if let (Model::Listed(ruleset), Some(handle)) = (&table.shape.model, place.handle) {
+                found.extend(nft_near::hints(&questions, ruleset, base, *hook, handle));
             }
             if !found.is_empty() {
                 break;
@@ -196,6 +203,20 @@ impl Teller {
             }
         }
         hints
+    }
+}
+
+fn line(netns: &Netns, told: Told, rise: &Rise, since: Time, now_ns: u64) -> CounterLine {
+    CounterLine {
+        netns: Some(netns.clone()),
+        counter: told.counter,
+        packets: rise.packets,
+        bytes: Some(rise.bytes),
+        since,
+        rate: rate(rise.packets, now_ns.saturating_sub(rise.since_ns)),
+        total: rise.total,
+        filter: told.filter,
+        hints: told.hints,
     }
 }
 

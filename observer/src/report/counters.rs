@@ -19,15 +19,15 @@ const LONGEST_NS: u64 = 10_000_000_000;
 /// What has been told of counters.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    /// By namespace and words.
-    told: BTreeMap<(u32, String), Told>,
+    /// By namespace, words and the rule's text: after a change another rule may have the number.
+    told: BTreeMap<(u32, String, Option<String>), Told>,
 }
 
 #[derive(Debug)]
 struct Told {
     /// Whose counter, in words.
     what: String,
-    /// Packets since watching began, and those that have been shown.
+    /// Packets that have been told of, and those that have been shown.
     total: u64,
     shown: u64,
     /// Between these moments.
@@ -40,9 +40,11 @@ impl Counters {
     pub(super) fn line(&mut self, line: &Line, counter: &CounterLine, look: Look) -> String {
         let inode = counter.netns.as_ref().map_or(0, |netns| netns.inode);
         let words = words::counter(&counter.counter);
-        let key = (inode, words.clone());
+        let rule = counter.counter.rule.as_ref();
+        let key = (inode, words.clone(), rule.and_then(|rule| rule.text.clone()));
         if let Some(told) = self.told.get_mut(&key) {
-            (told.total, told.last) = (counter.total, line.time);
+            told.total = told.total.saturating_add(counter.packets);
+            told.last = line.time;
             return String::new();
         }
         if self.told.len() >= MAX_COUNTERS {
@@ -53,8 +55,8 @@ impl Counters {
             key,
             Told {
                 what: format!("{words} {place}"),
-                total: counter.total,
-                shown: counter.total,
+                total: counter.packets,
+                shown: counter.packets,
                 last: line.time,
                 shown_at: line.time,
             },
@@ -176,14 +178,14 @@ mod tests {
         }
     }
 
-    fn counted(total: u64, seconds: u64) -> (Line, CounterLine) {
+    fn counted(packets: u64, seconds: u64) -> (Line, CounterLine) {
         let mut line = samples::counter_line();
         line.time = Time(samples::NOON.0 + seconds * 1_000_000_000);
         let Event::Counter(counter) = &line.event else {
             panic!("a counter")
         };
         let mut counter = counter.as_ref().clone();
-        counter.total = total;
+        counter.packets = packets;
         (line, counter)
     }
 
@@ -202,7 +204,7 @@ mod tests {
         ] {
             assert!(first.contains(part), "{part}: {first}");
         }
-        let (line, counter) = counted(25, 2);
+        let (line, counter) = counted(20, 2);
         assert_eq!(counters.line(&line, &counter, look()), "");
         let due = counters.due(line.time, look());
         assert!(
@@ -210,7 +212,7 @@ mod tests {
             "{due}"
         );
         assert_eq!(counters.due(line.time, look()), "");
-        let (line, counter) = counted(26, 4);
+        let (line, counter) = counted(1, 4);
         counters.line(&line, &counter, look());
         assert_eq!(counters.due(line.time, look()), "", "26 is not twice 25");
         assert!(counters.rest(line.time, look()).contains("+1 "));
