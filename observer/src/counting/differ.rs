@@ -3,17 +3,22 @@
 //! A counter can jump without a packet: rules are replaced, zeroed (`iptables -Z`), restored with other numbers. Worst is what
 //! every change of a legacy table does: the kernel takes the new table with counters at zero, and the tool adds the old
 //! numbers to them a moment later (`TC_COMMIT`, libiptc; `IPT_SO_SET_ADD_COUNTERS`). Whoever reads in between sees the
-//! counters fall to zero and come back. So a counter that fell tells nothing until it is clear whether it comes
-//! back, and a new one nothing before it was read twice.
+//! counters fall to zero and come back, or new ones begin at zero and jump to what they were restored with. So what a counter
+//! that fell counts up to its old height are packets, but that it is back at that height is none; and a new one is read
+//! several times before it can rise.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use super::reading::{Count, Place, Shape, TableReading};
 use crate::report::record::{Backend, TableFamily};
 
-/// So long a counter that fell may take to come back: the tool that changes a table has nothing else to do.
-pub(super) const SETTLE: Duration = Duration::from_millis(200);
+/// So many readings after its first a new counter tells nothing. That all of them fall between a table's replacement and its
+/// counters' coming is next to impossible.
+const QUIET_NEW: u8 = 2;
+/// So many after a counter fell: it may be set to anything below its old height, too.
+const QUIET_FELL: u8 = 1;
+/// So many readings a counter that fell may come back.
+const MAY_COME_BACK: u8 = 8;
 
 /// The counters of one namespace, as the tools of one backend and family showed them last.
 #[derive(Debug, Default)]
@@ -52,11 +57,14 @@ struct Entry {
 
 #[derive(Clone, Copy, Debug)]
 struct Held {
-    /// What it may come back to; what it counts beyond that are packets.
-    floor: Count,
-    until_ns: u64,
-    /// Whether it has only come: then nothing is known of what it showed before.
-    is_new: bool,
+    /// What it may come back to; `None` of a new one.
+    floor: Option<Count>,
+    /// What has been told of since it fell, below the floor.
+    told: Count,
+    /// Readings that tell nothing yet.
+    quiet: u8,
+    /// Readings until it is taken not to come back.
+    left: u8,
 }
 
 /// A counter that has risen.
@@ -189,61 +197,79 @@ impl Entry {
             base: count,
             since_ns: now_ns,
             held: Some(Held {
-                floor: count,
-                until_ns: until(now_ns),
-                is_new: true,
+                floor: None,
+                told: Count::default(),
+                // The reading that it comes with is taken, too.
+                quiet: QUIET_NEW + 1,
+                left: QUIET_NEW + 1,
             }),
             total: 0,
         }
     }
 
-    /// It fell: what it showed before may come back.
+    /// It fell: it may come back to what it showed before.
     fn hold(&mut self, count: Count, now_ns: u64) {
-        let before = self.held.map_or(self.base, |held| held.floor);
+        let known = self.held.and_then(|held| Some((held.floor?, held.told)));
+        let (before, told) = known.unwrap_or((self.base, Count::default()));
         let floor = if before.packets > count.packets {
             before
         } else {
             count
         };
         self.held = Some(Held {
-            floor,
-            until_ns: until(now_ns),
-            is_new: false,
+            floor: Some(floor),
+            told,
+            quiet: QUIET_FELL,
+            left: MAY_COME_BACK,
         });
         (self.base, self.since_ns) = (count, now_ns);
     }
 
     /// By how much it has risen, and since when, if that can be told.
     fn take(&mut self, count: Count, now_ns: u64) -> Option<(Count, u64)> {
-        let from = match self.held {
-            None => self.base,
-            Some(held) if held.is_new => {
-                // Added to a moment after it was made, it looks like packets.
-                (self.base, self.since_ns) = (count, now_ns);
-                if now_ns >= held.until_ns {
+        let risen = match self.held {
+            None => count.beyond(self.base),
+            Some(mut held) => {
+                let back = held.floor.filter(|floor| count.packets >= floor.packets);
+                if let Some(floor) = back {
                     self.held = None;
+                    count.beyond(floor).beyond(held.told)
+                } else {
+                    let risen = if held.quiet > 0 {
+                        Count::default()
+                    } else {
+                        count.beyond(self.base)
+                    };
+                    held.told = held.told.with(risen);
+                    held.quiet = held.quiet.saturating_sub(1);
+                    held.left = held.left.saturating_sub(1);
+                    self.held = (held.left > 0).then_some(held);
+                    risen
                 }
-                return None;
             }
-            Some(held) if count.packets >= held.floor.packets => held.floor,
-            Some(held) if now_ns < held.until_ns => return None,
-            Some(_) => self.base,
         };
-        self.held = None;
         let since_ns = self.since_ns;
-        let risen = Count {
-            packets: count.packets.saturating_sub(from.packets),
-            bytes: count.bytes.saturating_sub(from.bytes),
-        };
         (self.base, self.since_ns) = (count, now_ns);
         self.total = self.total.saturating_add(risen.packets);
         (risen.packets > 0).then_some((risen, since_ns))
     }
 }
 
-fn until(now_ns: u64) -> u64 {
-    let settle = u64::try_from(SETTLE.as_nanos()).unwrap_or(u64::MAX);
-    now_ns.saturating_add(settle)
+impl Count {
+    /// How much more it is.
+    fn beyond(self, other: Self) -> Self {
+        Self {
+            packets: self.packets.saturating_sub(other.packets),
+            bytes: self.bytes.saturating_sub(other.bytes),
+        }
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self {
+            packets: self.packets.saturating_add(other.packets),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -264,21 +290,18 @@ mod tests {
     }
 
     impl Watch {
-        /// Has read this twice, so that it is settled.
+        /// Has read this three times, so that it is settled.
         fn of(rules: &str) -> Self {
             let mut watch = Self::default();
-            assert_eq!(watch.read(rules), []);
-            assert_eq!(watch.read(rules), []);
+            for _ in 0..3 {
+                assert_eq!(watch.read(rules), []);
+            }
             watch
         }
 
         /// `CHAIN NUMBER` (0 for the policy) and packets of what has risen.
         fn read(&mut self, rules: &str) -> Vec<(String, u64)> {
-            self.read_after(TICK, rules)
-        }
-
-        fn read_after(&mut self, nanos: u64, rules: &str) -> Vec<(String, u64)> {
-            self.now_ns += nanos;
+            self.now_ns += TICK;
             let text = format!("*filter\n{rules}\nCOMMIT\n");
             let tables = saved::tables(&text, Backend::Legacy, TableFamily::Ip, &self.shapes);
             assert_eq!(tables.len(), 1, "{text}");
@@ -315,14 +338,28 @@ mod tests {
     }
 
     #[test]
+    fn it_may_be_read_in_between_several_times_and_count_meanwhile() {
+        let mut watch = Watch::of(&rules(1000, &[]));
+        let told: Vec<_> = [0, 0, 3, 0, 0, 1, 4, 1008]
+            .map(|count| watch.read(&rules(count, &[])))
+            .into_iter()
+            .flatten()
+            .map(|(_, packets)| packets)
+            .collect();
+        // 1, then 3 more before the last coming back; 8 in all.
+        assert_eq!(told.iter().sum::<u64>(), 8, "{told:?}");
+    }
+
+    #[test]
     fn a_rule_that_was_added_together_with_its_counts_has_not_risen() {
         let mut watch = Watch::of(&rules(1000, &[(1, 500)]));
-        // iptables -I at the same time: the text has changed, too.
+        // iptables-restore -c at the same time: the text has changed, too.
         assert_eq!(watch.read(&rules(0, &[(2, 0), (1, 0)])), []);
         assert_eq!(
-            watch.read(&rules(1000, &[(2, 70), (1, 501)])),
+            watch.read(&rules(1000, &[(2, 0), (1, 501)])),
             risen("FORWARD 2", 1)
         );
+        assert_eq!(watch.read(&rules(1000, &[(2, 70), (1, 501)])), []);
         assert_eq!(
             watch.read(&rules(1000, &[(2, 72), (1, 501)])),
             risen("FORWARD 1", 2)
@@ -333,13 +370,22 @@ mod tests {
     fn zeroed_counters_count_anew() {
         let mut watch = Watch::of(&rules(1000, &[(1, 500)]));
         assert_eq!(watch.read(&rules(0, &[(1, 2)])), [], "iptables -Z");
-        // Below what it was: these are packets since then.
         assert_eq!(
             watch.read(&rules(4, &[(1, 2)])),
-            risen("FORWARD 0", 4),
-            "the two before the first look are left out"
+            [],
+            "it may have been set to that"
         );
-        assert_eq!(watch.read(&rules(4, &[(1, 5)])), risen("FORWARD 1", 3));
+        assert_eq!(watch.read(&rules(5, &[(1, 2)])), risen("FORWARD 0", 1));
+        assert_eq!(watch.read(&rules(5, &[(1, 5)])), risen("FORWARD 1", 3));
+    }
+
+    #[test]
+    fn restored_with_less_than_before_it_has_not_risen() {
+        let mut watch = Watch::of(&rules(1000, &[]));
+        // iptables-restore -c of an older file, read in between.
+        assert_eq!(watch.read(&rules(0, &[])), []);
+        assert_eq!(watch.read(&rules(400, &[])), []);
+        assert_eq!(watch.read(&rules(401, &[])), risen("FORWARD 0", 1));
     }
 
     #[test]
@@ -352,15 +398,26 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_that_falls_again_and_again_still_comes_back_to_its_height() {
-        let mut watch = Watch::of(&rules(1000, &[]));
-        assert_eq!(watch.read_after(50_000_000, &rules(0, &[])), []);
-        assert_eq!(watch.read_after(50_000_000, &rules(7, &[])), []);
-        assert_eq!(watch.read_after(50_000_000, &rules(0, &[])), []);
-        assert_eq!(
-            watch.read_after(50_000_000, &rules(1001, &[])),
-            risen("FORWARD 0", 1)
-        );
+    fn a_chain_that_is_zeroed_every_second_still_tells() {
+        // kube-proxy writes its chains anew with counters at zero.
+        let mut watch = Watch::of(&rules(0, &[(1, 40)]));
+        let mut told = 0;
+        for _ in 0..20 {
+            for count in [0, 5, 10, 15] {
+                let risen = watch.read(&rules(0, &[(1, count)]));
+                told += risen.iter().map(|(_, packets)| packets).sum::<u64>();
+            }
+        }
+        assert!((100..=300).contains(&told), "{told} of 300");
+    }
+
+    #[test]
+    fn what_does_not_come_back_is_not_waited_for() {
+        let mut watch = Watch::of(&rules(100, &[]));
+        for _ in 0..=MAY_COME_BACK {
+            assert_eq!(watch.read(&rules(0, &[])), []);
+        }
+        assert_eq!(watch.read(&rules(150, &[])), risen("FORWARD 0", 150));
     }
 
     #[test]
@@ -378,8 +435,9 @@ mod tests {
     fn of_rules_with_one_text_nobody_knows_which_is_which_after_a_change() {
         let mut watch = Watch::of(&rules(0, &[(1, 0), (2, 1), (1, 100)]));
         // The first of two was deleted, another put behind.
-        assert_eq!(watch.read(&rules(0, &[(2, 1), (1, 100), (1, 0)])), []);
-        assert_eq!(watch.read(&rules(0, &[(2, 1), (1, 100), (1, 0)])), []);
+        for _ in 0..3 {
+            assert_eq!(watch.read(&rules(0, &[(2, 1), (1, 100), (1, 0)])), []);
+        }
         assert_eq!(
             watch.read(&rules(0, &[(2, 1), (1, 104), (1, 0)])),
             risen("FORWARD 2", 4)
@@ -402,7 +460,8 @@ mod tests {
         assert_eq!(watch.read(&rules(0, &[])), []);
         assert_eq!(watch.read(&rules(0, &[(1, 0)])), []);
         assert_eq!(watch.read(&rules(0, &[(1, 50)])), [], "restored with its counts");
-        assert_eq!(watch.read(&rules(0, &[(1, 51)])), risen("FORWARD 1", 1));
+        assert_eq!(watch.read(&rules(0, &[(1, 51)])), []);
+        assert_eq!(watch.read(&rules(0, &[(1, 52)])), risen("FORWARD 1", 1));
     }
 
     #[test]
@@ -410,8 +469,9 @@ mod tests {
         let accept = ":FORWARD ACCEPT [900:0]";
         let mut watch = Watch::of(accept);
         assert_eq!(watch.read(":FORWARD ACCEPT [950:0]"), []);
-        assert_eq!(watch.read(&rules(960, &[])), []);
-        assert_eq!(watch.read(&rules(960, &[])), []);
+        for _ in 0..3 {
+            assert_eq!(watch.read(&rules(960, &[])), []);
+        }
         assert_eq!(watch.read(&rules(961, &[])), risen("FORWARD 0", 1));
         assert_eq!(watch.read(accept), []);
     }
@@ -419,8 +479,9 @@ mod tests {
     #[test]
     fn a_rule_that_is_replaced_by_another_in_its_place_is_not_taken_for_it() {
         let mut watch = Watch::of(&rules(0, &[(1, 5)]));
-        assert_eq!(watch.read(&rules(0, &[(2, 9)])), []);
-        assert_eq!(watch.read(&rules(0, &[(2, 11)])), []);
+        for packets in [9, 10, 11] {
+            assert_eq!(watch.read(&rules(0, &[(2, packets)])), []);
+        }
         assert_eq!(watch.read(&rules(0, &[(2, 12)])), risen("FORWARD 1", 1));
     }
 

@@ -8,7 +8,6 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::asked::Asked;
-use super::differ::SETTLE;
 use super::pace::{PERCENT, Pace, spent};
 use super::reader::{Inventory, Reader};
 use super::teller::Teller;
@@ -17,6 +16,11 @@ use crate::cli::watch::{Source, WatchConfig};
 use crate::live::{clock, inode, kernel_release, node_name};
 use crate::report::record::{Event, Line, ProbesLine, Start, Summary, Time};
 use crate::report::span;
+
+/// As many as a new counter is read before it can rise, and one more in case that a table was being replaced.
+const FIRST_LOOKS: usize = 4;
+/// Longer than replacing a table takes.
+const BETWEEN_FIRST_LOOKS: Duration = Duration::from_millis(50);
 
 /// The source.
 pub struct Counting {
@@ -70,10 +74,11 @@ impl Counting {
             started_ns: clock::monotonic_ns(),
             counted: 0,
         };
-        // Twice: what a restore that is under way has still to add is no packet.
-        counting.look().await?;
-        sleep(SETTLE).await;
-        counting.look().await?;
+        // Several times: new counters tell nothing at first, for a restore that is under way may have them to set yet.
+        for _ in 0..FIRST_LOOKS {
+            counting.look().await?;
+            sleep(BETWEEN_FIRST_LOOKS).await;
+        }
         counting.lines.clear();
         (counting.started_ns, counting.counted) = (clock::monotonic_ns(), 0);
         let line = counting.start(config, why);
