@@ -115,6 +115,12 @@ impl Reader {
         self.bounded(lines)
     }
 
+    /// Whether in the last look a table was new or rewritten, or a counter had fallen.
+    pub(super) fn is_restless(&self) -> bool {
+        let mut ledgers = self.spaces.values().flat_map(|space| space.ledgers.values());
+        ledgers.any(|ledger| ledger.is_restless)
+    }
+
     /// What is read at present.
     pub(super) fn inventory(&self) -> Inventory {
         let mut inventory = Inventory::default();

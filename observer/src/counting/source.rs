@@ -17,8 +17,10 @@ use crate::live::{clock, inode, kernel_release, node_name};
 use crate::report::record::{Event, Line, ProbesLine, Start, Summary, Time};
 use crate::report::span;
 
-/// As many as a new counter is read before it can rise, and one more in case that a table was being replaced.
-const FIRST_LOOKS: usize = 4;
+/// As many as a new counter is read before it can rise, so many more until nothing moves, and no more than these.
+const FIRST_LOOKS: std::ops::RangeInclusive<usize> = 4..=12;
+/// So many calm looks in a row are the beginning.
+const CALM: usize = 3;
 /// Longer than replacing a table takes.
 const BETWEEN_FIRST_LOOKS: Duration = Duration::from_millis(50);
 
@@ -75,8 +77,14 @@ impl Counting {
             counted: 0,
         };
         // Several times: new counters tell nothing at first, for a restore that is under way may have them to set yet.
-        for _ in 0..FIRST_LOOKS {
+        let mut calm = 0;
+        for number in 1..=*FIRST_LOOKS.end() {
             counting.look().await?;
+            let is_restless = counting.reader.as_ref().is_some_and(Reader::is_restless);
+            calm = if is_restless { 0 } else { calm + 1 };
+            if number >= *FIRST_LOOKS.start() && calm >= CALM {
+                break;
+            }
             sleep(BETWEEN_FIRST_LOOKS).await;
         }
         counting.lines.clear();
