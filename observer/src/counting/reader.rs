@@ -1,6 +1,6 @@
 //! A look at all namespaces: the counters of each, compared with the look before.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use super::differ::Ledger;
@@ -39,7 +39,11 @@ pub(super) struct Reader {
     /// CPU time that looking for them took in the last look.
     pub(super) refresh_cost: Duration,
     /// Namespaces that are not read: there are too many.
-    pub(super) left_out: usize,
+    left_out: usize,
+    /// Namespaces that could not be entered.
+    closed: usize,
+    /// What the tools that are here cannot show.
+    gaps: BTreeSet<&'static str>,
 }
 
 /// A namespace.
@@ -72,6 +76,13 @@ pub(super) struct Inventory {
     pub(super) counted: BTreeMap<&'static str, usize>,
     /// Those that can drop and do not count.
     pub(super) uncounted: usize,
+    /// Rulesets that their tool did not show.
+    pub(super) unread: usize,
+    /// Namespaces that are not read: there are too many, or they cannot be entered.
+    pub(super) left_out: usize,
+    pub(super) closed: usize,
+    /// What the tools that are here cannot show.
+    pub(super) gaps: Vec<&'static str>,
 }
 
 impl Reader {
@@ -94,6 +105,8 @@ impl Reader {
             refresh: Instant::now(),
             refresh_cost: Duration::ZERO,
             left_out: 0,
+            closed: 0,
+            gaps: BTreeSet::new(),
         }
     }
 
@@ -123,9 +136,15 @@ impl Reader {
 
     /// What is read at present.
     pub(super) fn inventory(&self) -> Inventory {
-        let mut inventory = Inventory::default();
+        let mut inventory = Inventory {
+            left_out: self.left_out,
+            closed: self.closed,
+            gaps: self.gaps.iter().copied().collect(),
+            ..Inventory::default()
+        };
         for space in self.spaces.values() {
             inventory.namespaces += usize::from(!space.books.is_empty());
+            inventory.unread += space.books.len().saturating_sub(space.ledgers.len());
             for (book, shapes) in &space.shapes {
                 let (places, uncounted) = shapes.sizes();
                 *inventory.counted.entry(book.name()).or_default() += places;
@@ -140,16 +159,22 @@ impl Reader {
         self.names.forget();
         let mut found = node::namespaces(&self.wanted);
         let has_nft = self.nf_tables.is_there();
-        self.left_out = 0;
+        (self.left_out, self.closed) = (0, 0);
+        self.gaps.clear();
         let mut spaces = BTreeMap::new();
         for namespace in found.drain(..) {
             let tools = &self.tools;
             let books = namespace.within(|| {
-                let has = |name: &str| !node::proc_net(name).trim().is_empty();
-                tools.books([has("ip_tables_names"), has("ip6_tables_names")], has_nft)
+                let names = ["ip_tables_names", "ip6_tables_names"];
+                let has_legacy = names.map(|name| !node::proc_net(name).trim().is_empty());
+                let books = tools.books(has_legacy, has_nft);
+                (books, tools.gaps(has_legacy, has_nft))
             });
-            // One that cannot be entered is not read.
-            let Some(books) = books else { continue };
+            let Some((books, gaps)) = books else {
+                self.closed += 1;
+                continue;
+            };
+            self.gaps.extend(gaps);
             let inode = namespace.inode;
             let known = self.spaces.remove(&inode);
             if books.is_empty() && known.is_none() && !spaces.is_empty() {

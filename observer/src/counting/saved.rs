@@ -276,4 +276,26 @@ COMMIT
         let half = OLD.split("*filter").next().expect("a part");
         assert_eq!(read(half, Backend::Legacy).len(), 1);
     }
+
+    /// Every cut, and every byte made another: none may panic, and what is read must fit together.
+    #[test]
+    fn damaged_outputs_do_no_harm() {
+        let mut shapes = Shapes::default();
+        shapes.keep(&read(OLD, Backend::Legacy));
+        let check = |text: &str| {
+            for table in tables(text, Backend::Legacy, TableFamily::Ip, &shapes) {
+                assert_eq!(table.counts.len(), table.shape.places.len(), "{text}");
+            }
+        };
+        for end in 0..OLD.len() {
+            check(&OLD[..end]);
+        }
+        for at in 0..OLD.len() {
+            for byte in *b" :[]-*\n0\"" {
+                let mut bytes = OLD.as_bytes().to_vec();
+                bytes[at] = byte;
+                check(&String::from_utf8_lossy(&bytes));
+            }
+        }
+    }
 }

@@ -95,17 +95,14 @@ impl Counting {
     }
 
     fn start(&mut self, config: &WatchConfig, why: Option<&str>) -> Line {
-        let (inventory, left_out) = match &self.reader {
-            Some(reader) => (reader.inventory(), reader.left_out),
-            None => (Inventory::default(), 0),
-        };
+        let inventory = self.reader.as_ref().map(Reader::inventory).unwrap_or_default();
         let start = Start {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: kernel_release(),
             filter: config.filter.info(),
             probes: Vec::new(),
             attribution: attribution(),
-            notes: notes(&inventory, left_out, why, self.pace.begin(), config),
+            notes: notes(&inventory, why, self.pace.begin(), config),
         };
         Line::new(Time::now(), self.node.clone(), Event::Start(start))
     }
@@ -209,13 +206,7 @@ fn attribution() -> BTreeMap<String, String> {
     .collect()
 }
 
-fn notes(
-    inventory: &Inventory,
-    left_out: usize,
-    why: Option<&str>,
-    interval: Duration,
-    config: &WatchConfig,
-) -> Vec<String> {
+fn notes(inventory: &Inventory, why: Option<&str>, interval: Duration, config: &WatchConfig) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(why.map(|why| format!("no BPF, so only counters are read: {why}")));
     notes.push(
@@ -234,7 +225,7 @@ fn notes(
         count => format!("{count} network namespaces"),
     };
     notes.push(if counted.is_empty() {
-        "no rule or policy that drops and counts is in force".to_owned()
+        "no rule or policy that drops and counts was found".to_owned()
     } else {
         format!(
             "rules and policies that drop: {}, in {namespaces}; read {}",
@@ -251,10 +242,21 @@ fn notes(
             inventory.uncounted
         ));
     }
-    if left_out > 0 {
-        notes.push(format!(
-            "{left_out} network namespaces more are not read: choose with --netns"
-        ));
+    notes.extend(inventory.gaps.iter().map(|gap| (*gap).to_owned()));
+    for (count, what) in [
+        (inventory.unread, "rulesets could not be read: their tool failed"),
+        (
+            inventory.closed,
+            "network namespaces cannot be entered, and are not read: CAP_SYS_ADMIN is missing, or they are gone",
+        ),
+        (
+            inventory.left_out,
+            "network namespaces more are not read: choose with --netns",
+        ),
+    ] {
+        if count > 0 {
+            notes.push(format!("{count} {what}"));
+        }
     }
     notes
 }

@@ -84,6 +84,18 @@ impl Tools {
             .is_some_and(|tool| !tool.to_string_lossy().contains("legacy"))
     }
 
+    /// What cannot be shown although it is there, or may be.
+    pub(super) fn gaps(&self, has_legacy: [bool; 2], may_have_nft: bool) -> Vec<&'static str> {
+        let mut gaps = Vec::new();
+        if (0..2).any(|index| has_legacy[index] && self.legacy[index].is_none()) {
+            gaps.push("there are tables of legacy iptables, which cannot be read: its iptables-save is not installed");
+        }
+        if may_have_nft && self.list.is_none() {
+            gaps.push("whether nft has tables of its own is not known: nft is not installed");
+        }
+        gaps
+    }
+
     /// The books that there may be something in, in the calling thread's namespace.
     pub(super) fn books(&self, has_legacy: [bool; 2], may_have_nft: bool) -> Vec<Book> {
         let mut books = Vec::new();
