@@ -22,4 +22,4 @@ mod teller;
 mod tools;
 
 pub use choose::Watched;
-pub use source::Counting;
+pub use source::{Counting, attribution, is_possible};

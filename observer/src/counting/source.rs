@@ -190,8 +190,13 @@ impl Source for Counting {
     }
 }
 
+/// Whether counters can be read here: by root, and with one of the tools.
+pub fn is_possible() -> bool {
+    nix::unistd::geteuid().is_root() && !Tools::find().is_none()
+}
+
 /// What answers to expect.
-fn attribution() -> BTreeMap<String, String> {
+pub fn attribution() -> BTreeMap<String, String> {
     let counted = "counters only: which rule or policy drops and how fast, not which packets";
     [
         ("legacy", counted),

@@ -1,10 +1,12 @@
 //! `observer check`: what this kernel allows.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::ladder::{VERDICTS, ladder};
 use super::open::{attribution, kernel_release, load_symbols, privileged, refused};
 use crate::cli::check::{BackendCheck, CheckReport, Missing, Problem, Tracepoint};
+use crate::counting;
 use crate::kernel::trace_key::nf_tables_is_present;
 use crate::kernel::{Programs, Room, Symbols, Types, find_offsets, possible_cpus};
 
@@ -38,7 +40,12 @@ pub fn check() -> CheckReport {
         .iter()
         .filter(|rung| rung.probe == "__nft_trace_packet" || rung.probe == VERDICTS)
         .any(|rung| rung.how.is_some());
-    report.backends = backends(with_paths);
+    report.counters = !report.works && counting::is_possible();
+    report.backends = backends(&if report.counters {
+        counting::attribution()
+    } else {
+        attribution(with_paths)
+    });
     report
 }
 
@@ -99,8 +106,7 @@ fn missing(report: &mut CheckReport, types: &Types, has_reason: bool) {
     }
 }
 
-fn backends(with_paths: bool) -> Vec<BackendCheck> {
-    let expected = attribution(with_paths);
+fn backends(expected: &BTreeMap<String, String>) -> Vec<BackendCheck> {
     let backend = |name: &str, present| BackendCheck {
         name: name.to_owned(),
         present,
