@@ -3,6 +3,7 @@
 pub mod attribute;
 pub mod capture;
 pub mod cli;
+pub mod counting;
 pub mod diagnose;
 pub mod evaluate;
 pub mod explain;

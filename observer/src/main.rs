@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use observer::live::{Live, check};
+use observer::counting::Watched;
+use observer::live::check;
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::new().filter("OBSERVER_LOG")).init();
-    observer::cli::main(Live::open, || Ok(check()))
+    observer::cli::main(Watched::open, || Ok(check()))
 }

@@ -22,6 +22,9 @@ pub struct Cage {
     /// Whether a seccomp filter refuses bpf(2), as that of a container does.
     #[serde(default)]
     pub no_bpf: bool,
+    /// Whether a seccomp filter knows none of the system calls that are younger than Linux 3.10, for it and for what it runs.
+    #[serde(default)]
+    pub linux_3_10: bool,
     /// Directories that it sees empty.
     #[serde(default)]
     pub empty: Vec<String>,
@@ -62,7 +65,10 @@ impl Cage {
         let empty = empty.collect::<Result<Vec<_>>>()?;
         let cover = self.cover.iter().map(|(at, with)| paths((with, at)));
         let cover = cover.collect::<Result<Vec<_>>>()?;
-        let no_bpf = self.no_bpf;
+        let (no_bpf, is_old) = (self.no_bpf, self.linux_3_10);
+        if is_old && !cfg!(target_arch = "x86_64") {
+            bail!("which system calls Linux 3.10 has is known of x86_64 only");
+        }
         // SAFETY: between fork and exec only system calls are made, on memory that was allocated before.
         unsafe {
             command.pre_exec(move || {
@@ -71,6 +77,9 @@ impl Cage {
                 }
                 for capability in &without {
                     check(libc::prctl(libc::PR_CAPBSET_DROP, *capability, 0, 0, 0))?;
+                }
+                if is_old {
+                    refuse_what_is_younger()?;
                 }
                 if no_bpf { refuse_bpf() } else { Ok(()) }
             });
@@ -107,17 +116,31 @@ fn hide(empty: &[(CString, CString)], cover: &[(CString, CString)]) -> IoResult<
     Ok(())
 }
 
+const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const IF_GREATER: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
+const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+
 /// Installs a filter that answers bpf(2) with EPERM and allows everything else.
 fn refuse_bpf() -> IoResult<()> {
-    const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    refuse(IF_EQUAL, libc::SYS_bpf as u32, libc::EPERM)
+}
+
+/// Installs a filter that knows no system call of x86_64 after `finit_module`, the last one of Linux 3.8 to 3.13
+/// (arch/x86/syscalls/syscall_64.tbl).
+fn refuse_what_is_younger() -> IoResult<()> {
+    const LAST: u32 = 313;
+    refuse(IF_GREATER, LAST, libc::ENOSYS)
+}
+
+/// Installs a filter that answers the calls whose number compares so with an error.
+fn refuse(comparison: u16, number: u32, error: libc::c_int) -> IoResult<()> {
     let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
     // The number of the system call is the first word of what a filter sees (include/uapi/linux/seccomp.h).
     let mut steps = [
         step(LOAD_WORD, 0, 0, 0),
-        step(IF_EQUAL, 0, 1, libc::SYS_bpf as u32),
-        step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        step(comparison, 0, 1, number),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | error as u32),
         step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let mut program = libc::sock_fprog {

@@ -15,7 +15,9 @@ const NAME_COLUMNS: usize = 12;
 
 /// What `check` takes.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 observer watch would work, 2 it would not, or an error.")]
+#[command(
+    after_help = "Exit codes: 0 observer watch would work, 2 it would not, or read counters only, or an error."
+)]
 pub struct Args {
     /// What standard output shows
     #[arg(short = 'o', long = "output", value_name = "FORMAT", default_value = "text")]
@@ -31,6 +33,9 @@ pub struct CheckReport {
     pub kernel: String,
     /// Whether `watch` would work.
     pub works: bool,
+    /// Where it would not: whether it could read the counters of rules and policies.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub counters: bool,
     /// Whether the kernel describes its types (`/sys/kernel/btf/vmlinux`).
     pub btf: bool,
     /// The tracepoint that every drop passes; absent where there is none.
@@ -187,6 +192,8 @@ fn text(report: &CheckReport, look: Look) -> String {
         "watch",
         if report.works {
             "would work"
+        } else if report.counters {
+            "would see no packets, and read the counters of rules and policies that drop"
         } else {
             "would not work"
         },
@@ -218,6 +225,7 @@ mod tests {
             version: "0.1.0".into(),
             kernel: "6.18.0".into(),
             works: false,
+            counters: false,
             btf: true,
             tracepoint: Some(Tracepoint {
                 name: "skb:kfree_skb".into(),

@@ -1,10 +1,12 @@
 //! `observer check`: what this kernel allows.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::ladder::{VERDICTS, ladder};
 use super::open::{attribution, kernel_release, load_symbols, privileged, refused};
 use crate::cli::check::{BackendCheck, CheckReport, Missing, Problem, Tracepoint};
+use crate::counting;
 use crate::kernel::trace_key::nf_tables_is_present;
 use crate::kernel::{Programs, Room, Symbols, Types, find_offsets, possible_cpus};
 
@@ -28,7 +30,9 @@ pub fn check() -> CheckReport {
         Ok(()) => report.works = true,
         Err(error) => report.problems.push(Problem {
             text: format!("{error:#}"),
-            fix: "see docs/kernels.md for what observer needs".to_owned(),
+            fix: "see docs/kernels.md for what observer needs; without it `observer watch` reads the counters of rules and \
+                  policies that drop (--probes none)"
+                .to_owned(),
         }),
     }
     let with_paths = report
@@ -36,7 +40,12 @@ pub fn check() -> CheckReport {
         .iter()
         .filter(|rung| rung.probe == "__nft_trace_packet" || rung.probe == VERDICTS)
         .any(|rung| rung.how.is_some());
-    report.backends = backends(with_paths);
+    report.counters = !report.works && counting::is_possible();
+    report.backends = backends(&if report.counters {
+        counting::attribution()
+    } else {
+        attribution(with_paths)
+    });
     report
 }
 
@@ -97,8 +106,7 @@ fn missing(report: &mut CheckReport, types: &Types, has_reason: bool) {
     }
 }
 
-fn backends(with_paths: bool) -> Vec<BackendCheck> {
-    let expected = attribution(with_paths);
+fn backends(expected: &BTreeMap<String, String>) -> Vec<BackendCheck> {
     let backend = |name: &str, present| BackendCheck {
         name: name.to_owned(),
         present,

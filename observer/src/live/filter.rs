@@ -101,6 +101,12 @@ fn of_nothing(person: Filter) -> Filter {
     }
 }
 
+/// # Errors
+/// A namespace that is not there.
+pub fn check_namespaces(spec: &FilterSpec) -> Result<()> {
+    spec.netns.iter().try_for_each(|netns| inode(netns).map(drop))
+}
+
 /// Inode of a namespace.
 ///
 /// # Errors

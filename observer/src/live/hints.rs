@@ -27,7 +27,7 @@ fn tables<'a>(line: &DropLine, snapshots: [Option<&'a Snapshot>; 2]) -> &'a [Tab
 }
 
 /// What stands before a command that is to be run in a namespace: nothing in observer's own.
-fn entering(inode: u32, names: &mut NetnsNames) -> Option<String> {
+pub fn entering(inode: u32, names: &mut NetnsNames) -> Option<String> {
     if NetnsNames::own() == Some(inode) {
         return Some(String::new());
     }

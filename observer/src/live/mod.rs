@@ -2,7 +2,7 @@
 
 mod changes;
 mod check;
-mod clock;
+pub mod clock;
 mod devices;
 mod filter;
 mod hints;
@@ -19,4 +19,6 @@ mod totals;
 mod way;
 
 pub use check::check;
-pub use open::Live;
+pub use filter::{check_namespaces, inode};
+pub use hints::entering;
+pub use open::{Live, kernel_release, node as node_name};

@@ -177,7 +177,7 @@ pub fn kernel_release() -> String {
 }
 
 /// This host's name.
-fn node() -> String {
+pub fn node() -> String {
     let name = nix::sys::utsname::uname();
     name.map(|name| name.nodename().to_string_lossy().into_owned())
         .unwrap_or_default()

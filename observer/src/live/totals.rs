@@ -41,6 +41,7 @@ impl Totals {
             filtered,
             lost: kernel_drops - accounted,
             not_loss: no_loss,
+            counted: None,
             duration_ns,
             by_cause: Vec::new(),
         }

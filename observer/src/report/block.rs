@@ -4,8 +4,8 @@ use super::clock::{second_of_day, span, time_of_day};
 use super::fold::Repeats;
 use super::layout::{INDENT, Row, Tone};
 use super::record::{
-    Candidate, Cause, Confidence, DropInfo, DropLine, Hint, HintKind, Line, Lost, ProbesLine, Rule, Start,
-    Summary, Time, Tool,
+    Candidate, Cause, Confidence, CounterInfo, DropInfo, DropLine, Hint, HintKind, Line, Lost, ProbesLine,
+    Rule, Start, Summary, Time, Tool,
 };
 use super::terminal::Look;
 use super::{way, words};
@@ -101,6 +101,12 @@ pub(super) fn why(drop: &DropLine) -> Vec<Row> {
         ));
     }
     rows
+}
+
+/// A counter's rule; where the tool gave no text, what else is known of it.
+pub(super) fn rule_text(info: &CounterInfo) -> Option<String> {
+    let rule = info.rule.as_ref()?;
+    Some(rule_words(&info.as_drop(), rule))
 }
 
 /// Its text; where the tool gave none, what the kernel's memory says of it.
@@ -257,14 +263,24 @@ pub(super) fn probes(line: &Line, probes: &ProbesLine, look: Look) -> String {
 }
 
 pub(super) fn summary(line: &Line, summary: &Summary, look: Look) -> String {
-    let head = format!(
-        "{} packets died in {}: {} reported, {} filtered, {} lost",
-        summary.kernel_drops,
-        span(summary.duration_ns),
-        summary.reported(),
-        summary.filtered,
-        summary.lost
-    );
+    let seen = || {
+        format!(
+            "{} packets died in {}: {} reported, {} filtered, {} lost",
+            summary.kernel_drops,
+            span(summary.duration_ns),
+            summary.reported(),
+            summary.filtered,
+            summary.lost
+        )
+    };
+    // No packet was seen.
+    let counted = |counted| {
+        format!(
+            "{counted} packets counted in {} by rules and policies that drop",
+            span(summary.duration_ns)
+        )
+    };
+    let head = summary.counted.map_or_else(seen, counted);
     let mut rows = vec![Row {
         time: time_of_day(line.time),
         ..Row::new("SUM", head)

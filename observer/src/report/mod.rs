@@ -2,6 +2,7 @@
 
 mod block;
 mod clock;
+mod counters;
 mod escape;
 mod explain;
 mod file;

@@ -139,6 +139,40 @@ fn mistakes_are_caught() {
 }
 
 #[test]
+fn mistakes_about_counters_are_caught() {
+    let of = |pointer: &str, value: Option<Value>| {
+        let mut line = serde_json::to_value(samples::counter_line()).expect("serialises");
+        let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
+        let parent = line.pointer_mut(parent).and_then(Value::as_object_mut);
+        let parent = parent.expect("an object");
+        match value {
+            Some(value) => parent.insert(field.to_owned(), value),
+            None => parent.remove(field),
+        };
+        line
+    };
+    for (pointer, value) in [
+        ("/counter", None),
+        ("/packets", Some(json!(0))),
+        ("/since", None),
+        ("/rate", Some(json!(-1))),
+        ("/filter", Some(json!("maybe"))),
+        // Of no packet is anything known, let alone exactly.
+        ("/packet", Some(json!({"family": "ip"}))),
+        ("/counter/confidence", Some(json!("exact"))),
+        ("/counter/effect", Some(json!("accept"))),
+        ("/counter/policy", None),
+        ("/counter/table", None),
+        ("/counter/rule", Some(json!({"number": 1}))),
+        ("/counter/function", Some(json!("conntrack"))),
+        ("/counter/cause", Some(json!("hook"))),
+    ] {
+        assert!(!is_valid(&of(pointer, value.clone())), "{pointer} {value:?}");
+    }
+    assert!(is_valid(&of("/counter/later", Some(json!(1)))));
+}
+
+#[test]
 fn mistakes_on_the_way_are_caught() {
     let mistakes = [
         ("/hook", None),

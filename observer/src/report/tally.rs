@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::record::{CauseCount, DropInfo, Layer};
+use super::record::{CauseCount, CounterLine, DropInfo, Layer};
 use super::words;
 
 /// So many causes are told apart; the rest are counted together.
@@ -18,17 +18,22 @@ pub struct Tally {
 impl Tally {
     /// Counts one drop.
     pub fn add(&mut self, drop: &DropInfo) {
-        self.add_words(drop.layer, words::cause(drop));
+        self.add_words(drop.layer, words::cause(drop), 1);
     }
 
-    pub(super) fn add_words(&mut self, layer: Layer, cause: String) {
+    /// Counts packets of which a counter tells.
+    pub fn add_counted(&mut self, line: &CounterLine) {
+        self.add_words(Layer::Netfilter, words::counter(&line.counter), line.packets);
+    }
+
+    pub(super) fn add_words(&mut self, layer: Layer, cause: String, packets: u64) {
         let is_room = self.counts.len() < MAX_CAUSES;
         match self.counts.get_mut(&(layer, cause.clone())) {
-            Some(count) => *count += 1,
+            Some(count) => *count = count.saturating_add(packets),
             None if is_room => {
-                self.counts.insert((layer, cause), 1);
+                self.counts.insert((layer, cause), packets);
             }
-            None => self.others += 1,
+            None => self.others = self.others.saturating_add(packets),
         }
     }
 
@@ -76,7 +81,7 @@ mod tests {
     fn a_flood_of_causes_takes_bounded_memory() {
         let mut tally = Tally::default();
         for number in 0..10_000 {
-            tally.add_words(Layer::Other, format!("cause {number}"));
+            tally.add_words(Layer::Other, format!("cause {number}"), 1);
         }
         assert_eq!(tally.counts.len(), MAX_CAUSES);
         assert_eq!(tally.top(1)[0].count, 10_000 - MAX_CAUSES as u64);

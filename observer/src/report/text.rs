@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 
+use super::counters::Counters;
 use super::fold::{Fold, Key, Repeats};
 use super::layout::Tone;
 use super::record::{DropLine, Event, Line, PathLine, Time};
@@ -27,6 +28,7 @@ pub struct Text<W: Write> {
     look: Look,
     drops: Told,
     passes: Told,
+    counters: Counters,
     /// The second that the blocks are counted in.
     second: u64,
     /// Drops that were not told in full.
@@ -94,6 +96,7 @@ impl<W: Write> Text<W> {
             look,
             drops: Told::default(),
             passes: Told::default(),
+            counters: Counters::default(),
             second: 0,
             overflow: Tally::default(),
             more_passes: 0,
@@ -188,6 +191,10 @@ impl<W: Write> Text<W> {
         self.second = now.seconds();
         self.look = self.look.refreshed();
         self.tell_overflow();
+        let counted = self.counters.due(now, self.look);
+        if !counted.is_empty() {
+            self.say(&counted);
+        }
         for fate in [Fate::Died, Fate::Lived] {
             self.told(fate).blocks = 0;
             for (_, repeats) in self.told(fate).fold.due(now) {
@@ -218,6 +225,10 @@ impl<W: Write> Text<W> {
 
     fn tell_rest(&mut self, now: Time) {
         self.tell_overflow();
+        let counted = self.counters.rest(now, self.look);
+        if !counted.is_empty() {
+            self.say(&counted);
+        }
         for fate in [Fate::Died, Fate::Lived] {
             let (rest, mut untold) = self.told(fate).fold.rest(now);
             for (_, repeats) in rest.iter().take(MAX_REST) {
@@ -259,6 +270,12 @@ impl<W: Write> Report for Text<W> {
             Event::Start(start) => self.say(&block::start(line, start, self.look)),
             Event::Path(pass) => self.pass(line, pass),
             Event::Probes(probes) => self.say(&block::probes(line, probes, self.look)),
+            Event::Counter(counter) => {
+                let text = self.counters.line(line, counter, self.look);
+                if !text.is_empty() {
+                    self.say(&text);
+                }
+            }
             Event::Lost(lost) => self.say(&block::lost(line, lost, self.look)),
             Event::Summary(summary) => {
                 self.tell_rest(line.time);

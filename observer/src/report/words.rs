@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use super::icmp;
 use super::record::{
-    Backend, Cause, Confidence, DropInfo, DropLine, Evidence, Flow, Layer, Matched, Packet, Tuple,
+    Backend, Cause, Confidence, CounterInfo, CounterLine, DropInfo, DropLine, Evidence, Flow, Layer, Matched,
+    Packet, Tuple,
 };
 
 /// What decided, in a few words: `policy DROP of filter FORWARD`. Drops with the same words have the same cause.
@@ -33,6 +34,24 @@ pub fn cause(drop: &DropInfo) -> String {
             None => "netfilter, rule not known".to_owned(),
         },
     }
+}
+
+/// Whose counter it is, in a few words, as [`cause`] says it of a drop.
+pub fn counter(info: &CounterInfo) -> String {
+    match (info.cause, &info.function, &info.statistic) {
+        (Cause::Hook, Some(function), Some(statistic)) => format!("{function} ({statistic})"),
+        _ => cause(&info.as_drop()),
+    }
+}
+
+/// `FORWARD in node02`.
+pub fn counter_place(line: &CounterLine, node: &str) -> String {
+    let like = DropLine {
+        netns: line.netns.clone(),
+        drop: line.counter.as_drop(),
+        ..DropLine::default()
+    };
+    whereabouts(&like, node)
 }
 
 fn rule_words(drop: &DropInfo) -> String {

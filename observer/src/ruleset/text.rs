@@ -183,15 +183,28 @@ pub fn run_tool(inode: u32, name: &str, args: &[&str]) -> Option<String> {
     run_in(&NetnsNames::path(inode)?, &find(name)?, args)
 }
 
-fn find(name: &str) -> Option<PathBuf> {
+/// Where a tool is, if it is installed.
+pub fn find(name: &str) -> Option<PathBuf> {
     DIRECTORIES
         .iter()
         .map(|directory| Path::new(directory).join(name))
         .find(|path| path.is_file())
 }
 
+/// Runs a tool in the network namespace of the calling thread and returns what it printed.
+pub fn run_here(tool: &Path, args: &[&str]) -> Option<String> {
+    output(command(tool, args))
+}
+
 fn run_in(netns: &Path, tool: &Path, args: &[&str]) -> Option<String> {
     let netns = netns.to_owned();
+    let mut command = command(tool, args);
+    // SAFETY: between fork and exec only `open` and `setns` are called; nothing is shared with another thread.
+    unsafe { command.pre_exec(move || enter(&netns)) };
+    output(command)
+}
+
+fn command(tool: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(tool);
     command
         .args(args)
@@ -200,8 +213,10 @@ fn run_in(netns: &Path, tool: &Path, args: &[&str]) -> Option<String> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    // SAFETY: between fork and exec only `open` and `setns` are called; nothing is shared with another thread.
-    unsafe { command.pre_exec(move || enter(&netns)) };
+    command
+}
+
+fn output(mut command: Command) -> Option<String> {
     let mut child = command.spawn().ok()?;
     let stdout = child.stdout.take()?;
     let (sender, receiver) = mpsc::channel();

@@ -122,6 +122,16 @@ pub(super) fn totals(lines: &[Value], summary: &Value) -> Vec<String> {
     if kernel_drops != exact + inferred + unknown + filtered + lost {
         failures.push(format!("the totals do not reconcile: {summary}"));
     }
+    let counted: u64 = lines
+        .iter()
+        .filter(|line| line["kind"] == "counter")
+        .filter_map(|line| line["packets"].as_u64())
+        .sum();
+    if counted != summary["counted"].as_u64().unwrap_or(0) {
+        failures.push(format!(
+            "the summary does not count the {counted} packets of the counters: {summary}"
+        ));
+    }
     let drops = lines.iter().filter(|line| line["kind"] == "drop").count() as u64;
     if drops != exact + inferred + unknown {
         failures.push(format!(

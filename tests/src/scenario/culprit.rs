@@ -42,14 +42,18 @@ pub(super) fn whereabouts(scene: &Scene, culprit: &Culprit) -> Result<Value> {
         .nodes
         .get(&culprit.node)
         .with_context(|| format!("no node is called {}", culprit.node))?;
-    let mut pattern = json!({
-        "kind": "drop",
-        "netns": {"inode": netns.0, "name": netns.1},
-        "drop": {
-            "layer": "netfilter", "hook": hook, "backend": backend(scene, culprit).machinery(), "family": scene.setup.family.word(),
-            "table": culprit.table, "chain": culprit.chain,
-        },
+    let place = json!({
+        "hook": hook, "backend": backend(scene, culprit).machinery(), "family": scene.setup.family.word(),
+        "table": culprit.table, "chain": culprit.chain,
     });
+    let netns = json!({"inode": netns.0, "name": netns.1});
+    let mut pattern = if culprit.counted {
+        json!({"kind": "counter", "netns": netns, "counter": place})
+    } else {
+        let mut drop = json!({"layer": "netfilter"});
+        merge(&mut drop, &place);
+        json!({"kind": "drop", "netns": netns, "drop": drop})
+    };
     merge(&mut pattern, &culprit.line);
     Ok(pattern)
 }
@@ -66,7 +70,9 @@ pub(super) fn pattern(scene: &Scene, culprit: &Culprit, rules: &Counters) -> Res
         Some(number) => json!({"cause": "rule", "rule": {"number": number, "text": text}}),
         None => json!({"cause": "policy", "policy": text, "rule": {"present": false}}),
     };
-    more["confidence"] = culprit.confidence.clone().unwrap_or_else(|| json!("exact"));
+    if !culprit.counted {
+        more["confidence"] = culprit.confidence.clone().unwrap_or_else(|| json!("exact"));
+    }
     let tool = if legacy { "iptables-legacy" } else { "iptables-nft" };
     more["tool"] = json!({"absent_or": tool});
     if let Some(path) = &culprit.chain_path {
@@ -77,7 +83,8 @@ pub(super) fn pattern(scene: &Scene, culprit: &Culprit, rules: &Counters) -> Res
         };
     }
     let mut pattern = whereabouts(scene, culprit)?;
-    merge(&mut pattern, &json!({"drop": more}));
+    let of = if culprit.counted { "counter" } else { "drop" };
+    merge(&mut pattern, &json!({of: more}));
     merge(&mut pattern, &culprit.line);
     Ok(pattern)
 }
@@ -94,6 +101,14 @@ pub(super) fn book(culprit: &Culprit) -> Book {
 
 /// A node, and which of its rulesets: that of the run where none is named.
 pub(super) type Book = (String, Option<Backend>);
+
+/// How many packets a line tells of.
+pub(super) fn packets(line: &Value) -> u64 {
+    match line["kind"].as_str() {
+        Some("counter") => line["packets"].as_u64().unwrap_or(0),
+        _ => 1,
+    }
+}
 
 /// Where a culprit is.
 pub(super) fn place(culprit: &Culprit) -> Place {

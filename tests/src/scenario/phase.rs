@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::Value;
 
-use super::culprit::{Book, Scene, book, whereabouts};
+use super::culprit::{Book, Scene, book, packets, whereabouts};
 use super::explain::Answered;
 use super::path::Traces;
 use super::spec::{Phase, Probes};
@@ -159,7 +159,9 @@ fn all_there(stage: &Stage, phase: &Phase, first_line: usize) -> Result<bool> {
         lines.iter().filter(|line| matches(pattern, line)).count() as u64 >= least
     };
     for culprit in phase.culprit.iter().filter(|culprit| culprit.reported) {
-        if !enough(&whereabouts(&scene, culprit)?, culprit.packets.least()) {
+        let pattern = whereabouts(&scene, culprit)?;
+        let told = lines.iter().filter(|line| matches(&pattern, line)).map(packets);
+        if told.sum::<u64>() < culprit.packets.least() {
             return Ok(false);
         }
     }

@@ -313,6 +313,9 @@ pub struct Culprit {
     /// Whether observer must report these (the default) or must not.
     #[serde(default = "yes")]
     pub reported: bool,
+    /// Whether observer sees counters only: its lines of kind `counter` add up to the packets.
+    #[serde(default)]
+    pub counted: bool,
     /// Only on such a kernel.
     pub when: Option<Probes>,
 }

@@ -58,6 +58,8 @@ pub enum Step {
     Tmpfs(Tmpfs),
     /// Waits until observer has reported so many drops since it started.
     Reported(Reported),
+    /// Sends UDP datagrams one by one until observer tells of a counter: then it knows the rules that are in force.
+    Counted(Udp),
 }
 
 /// Rules for a node.
@@ -246,6 +248,7 @@ impl Step {
             Self::Tmpfs(tmpfs) => mount_tmpfs(stage.run, tmpfs),
             Self::Reported(reported) if stage.observed => wait_for_drops(stage, reported.drops),
             Self::Reported(_) => Ok(()),
+            Self::Counted(udp) => send_until_counted(stage, udp),
         }
     }
 
@@ -264,7 +267,7 @@ impl Step {
             Self::Tcp(tcp) => !tcp.wanted().is_empty(),
             Self::Http(http) => !http.wanted().is_empty(),
             Self::Ping(ping) => !ping.wanted().is_empty(),
-            Self::Reported(_) => true,
+            Self::Reported(_) | Self::Counted(_) => true,
             _ => false,
         }
     }
@@ -288,6 +291,30 @@ fn mount_tmpfs(run: &RunDir, tmpfs: &Tmpfs) -> Result<()> {
         Some(options.as_str()),
     )
     .with_context(|| format!("cannot mount a tmpfs at {}", at.display()))
+}
+
+fn send_until_counted(stage: &Stage, udp: &Udp) -> Result<()> {
+    /// Longer than from one reading to the next.
+    const A_READING: Duration = Duration::from_secs(2);
+    let counters = || -> Result<usize> {
+        let lines = read_lines(stage.trace)?;
+        Ok(lines.iter().filter(|line| line["kind"] == "counter").count())
+    };
+    let (begun, before) = (Instant::now(), counters()?);
+    while stage.observed && begun.elapsed() < stage.patience {
+        send(stage, &udp.from, udp, Some(udp.to))?;
+        let sent = Instant::now();
+        while sent.elapsed() < A_READING {
+            if counters()? > before {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    if stage.observed {
+        bail!("observer tells of no counter");
+    }
+    Ok(())
 }
 
 fn wait_for_drops(stage: &Stage, drops: usize) -> Result<()> {

@@ -185,6 +185,13 @@ impl Loop<'_> {
                 self.seen += 1;
                 self.tally.add(&drop.drop);
             }
+            // Some of them may be beyond `--count`: counters do not come one by one.
+            Event::Counter(counter) => {
+                if counter.is_drop() {
+                    self.seen = self.seen.saturating_add(counter.packets);
+                }
+                self.tally.add_counted(counter);
+            }
             Event::Summary(summary) => self.complete(summary),
             Event::Start(_) | Event::Path(_) | Event::Probes(_) | Event::Lost(_) => {}
         }

@@ -93,6 +93,9 @@ pub enum Probes {
     Drops,
     /// As auto, but an error if the kernel does not allow path probes.
     Path,
+    /// No BPF at all: the counters of rules and policies that drop are read; which packets they counted is not known. What auto
+    /// comes to where BPF is refused.
+    None,
 }
 
 /// What to watch and where to write it, checked.
@@ -100,7 +103,7 @@ pub enum Probes {
 pub struct WatchConfig {
     /// What to watch.
     pub filter: FilterSpec,
-    /// Show packets that are not dropped, too; never with [`Probes::Drops`].
+    /// Show packets that are not dropped, too; never with [`Probes::Drops`] or [`Probes::None`].
     pub all: bool,
     /// What standard output shows.
     pub format: Format,
@@ -144,9 +147,14 @@ impl Args {
     /// # Errors
     /// One line that says what to do.
     pub fn check(self) -> anyhow::Result<WatchConfig> {
-        if self.all && self.probes == Probes::Drops {
+        if self.all && matches!(self.probes, Probes::Drops | Probes::None) {
             bail!(
-                "--all needs path probes: leave out --probes drops, or leave out --all to see only the drops"
+                "--all needs path probes: leave out --probes {}, or leave out --all to see only what is dropped",
+                if self.probes == Probes::Drops {
+                    "drops"
+                } else {
+                    "none"
+                }
             );
         }
         let raw = RawFilter {

@@ -76,6 +76,7 @@ impl Page {
             Event::Start(_) => 'S',
             Event::Drop(_) => 'd',
             Event::Path(_) => 'p',
+            Event::Counter(_) => 'c',
             Event::Probes(_) => 'n',
             Event::Lost(_) => 'l',
             Event::Summary(_) => 'E',

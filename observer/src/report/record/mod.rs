@@ -1,6 +1,7 @@
 //! The lines of `observer.trace/v1`, as plain data: what `docs/trace-format.md` describes and
 //! `docs/trace-v1.schema.json` checks. Building one never fails; a field that does not apply is `None` or empty.
 
+mod counter;
 mod explain;
 mod flow;
 mod netfilter;
@@ -15,6 +16,7 @@ mod wire;
 #[cfg(test)]
 pub(crate) mod samples;
 
+pub use counter::{CounterEffect, CounterInfo, CounterLine, CounterMatch};
 pub use explain::{AskedPacket, Dependence, ExplainedWay, Explanation, Fate, Recorded, RulesetSource, Still};
 pub use flow::{CtState, Flow, Nat, Tuple};
 pub use netfilter::{Backend, Candidate, Cause, Hook, Rule, TableFamily, Tool};
@@ -48,6 +50,8 @@ pub enum Event {
     Drop(Box<DropLine>),
     /// A packet that was not dropped, with its way (`--all`).
     Path(Box<PathLine>),
+    /// A rule or policy that can drop has counted packets; where no BPF may be.
+    Counter(Box<CounterLine>),
     /// Probes were put on or taken off, and why.
     Probes(ProbesLine),
     /// Events that were seen by the kernel side and did not reach this program.

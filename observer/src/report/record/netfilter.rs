@@ -106,10 +106,11 @@ impl TableFamily {
 }
 
 /// What kind of thing decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cause {
     /// A rule.
+    #[default]
     Rule,
     /// A base chain's default policy.
     Policy,

@@ -220,6 +220,7 @@ pub(crate) fn summary_line() -> Line {
         filtered: 5286,
         lost: 12,
         not_loss: 3,
+        counted: None,
         duration_ns: 61_500_000_000,
         by_cause: vec![CauseCount {
             layer: Layer::Netfilter,
@@ -228,6 +229,57 @@ pub(crate) fn summary_line() -> Line {
         }],
     };
     Line::new(NOON, "node02", Event::Summary(summary))
+}
+
+/// The two-node cluster's policy, where no packet can be seen.
+pub(crate) fn counter_line() -> Line {
+    let drop = policy_drop();
+    let counter = CounterLine {
+        netns: drop.netns,
+        counter: CounterInfo {
+            effect: CounterEffect::Drop,
+            hook: drop.drop.hook,
+            backend: drop.drop.backend,
+            family: drop.drop.family,
+            table: drop.drop.table,
+            chain: drop.drop.chain,
+            cause: Cause::Policy,
+            policy: drop.drop.policy,
+            chain_path: drop.drop.chain_path,
+            tool: drop.drop.tool,
+            ..CounterInfo::default()
+        },
+        packets: 5,
+        bytes: Some(300),
+        since: Time(NOON.0 - 250_000_000),
+        rate: 20.0,
+        total: 12,
+        filter: Some(CounterMatch::Possible),
+        hints: drop.hints,
+    };
+    Line::new(NOON, "node02", Event::Counter(Box::new(counter)))
+}
+
+/// A queue and a statistic.
+fn statistic_line() -> Line {
+    let counter = CounterLine {
+        netns: None,
+        counter: CounterInfo {
+            cause: Cause::Hook,
+            function: Some("conntrack".into()),
+            statistic: Some("drop".into()),
+            text: Some("its table is full".into()),
+            ..CounterInfo::default()
+        },
+        packets: 1,
+        bytes: None,
+        since: Time(NOON.0 - 500_000_000),
+        rate: 2.0,
+        total: 1,
+        filter: None,
+        hints: Vec::new(),
+    };
+    Line::new(NOON, "node02", Event::Counter(Box::new(counter)))
 }
 
 /// One of each kind, and each kind of drop.
@@ -241,6 +293,8 @@ pub(crate) fn all() -> Vec<Line> {
         drop_line(path_drop()),
         drop_line(hook_drop()),
         pass_line(),
+        counter_line(),
+        statistic_line(),
         probes_line(),
         lost_line(),
         summary_line(),

@@ -90,6 +90,10 @@ pub struct Summary {
     pub lost: u64,
     /// Of `filtered`: inside the filter, and no loss (a tap's copy, a frame for another host, …).
     pub not_loss: u64,
+    /// Where no packet can be seen (`--probes none`): packets that the lines of kind `counter` tell of. The totals above
+    /// are then 0: they are of packets that were seen.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub counted: Option<u64>,
     /// How long the probe was attached, in nanoseconds.
     pub duration_ns: u64,
     /// What dropped the most of what was reported, the most first.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{DropLine, Event, Line, Lost, PathLine, ProbesLine, SCHEMA, Start, Summary, Time};
+use super::{CounterLine, DropLine, Event, Line, Lost, PathLine, ProbesLine, SCHEMA, Start, Summary, Time};
 
 #[derive(Serialize)]
 struct Written<'a, Body: Serialize> {
@@ -20,6 +20,7 @@ impl Serialize for Line {
             Event::Start(body) => self.written("start", body).serialize(serializer),
             Event::Drop(body) => self.written("drop", body.as_ref()).serialize(serializer),
             Event::Path(body) => self.written("path", body.as_ref()).serialize(serializer),
+            Event::Counter(body) => self.written("counter", body.as_ref()).serialize(serializer),
             Event::Probes(body) => self.written("probes", body).serialize(serializer),
             Event::Lost(body) => self.written("lost", body).serialize(serializer),
             Event::Summary(body) => self.written("summary", body).serialize(serializer),
@@ -54,6 +55,7 @@ enum ReadEvent {
     Start(Start),
     Drop(Box<DropLine>),
     Path(Box<PathLine>),
+    Counter(Box<CounterLine>),
     Probes(ProbesLine),
     Lost(Lost),
     Summary(Summary),
@@ -69,6 +71,7 @@ impl<'de> Deserialize<'de> for Line {
             ReadEvent::Start(body) => Event::Start(body),
             ReadEvent::Drop(body) => Event::Drop(body),
             ReadEvent::Path(body) => Event::Path(body),
+            ReadEvent::Counter(body) => Event::Counter(body),
             ReadEvent::Probes(body) => Event::Probes(body),
             ReadEvent::Lost(body) => Event::Lost(body),
             ReadEvent::Summary(body) => Event::Summary(body),
