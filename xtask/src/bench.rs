@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use crate::kernels::{self, Series};
 use crate::lab::Lab;
 use crate::setup;
+use crate::vm::Clock;
 
 /// The options of `cargo xtask bench`.
 #[derive(clap::Args)]
@@ -19,8 +20,11 @@ pub struct Arguments {
     #[arg(long, value_name = "KERNEL", default_value_t = kernels::DEFAULT)]
     kernel: Series,
     /// How many times each watcher of packets that live is measured
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 2)]
     rounds: usize,
+    /// What those packets are measured by
+    #[arg(long, value_enum, default_value_t = Clock::Instructions)]
+    clock: Clock,
     /// Only watchers with this in their name
     #[arg(long, default_value = "")]
     only: String,
@@ -51,7 +55,12 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     }
     if wants(What::Paths) {
         return lab
-            .bench_paths(arguments.kernel, arguments.rounds, &arguments.only)
+            .bench_paths(
+                arguments.kernel,
+                arguments.rounds,
+                &arguments.only,
+                arguments.clock,
+            )
             .map(exit);
     }
     Ok(ExitCode::SUCCESS)

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::kernels::{Kernel, NAME_WIDTH, Series};
 use crate::relay::Sink;
 use crate::results::Column;
-use crate::vm::{Guest, quoted};
+use crate::vm::{Clock, Guest, quoted};
 use crate::workspace::{self, Profile};
 use crate::{build, features, process, setup};
 
@@ -155,7 +155,7 @@ impl Lab {
     }
 
     /// Measures in a virtual machine what watching costs packets that live; returns the lab's exit code.
-    pub fn bench_paths(&self, series: Series, rounds: usize, only: &str) -> Result<i32> {
+    pub fn bench_paths(&self, series: Series, rounds: usize, only: &str, clock: Clock) -> Result<i32> {
         let kernel = setup::vm(series)?;
         let copy = format!(
             "cp {} /run/observer",
@@ -174,12 +174,19 @@ impl Lab {
             ]
             .map(str::to_owned),
         );
-        in_vm(
-            &kernel,
-            &format!("{copy} && {}", line(&words)),
-            &workspace::target().join("bench"),
-            &Sink::Plain,
-        )
+        if clock == Clock::Instructions {
+            println!("bench: time is counted in instructions: a second has 1,000,000,000");
+        }
+        Guest {
+            clock,
+            ..guest(
+                &kernel,
+                &format!("{copy} && {}", line(&words)),
+                &workspace::root(),
+                &workspace::target().join("bench"),
+            )
+        }
+        .run(&Sink::Plain)
     }
 
     /// Runs the lab on this machine, its output going where ours goes.
@@ -221,15 +228,18 @@ fn line(words: &[String]) -> String {
 }
 
 fn in_vm(kernel: &Kernel, command: &str, results: &Path, sink: &Sink) -> Result<i32> {
-    let here = workspace::root();
+    guest(kernel, command, &workspace::root(), results).run(sink)
+}
+
+fn guest<'a>(kernel: &'a Kernel, command: &'a str, here: &'a Path, results: &'a Path) -> Guest<'a> {
     Guest {
         kernel,
         command,
-        here: &here,
+        here,
         results,
         limit: LIMIT,
+        clock: Clock::Time,
     }
-    .run(sink)
 }
 
 /// Runs with a fresh directory, which stays for whoever wants to know more, then reads the results from it.

@@ -24,6 +24,9 @@ pub struct Arguments {
     /// Stop the machine when the command has not ended after that many minutes
     #[arg(long, value_name = "MINUTES", default_value_t = 20)]
     limit: u64,
+    /// What the machine's clock goes by
+    #[arg(long, value_enum, default_value_t = Clock::Time)]
+    clock: Clock,
     /// A command line for sh; $RESULTS names a directory that it can write to and that stays
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
@@ -60,9 +63,31 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         here: &env::current_dir().context("cannot tell the current directory")?,
         results: &results,
         limit: Duration::from_secs(arguments.limit.saturating_mul(60)),
+        clock: arguments.clock,
     };
     let code = guest.run(&Sink::Plain)?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+/// What a guest's clock goes by.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Clock {
+    /// This machine's time
+    Time,
+    /// The instructions that its processors run, a nanosecond each: what is measured is the same on every machine,
+    /// whatever else that does
+    Instructions,
+}
+
+impl Clock {
+    /// For the emulator. Its string instructions go byte by byte, which no processor does any more: the guest is told that
+    /// they are not fast, so that its kernel copies word by word.
+    const fn options(self) -> Option<&'static str> {
+        match self {
+            Self::Time => None,
+            Self::Instructions => Some("-icount shift=0,sleep=off -cpu max,-erms,-fsrm"),
+        }
+    }
 }
 
 /// One boot of one kernel, for one command.
@@ -77,6 +102,8 @@ pub struct Guest<'a> {
     pub results: &'a Path,
     /// How long the command may take.
     pub limit: Duration,
+    /// What its clock goes by.
+    pub clock: Clock,
 }
 
 impl Guest<'_> {
@@ -84,7 +111,7 @@ impl Guest<'_> {
     pub fn run(&self, sink: &Sink) -> Result<i32> {
         let desk = Desk::lay_out(self.results)?;
         fs::write(desk.file("script"), self.script(&desk))?;
-        let mut machine = Machine::start(self.kernel, self.results, &desk)?;
+        let mut machine = Machine::start(self, &desk)?;
         let mut stdout = Relay::new(desk.file("stdout"), sink);
         let mut stderr = Relay::new(desk.file("stderr"), sink);
         let begun = Instant::now();
@@ -204,22 +231,28 @@ struct Machine {
 }
 
 impl Machine {
-    fn start(kernel: &Kernel, results: &Path, desk: &Desk) -> Result<Self> {
+    fn start(guest: &Guest<'_>, desk: &Desk) -> Result<Self> {
         let console = fs::File::create(desk.file("console"))?;
         let mut command = virtme::command()?;
         command
             .arg("--run")
-            .arg(kernel.image())
+            .arg(guest.kernel.image())
             // A nested machine often has a /dev/kvm that boots no guest, so software emulation it is.
             .args(["--disable-kvm", "--memory", "2G"])
             .args(["--cpus", &PROCESSORS.to_string()])
-            .arg(format!("--rwdir={}", results.display()))
+            .arg(format!("--rwdir={}", guest.results.display()))
             // What the kernel itself says would go nowhere. A kernel that ends by a panic leaves nothing else.
             .arg(format!(
                 "--qemu-opts=-set chardev.console.path={}",
                 desk.file("kernel").display()
             ))
             .args(["--append", &format!("loglevel={LOUD}")])
+            .args(
+                guest
+                    .clock
+                    .options()
+                    .map(|options| format!("--qemu-opts={options}")),
+            )
             .arg("--exec")
             .arg(format!("sh {}", desk.file("script").display()))
             .stdin(Stdio::null())

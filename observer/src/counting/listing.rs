@@ -8,9 +8,7 @@ use std::sync::Arc;
 use super::effect::{CountedBy, of_rule, uses};
 use super::reading::{Count, Model, Place, Shape, Shapes, TableReading};
 use crate::report::record::{Backend, TableFamily, Tool};
-use crate::ruleset::nftables::listing::{
-    Chain, Family, ObjectKind, Rule, Ruleset, Statement, Table, ValueOrName,
-};
+use crate::ruleset::nftables::listing::{Chain, ObjectKind, Rule, Ruleset, Statement, Table, ValueOrName};
 
 /// The tables of a ruleset but those that `is_known` already, from iptables-nft.
 pub(super) fn tables(
@@ -21,24 +19,13 @@ pub(super) fn tables(
     let tables = ruleset.tables.iter();
     tables
         .filter_map(|table| {
-            let family = family(table.family);
+            let family = TableFamily::from(table.family);
             if is_known(family, &table.name) {
                 return None;
             }
             Some(reading(table, family, shapes))
         })
         .collect()
-}
-
-fn family(family: Family) -> TableFamily {
-    match family {
-        Family::Ip => TableFamily::Ip,
-        Family::Ip6 => TableFamily::Ip6,
-        Family::Inet => TableFamily::Inet,
-        Family::Arp => TableFamily::Arp,
-        Family::Bridge => TableFamily::Bridge,
-        Family::Netdev => TableFamily::Netdev,
-    }
 }
 
 fn reading(table: &Table, family: TableFamily, shapes: &Shapes) -> TableReading {

@@ -6,7 +6,7 @@ use crate::evaluate::ChainPassage;
 use crate::evaluate::nftables::{Assumption, Evaluator, Final, NearMiss, Outcome, Place, Step, StepKind};
 use crate::report::record::{
     Backend, Cause, Confidence, Dependence, DropInfo, Evidence, Hint, HintRule, Layer, PassVerdict, Passage,
-    PathEvidence, PathStep, Rule, TableFamily, Tool,
+    PathEvidence, PathStep, Rule, Tool,
 };
 use crate::ruleset::nftables::listing::{Expression, Family, Statement, Verdict};
 
@@ -37,7 +37,7 @@ pub(super) fn passage(one: &ChainPassage, evaluator: &Evaluator<'_>) -> Passage 
         out_dev: device(&one.before.out_dev),
         outer: None,
         backend: Some(Backend::Nft),
-        family: table.map(|table| family(table.family)),
+        family: table.map(|table| table.family.into()),
         table: table.map(|table| table.name.clone()),
         chain: chain.map(|chain| chain.name.clone()),
         priority: i32::try_from(one.priority).ok(),
@@ -46,18 +46,6 @@ pub(super) fn passage(one: &ChainPassage, evaluator: &Evaluator<'_>) -> Passage 
         changes: changes(&one.before, &one.after),
         evidence: PathEvidence::Replayed,
         note,
-    }
-}
-
-/// The trace's word for a family.
-pub(super) fn family(family: Family) -> TableFamily {
-    match family {
-        Family::Ip => TableFamily::Ip,
-        Family::Ip6 => TableFamily::Ip6,
-        Family::Inet => TableFamily::Inet,
-        Family::Arp => TableFamily::Arp,
-        Family::Bridge => TableFamily::Bridge,
-        Family::Netdev => TableFamily::Netdev,
     }
 }
 
@@ -261,7 +249,7 @@ pub(super) fn drop_info(at: Place, passage: &ChainPassage, evaluator: &Evaluator
         hook: Some(passage.hook),
         tool: Some(Tool::Nft),
         backend: Some(Backend::Nft),
-        family: Some(family(table.family)),
+        family: Some(table.family.into()),
         table: Some(table.name.clone()),
         chain: Some(chain.name.clone()),
         chain_path: chain_path(passage, at, evaluator),

@@ -1,6 +1,5 @@
 //! Who wrote the rule or policy that drops the packet, and one next step, by the rulesets that were asked.
 
-use super::nft::family;
 use super::rules::{Rules, table_family};
 use crate::diagnose::owners::{self, Scene};
 use crate::evaluate::{Dev, Packet};
@@ -180,7 +179,7 @@ fn of_listed(table: &listing::Table) -> Table {
     });
     Table {
         backend: Backend::Nft,
-        family: family(table.family),
+        family: table.family.into(),
         name: table.name.clone(),
         chains: chains.collect(),
         hash: 0,

@@ -2,6 +2,7 @@
 
 use super::expression::{Element, Expression};
 use super::statement::{Limit, Quota, Statement};
+use crate::report::record::TableFamily;
 
 /// JSON that is kept as it was.
 pub type Value = serde_json::Value;
@@ -41,6 +42,19 @@ pub enum Family {
     Bridge,
     /// What a device receives or sends.
     Netdev,
+}
+
+impl From<Family> for TableFamily {
+    fn from(family: Family) -> Self {
+        match family {
+            Family::Ip => Self::Ip,
+            Family::Ip6 => Self::Ip6,
+            Family::Inet => Self::Inet,
+            Family::Arp => Self::Arp,
+            Family::Bridge => Self::Bridge,
+            Family::Netdev => Self::Netdev,
+        }
+    }
 }
 
 impl Family {
