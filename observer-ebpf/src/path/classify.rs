@@ -12,6 +12,9 @@ use crate::maps::{FLOWS, count};
 
 /// In [`FLOWS`]: the filter matches, once NAT has done its part. Else the tick at which it was found not to: for a while.
 const OURS: u64 = u64::MAX;
+/// What is not in it. (A number, and no `Option`: of that the compiler may copy what is nothing, which the verifier does
+/// not allow.)
+const NOT_SEEN: u64 = 0;
 /// How long that holds, in ticks of the kernel's clock: a quarter of a second to two and a half.
 const TICKS: u64 = 250;
 
@@ -85,13 +88,13 @@ fn before_conntrack(frame: &mut Frame, cpu: *mut PathCpu) -> u32 {
     key.inode = frame.event.netns_inode;
     key.pad = 0;
     // SAFETY: a copy is taken at once.
-    let known = unsafe { FLOWS.get(&frame.flow) }.copied();
-    if known == Some(OURS) {
+    let known = unsafe { FLOWS.get(&frame.flow) }.copied().unwrap_or(NOT_SEEN);
+    if known == OURS {
         return tracking::PERHAPS;
     }
     let may_change = is_inet(pf) && (hook == PREROUTING || hook == OUTPUT);
     // SAFETY: the helper has no preconditions.
-    let is_others = known.is_some_and(|since| unsafe { bpf_jiffies64() }.wrapping_sub(since) < TICKS);
+    let is_others = known != NOT_SEEN && unsafe { bpf_jiffies64() }.wrapping_sub(known) < TICKS;
     if !may_change || (is_others && !is_opening(frame)) {
         return tracking::NONE;
     }

@@ -80,7 +80,9 @@ pub fn finish(frame: *mut Frame) -> bool {
     if of.nft.open != 0 {
         of.event.flags |= hook_flag::UNSEEN;
     }
-    generation(&mut of.event);
+    if of.is_bare == 0 {
+        generation(&mut of.event);
+    }
     // SAFETY: the helper has no preconditions.
     of.event.cpu = unsafe { bpf_get_smp_processor_id() };
     send(&mut of.event)

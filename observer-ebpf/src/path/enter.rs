@@ -4,7 +4,7 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 use observer_common::{Count, EventKind, Filter, HookEvent, MAX_DEPTH, PATH_FILTER, hook_flag};
 
 use super::classify::classify;
-use super::frame::{self, Frame, PathCpu, Running, tracking};
+use super::frame::{self, Frame, OURS_ONLY, PathCpu, Running, tracking};
 use super::sight::Sight;
 use super::{glance, is_inet, list_of, nat, passing, snapshot};
 use crate::look::Look;
@@ -31,15 +31,16 @@ pub fn enter(skb: impl Look, state: impl Look, entries: u64, first: u32, sp: u64
         overflow();
         return None;
     }
-    let mut set = None;
+    let mut set = glance::NOWHERE;
     if depth == 0 {
         if passing::is_known(&sight) {
             return None;
         }
-        set = glance::take(&sight, cpu);
-        if let Some(set) = set
-            && let Some((place, conn)) = glance::find(set, cpu)
-        {
+        // SAFETY: this CPU's element.
+        if unsafe { (*cpu).ours } < OURS_ONLY {
+            set = glance::take(&sight, cpu).unwrap_or(glance::NOWHERE);
+        }
+        if let Some((place, conn)) = glance::find(set, cpu) {
             passing::begins(&sight, place, conn);
             return None;
         }
@@ -48,8 +49,9 @@ pub fn enter(skb: impl Look, state: impl Look, entries: u64, first: u32, sp: u64
     let frame = frame::at(depth)?;
     begin(frame, &sight, state, filter);
     let tracking = classify(skb, frame, cpu, filter);
+    learn(cpu, tracking);
     if tracking == tracking::NONE && depth == 0 {
-        match set.and_then(|set| glance::remember(set, cpu)) {
+        match glance::remember(set, cpu) {
             Some(place) => passing::begins(&sight, place, 0),
             None => passing::was_seen(&sight),
         }
@@ -79,6 +81,18 @@ pub fn enter(skb: impl Look, state: impl Look, entries: u64, first: u32, sp: u64
     unsafe { core::ptr::write_volatile(&raw mut (*frame).skb, sight.address) };
     frame::set_depth(depth + 1);
     Some(())
+}
+
+/// Counts packets that the filter matches.
+#[inline(always)]
+fn learn(cpu: *mut PathCpu, tracking: u32) {
+    // SAFETY: this CPU's element.
+    let ours = unsafe { &mut (*cpu).ours };
+    if tracking == tracking::NONE {
+        *ours = 0;
+    } else if *ours < OURS_ONLY {
+        *ours += 1;
+    }
 }
 
 /// The parts of the record that classifying needs.
@@ -165,6 +179,7 @@ fn choose_runs(frame: *mut Frame, depth: u32) {
     let frame = unsafe { &mut *frame };
     let event = &mut frame.event;
     frame.has_nat = 0;
+    frame.is_bare = 0;
     // SAFETY: the memory of a map's element stays the map's; its generation is looked at again in the end.
     let Some(state) = (unsafe { NETS.get(event.net) }) else {
         return;
@@ -177,6 +192,18 @@ fn choose_runs(frame: *mut Frame, depth: u32) {
         return;
     };
     event.flags |= hook_flag::COUNTERS;
+    if runs.tables | runs.has_nft == 0 {
+        frame.is_bare = 1;
+        event.nft_seq = state.nft_seq_value;
+        // The list that runs is settled by now.
+        if state
+            .hooks
+            .get(list_of(event.pf, event.hook))
+            .is_none_or(|read| *read != event.entries)
+        {
+            event.flags |= hook_flag::STALE;
+        }
+    }
     if runs.cut != 0 {
         event.flags |= hook_flag::UNSEEN;
     }

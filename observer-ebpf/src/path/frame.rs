@@ -17,6 +17,10 @@ pub struct PathCpu {
     pub depth: u32,
     /// The epoch of the filter that this was under.
     pub epoch: u32,
+    /// How many of the last packets the filter matched, without one between that it did not; up to [`OURS_ONLY`].
+    pub ours: u32,
+    /// Zero.
+    pub pad: u32,
     /// Address of the packet that enters.
     pub address: u64,
     /// What is seen of it at first glance.
@@ -26,6 +30,9 @@ pub struct PathCpu {
     /// A run of counters as it is now.
     pub now: [u64; NOW_WORDS],
 }
+
+/// After so many packets that the filter matched, the next is not looked for among those that it does not.
+pub const OURS_ONLY: u32 = 16;
 
 /// How sure it is that the filter matches.
 pub mod tracking {
@@ -100,8 +107,8 @@ pub struct Frame {
     pub nft: Running,
     /// 1 if the nat table has counters.
     pub has_nat: u32,
-    /// Zero.
-    pub pad: u32,
+    /// 1 if the hook asks no rules: whether user space knows its list was seen at the entry.
+    pub is_bare: u32,
     /// The connection that the nat table was asked about before.
     pub nat_conn: u64,
     /// What the nat table is asked about.

@@ -174,6 +174,10 @@ fn least(what: u64) -> u32 {
     }
 }
 
+/// Instead of a set: a packet that is not remembered. (A number, and no `Option`: of that the compiler would copy what is
+/// nothing, which the verifier does not allow.)
+pub const NOWHERE: u32 = GLANCE_SETS;
+
 /// Where a packet with this CPU's glance is remembered as one that the filter does not match, and its connection.
 #[inline(always)]
 pub fn find(set: u32, cpu: *mut PathCpu) -> Option<(Place, u64)> {
