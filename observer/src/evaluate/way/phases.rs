@@ -73,6 +73,14 @@ pub(super) fn after_routing<'a>(asked: InForce<'a>, is_local: bool, is_v6: bool)
     phases
 }
 
+/// What comes after the loopback device.
+pub(super) fn looped<'a>(asked: InForce<'a>, is_v6: bool) -> Vec<Phase<'a>> {
+    let mut phases = Vec::new();
+    of_hook(asked, Hook::Prerouting, is_v6, &mut phases);
+    of_hook(asked, Hook::Input, is_v6, &mut phases);
+    phases
+}
+
 /// Conntrack, tables and base chains of a hook by their priorities; of the same priority tables of iptables first, in the order
 /// that they were given.
 fn of_hook<'a>(asked: InForce<'a>, hook: Hook, is_v6: bool, phases: &mut Vec<Phase<'a>>) {

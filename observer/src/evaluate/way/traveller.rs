@@ -24,8 +24,12 @@ pub(super) struct Pending<'a> {
     pub(super) stops: Vec<Stop>,
     pub(super) packet: Packet,
     notes: Vec<String>,
+    /// The device that it really came in by.
+    in_dev: Dev,
     /// The device that it really leaves by.
     out_dev: Dev,
+    /// Whether it has gone out by the loopback device and come in again: with its connection, which nothing translates anew.
+    has_looped: bool,
     hook: Hook,
     /// Whether something at this hook has translated its connection: then nothing else there is asked to.
     pub(super) is_translated: bool,
@@ -95,7 +99,9 @@ impl<'a> Traveller<'a> {
             stops: Vec::new(),
             packet,
             notes: Vec::new(),
+            in_dev: self.given.in_dev.clone(),
             out_dev: self.given.out_dev.clone(),
+            has_looped: false,
             hook: Hook::Prerouting,
             is_translated: false,
             reroutes: false,
@@ -112,7 +118,13 @@ impl<'a> Traveller<'a> {
         done: &mut Vec<Way>,
         bounds: &mut Bounds,
     ) {
-        while let Some(phase) = pending.phases.get(pending.at).copied() {
+        loop {
+            let Some(phase) = pending.phases.get(pending.at).copied() else {
+                if self.loops(&mut pending) {
+                    continue;
+                }
+                break;
+            };
             pending.at += 1;
             match phase {
                 Phase::Enter(hook) => self.enter(&mut pending, hook),
@@ -140,12 +152,25 @@ impl<'a> Traveller<'a> {
         done.push(pending.end(end));
     }
 
+    /// What this host sends to itself comes in again, with the route that it has (`loopback_xmit`, drivers/net/loopback.c).
+    fn loops(&self, pending: &mut Pending<'a>) -> bool {
+        let is_out = pending.hook == Hook::Postrouting && pending.out_dev.name() == Some("lo");
+        if pending.has_looped || self.course != Course::Output || !is_out {
+            return false;
+        }
+        pending.has_looped = true;
+        pending.in_dev = pending.out_dev.clone();
+        let phases = phases::looped(self.asked, self.given.is_v6);
+        (pending.phases, pending.at) = (Rc::new(phases), 0);
+        true
+    }
+
     /// What rules at a hook see of the devices, and what having come there says of the destination.
     fn enter(&self, pending: &mut Pending<'_>, hook: Hook) {
         pending.hook = hook;
         pending.is_translated = false;
         let packet = &mut pending.packet;
-        let (came_in, leaves) = (self.given.in_dev.clone(), pending.out_dev.clone());
+        let (came_in, leaves) = (pending.in_dev.clone(), pending.out_dev.clone());
         (packet.in_dev, packet.out_dev) = match hook {
             Hook::Prerouting | Hook::Input => (came_in, Dev::Absent),
             Hook::Forward => (came_in, leaves),
@@ -168,6 +193,9 @@ impl<'a> Traveller<'a> {
     }
 
     fn conntrack(&self, pending: &mut Pending<'_>) {
+        if pending.has_looped {
+            return;
+        }
         let conn = &mut pending.packet.conn;
         if conn.may_be_untracked {
             *conn = Conn::default();
@@ -225,7 +253,7 @@ impl<'a> Traveller<'a> {
     ) -> Option<Pending<'a>> {
         if asked.is_nat {
             match pending.packet.conn.state {
-                _ if pending.is_translated => return Some(pending),
+                _ if pending.is_translated || pending.has_looped => return Some(pending),
                 Some(CtState::New) => {}
                 None => {
                     let why = "whether its connection is new, and so translated, is not known";

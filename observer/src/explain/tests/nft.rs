@@ -508,3 +508,26 @@ fn what_iptables_shows_without_its_set_is_asked_as_nft_lists_it() {
         told.notes
     );
 }
+
+#[test]
+fn what_a_host_sends_to_itself_comes_in_again_by_the_loopback_device() {
+    let json = r#"{"nftables": [
+      {"table": {"family": "inet", "name": "lab", "handle": 1}},
+      {"chain": {"family": "inet", "table": "lab", "name": "in", "handle": 1, "type": "filter", "hook": "input",
+                 "prio": 0, "policy": "accept"}},
+      {"rule": {"family": "inet", "table": "lab", "chain": "in", "handle": 2, "expr": [
+        {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "lo"}}, {"drop": null}]}}]}"#;
+    let rules = rules(&[json], &[]);
+    let out_by = |device| Packet {
+        in_dev: Dev::Absent,
+        out_dev: Dev::named(device),
+        ..to("127.0.0.1", "127.0.0.1", 80)
+    };
+    let dropped = asked(&rules, out_by("lo"), Course::Output);
+    assert_eq!(dropped.verdict, Fate::Drop, "{dropped:?}");
+    assert_eq!(
+        stops(&dropped.ways[0]).last().expect("a stop"),
+        "INPUT inet lab in DROP"
+    );
+    assert_eq!(asked(&rules, out_by("eth0"), Course::Output).verdict, Fate::Pass);
+}
