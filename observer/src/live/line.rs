@@ -179,13 +179,13 @@ impl Teller {
                 && Some(&table.name) == drop.drop.table.as_ref()
                 && Some(table.family) == drop.drop.family
         };
-        let index = snapshot.tables.iter().position(is_its);
-        let Some(index) = index.filter(|_| self.nft_hints.has_time(time_ns)) else {
+        let Some(index) = snapshot.tables.iter().position(is_its) else {
             return Vec::new();
         };
         let texts = &mut self.texts;
-        self.nft_hints
-            .of(drop, snapshot.generation, || texts.model(known, snapshot, index))
+        self.nft_hints.of(drop, snapshot.generation, time_ns, || {
+            texts.model(known, snapshot, index)
+        })
     }
 
     /// Name of the device that the packet first came in by, where it is not the one it has now.

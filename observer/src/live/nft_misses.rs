@@ -35,7 +35,7 @@ pub struct NftMisses {
 
 impl NftMisses {
     /// Whether there is time to look for a drop of this moment.
-    pub fn has_time(&mut self, time_ns: u64) -> bool {
+    fn has_time(&mut self, time_ns: u64) -> bool {
         let second = time_ns / NANOS_PER_SECOND;
         if second != self.second {
             (self.second, self.spent) = (second, Duration::ZERO);
@@ -43,11 +43,13 @@ impl NftMisses {
         self.spent < TIME_A_SECOND
     }
 
-    /// Hints for a drop by a rule or policy of the ruleset that `list` finds; `generation` is its own.
+    /// Hints for a drop at `time_ns` by a rule or policy of the ruleset that `list` finds; `generation` is its own. What is known
+    /// takes no time.
     pub fn of(
         &mut self,
         drop: &DropLine,
         generation: u32,
+        time_ns: u64,
         list: impl FnOnce() -> Option<Rc<Ruleset>>,
     ) -> Vec<Hint> {
         let Some(hook) = drop.drop.hook else {
@@ -63,9 +65,16 @@ impl NftMisses {
         if let Some(known) = self.kept.get(&key) {
             return known.clone();
         }
+        if !self.has_time(time_ns) {
+            return Vec::new();
+        }
         let begun = Instant::now();
-        let found = list().map_or_else(Vec::new, |ruleset| hints(drop, &ruleset));
+        let found = list().map(|ruleset| hints(drop, &ruleset));
         self.spent += begun.elapsed();
+        // Not to be had now, it may be for the next.
+        let Some(found) = found else {
+            return Vec::new();
+        };
         if self.kept.len() >= MOST_KEPT {
             self.kept.clear();
         }
@@ -256,10 +265,13 @@ mod tests {
         let mut near = NftMisses::default();
         let drop = dropped(|_| {});
         let ruleset = Rc::new(Ruleset::read(SLIP).expect("a ruleset"));
-        assert_eq!(near.of(&drop, 1, || Some(Rc::clone(&ruleset))).len(), 1);
-        assert_eq!(near.of(&drop, 1, || unreachable!("it is known")).len(), 1);
-        assert_eq!(near.of(&drop, 2, || None), [], "another ruleset");
+        let listed = || Some(Rc::clone(&ruleset));
+        assert_eq!(near.of(&drop, 1, 0, listed).len(), 1);
+        assert_eq!(near.of(&drop, 2, 0, || None), [], "another ruleset");
         near.spent = TIME_A_SECOND;
-        assert!(!near.has_time(1) && near.has_time(NANOS_PER_SECOND));
+        let known = near.of(&drop, 1, 1, || unreachable!("it is known"));
+        assert_eq!(known.len(), 1, "what is known needs no time");
+        assert_eq!(near.of(&drop, 2, 1, || unreachable!("there is no time")), []);
+        assert_eq!(near.of(&drop, 2, NANOS_PER_SECOND, listed).len(), 1);
     }
 }
