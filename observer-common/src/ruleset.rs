@@ -19,10 +19,6 @@ pub struct LegacyTable {
     pub private: u64,
     /// `private->jumpstack`.
     pub jumpstack: u64,
-    /// `NFPROTO_IPV4` or `NFPROTO_IPV6`.
-    pub pf: u32,
-    /// Zero.
-    pub pad: u32,
 }
 
 /// What is known of one network namespace. Key of its hash map: the address of its `struct net`.

@@ -21,23 +21,13 @@ pub fn fill(nfct: u64, to: &mut Conn) -> bool {
     to.pad = 0;
     if !is_kernel_address(conn) || !read_conn(conn, to) || u64::from(to.status) & TEMPLATE != 0 {
         // What was read of it is nobody's.
-        clear(&mut to.original);
-        clear(&mut to.reply);
+        to.original = ConnTuple::default();
+        to.reply = ConnTuple::default();
         to.status = 0;
         return false;
     }
     to.address = conn;
     true
-}
-
-/// In words: the compiler would call a function that does it byte by byte.
-#[inline(always)]
-fn clear(tuple: &mut ConnTuple) {
-    let words = core::ptr::from_mut(tuple).cast::<u32>();
-    for index in 0..size_of::<ConnTuple>() / 4 {
-        // SAFETY: within the structure, which is a whole number of aligned words; volatile, so that the loop stays one.
-        unsafe { words.add(index).write_volatile(0) };
-    }
 }
 
 /// Tuples and status: at once where they lie as in every kernel so far, else one by one.

@@ -96,10 +96,10 @@ pub fn is_stale(net: u64, state: &NetState) -> bool {
 /// Does a table of x_tables have other rules than those that were read? `which`: a bit for each that matters.
 #[inline(always)]
 pub fn has_other_tables(state: &NetState, which: u32) -> bool {
-    let mut other = false;
     if which == 0 {
         return false;
     }
+    let mut other = false;
     for (place, table) in state.tables.iter().enumerate() {
         if which >> place & 1 != 0 && table.private_at != 0 {
             other |= read::<u64>(table.private_at) != Some(table.private);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use crate::report::record::{CtState, Tuple};
+use crate::report::record::{CtState, PacketFamily, Tuple};
 
 /// A packet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -44,6 +44,17 @@ pub struct Packet {
     pub dst_kinds: Kinds,
     /// Its connection.
     pub conn: Conn,
+}
+
+impl Packet {
+    /// Its family, in the trace's words.
+    pub fn family(&self) -> PacketFamily {
+        if self.is_v6 {
+            PacketFamily::Ip6
+        } else {
+            PacketFamily::Ip
+        }
+    }
 }
 
 /// A device.

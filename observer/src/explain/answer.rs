@@ -8,7 +8,7 @@ use crate::evaluate::{
     Bounds, Course, Dev, InForce, Packet, Stop, Surroundings, Way, WayEnd, needs_conntrack, ways,
 };
 use crate::report::record::{
-    AskedPacket, DropInfo, ExplainedWay, Explanation, Fate, Hint, Mark, PacketFamily, Proto, TcpFlags,
+    AskedPacket, DropInfo, ExplainedWay, Explanation, Fate, Hint, Mark, Proto, TcpFlags,
 };
 
 /// So many near misses are told of one way.
@@ -150,11 +150,7 @@ fn asked(packet: &Packet) -> AskedPacket {
         _ => None,
     };
     AskedPacket {
-        family: if packet.is_v6 {
-            PacketFamily::Ip6
-        } else {
-            PacketFamily::Ip
-        },
+        family: packet.family(),
         proto: packet.proto.map(Proto),
         src: packet.src,
         sport: packet.sport,

@@ -4,9 +4,7 @@ use super::rules::{Rules, table_family};
 use crate::diagnose::owners::{self, Scene};
 use crate::evaluate::{Dev, Packet};
 use crate::report::record::Packet as Headers;
-use crate::report::record::{
-    Backend, DropInfo, DropLine, Flow, Hint, Hook, Mark, PacketFamily, Proto, TcpFlags, Tuple,
-};
+use crate::report::record::{Backend, DropInfo, DropLine, Flow, Hint, Hook, Mark, Proto, TcpFlags, Tuple};
 use crate::ruleset::nftables::listing::{self, Statement, Verdict};
 use crate::ruleset::xtables::save::{self, Action};
 use crate::ruleset::{Base, Chain, Policy, Rule, Step, Table};
@@ -60,11 +58,7 @@ fn name(dev: &Dev) -> Option<String> {
 
 fn headers(packet: &Packet) -> Headers {
     Headers {
-        family: if packet.is_v6 {
-            PacketFamily::Ip6
-        } else {
-            PacketFamily::Ip
-        },
+        family: packet.family(),
         proto: packet.proto.map(Proto),
         src: packet.src,
         sport: packet.sport,

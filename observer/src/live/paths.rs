@@ -355,7 +355,7 @@ impl Live {
     }
 
     fn look_at_budget(&mut self, now: Instant) {
-        if self.paths.budget.due().is_some_and(|due| now < due) {
+        if self.paths.budget.due().is_none_or(|due| now < due) {
             return;
         }
         match self.paths.budget.read(now, self.programs.run_time_ns()) {

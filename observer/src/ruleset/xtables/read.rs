@@ -28,10 +28,6 @@ pub struct Location {
     pub len_bytes: u64,
 }
 
-/// include/uapi/linux/netfilter.h
-const NFPROTO_IPV4: u32 = 2;
-const NFPROTO_IPV6: u32 = 10;
-
 /// Reads the table at `table`; `None` if it is not one, or it was replaced meanwhile.
 ///
 /// `one_cpu`: the kernel keeps the counters in the entries themselves.
@@ -79,12 +75,6 @@ pub fn read(
         private_at,
         private,
         jumpstack: if has_stack { jumpstack } else { 0 },
-        pf: if family == TableFamily::Ip6 {
-            NFPROTO_IPV6
-        } else {
-            NFPROTO_IPV4
-        },
-        pad: 0,
     };
     Some((
         read,
