@@ -146,10 +146,8 @@ pub struct HookEvent {
     pub conn: Conn,
     /// The packet as it entered.
     pub before: [u8; BEFORE_BYTES],
-    /// The packet as it left, with [`hook_flag::AFTER`].
-    pub after: [u8; AFTER_BYTES],
-    /// The headers around it, with [`hook_flag::TUNNEL`].
-    pub outer: [u8; AFTER_BYTES],
+    /// The packet as it left, with [`hook_flag::AFTER`]; the headers around it, with [`hook_flag::TUNNEL`]: never both.
+    pub other: [u8; AFTER_BYTES],
     /// What it met.
     pub steps: [Step; MAX_STEPS],
 }
@@ -200,12 +198,11 @@ pub struct HookRuns {
 const _: () = assert!(size_of::<Step>() == 32);
 const _: () = assert!(size_of::<Run>() == 32);
 /// Arrays of bytes that are read and written in words.
-const ALIGNED: [usize; 5] = [
+const ALIGNED: [usize; 4] = [
     core::mem::offset_of!(HookEvent, in_name),
     core::mem::offset_of!(HookEvent, out_name),
     core::mem::offset_of!(HookEvent, before),
-    core::mem::offset_of!(HookEvent, after),
-    core::mem::offset_of!(HookEvent, outer),
+    core::mem::offset_of!(HookEvent, other),
 ];
 const _: () = assert!(crate::are_multiples(&ALIGNED, 8));
 const _: () = assert!(HookEvent::LEN_FIXED.is_multiple_of(8));

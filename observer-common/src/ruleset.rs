@@ -21,15 +21,17 @@ pub struct LegacyTable {
     pub jumpstack: u64,
 }
 
-/// What is known of one network namespace. Key of its hash map: the address of its `struct net`.
+/// What is known of one network namespace, in its slot.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NetState {
+    /// Address of its `struct net`; 0: the slot is free.
+    pub net: u64,
     /// `net->ns.inum`: another namespace at the same address has another.
     pub inode: u32,
-    /// Counts the readings; never 0.
+    /// Counts the readings; 0 while user space writes the rest, and once the ruleset's counters were freed.
     pub generation: u32,
-    /// Its element of the per-CPU `READY` map.
+    /// The slot: its element of the maps `NETS` and `READY`.
     pub slot: u32,
     /// First of its candidates.
     pub first: u32,

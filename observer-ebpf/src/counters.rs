@@ -12,8 +12,9 @@ use observer_common::{
 };
 
 use crate::{
-    maps::{BASELINES, CANDIDATES, NETS, READY, Scratch},
+    maps::{BASELINES, CANDIDATES, READY, Scratch},
     memory::{field, offset, read, read_bytes},
+    nets::{self, generation_of},
 };
 
 /// What the callbacks of `bpf_loop` share.
@@ -32,9 +33,7 @@ pub fn compare(scratch: *mut Scratch, cpu_offset: u64, net: u64) {
     let event = unsafe { &mut (*scratch).event };
     event.moved_count = 0;
     event.generation = 0;
-    // SAFETY: the memory of a map's element stays the map's: at worst it holds another element's value by the end, which is
-    // checked.
-    let Some(state) = (unsafe { NETS.get(net) }) else {
+    let Some(state) = nets::state(net) else {
         event.flags |= flag::UNREAD;
         return;
     };
@@ -65,20 +64,13 @@ pub fn compare(scratch: *mut Scratch, cpu_offset: u64, net: u64) {
     // SAFETY: the callback has the signature that the helper wants, and `scan` outlives the call.
     unsafe { bpf_loop(state.count, compare_one as *mut c_void, (&raw mut scan).cast(), 0) };
     jumps(event, state, scan.moved);
-    // The map may have given the element's memory to another reading meanwhile: then nothing of this is worth anything.
+    // User space may have written another reading meanwhile: then nothing of this is worth anything.
     if generation_of(state) != generation {
         event.flags |= flag::NO_BASELINE;
         return;
     }
     event.moved_count = scan.moved;
     event.flags |= flag::COMPARED;
-}
-
-/// The generation as it is now: user space replaces the element while programs run.
-#[inline(always)]
-pub fn generation_of(state: &NetState) -> u32 {
-    // SAFETY: a reference can be read.
-    unsafe { core::ptr::read_volatile(&raw const state.generation) }
 }
 
 /// Is what user space has read still in force? Hook lists, tables and the nf_tables generation are compared.
@@ -101,6 +93,9 @@ pub fn has_other_tables(state: &NetState, which: u32) -> bool {
     }
     let mut other = false;
     for (place, table) in state.tables.iter().enumerate() {
+        if which >> place == 0 {
+            break;
+        }
         if which >> place & 1 != 0 && table.private_at != 0 {
             other |= read::<u64>(table.private_at) != Some(table.private);
         }
@@ -201,8 +196,7 @@ fn jumps(event: &mut DropEvent, state: &NetState, moved: u32) {
 /// Takes the baseline of a namespace on this CPU, from nothing.
 #[inline(always)]
 pub fn take_baseline(scratch: *mut Scratch, cpu_offset: u64, net: u64) -> Option<()> {
-    // SAFETY: as in `compare`.
-    let state = unsafe { NETS.get(net) }?;
+    let state = nets::state(net)?;
     let mut scan = Scan {
         scratch,
         cpu_offset,

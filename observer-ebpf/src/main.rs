@@ -15,6 +15,7 @@ mod look;
 mod maps;
 mod memory;
 mod mode;
+mod nets;
 mod path;
 mod probes;
 mod registers;

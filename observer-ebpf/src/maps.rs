@@ -88,9 +88,13 @@ pub static NOT_LOSS: Array<u8> = Array::with_max_entries(MAX_REASONS, 0);
 #[map]
 static COUNT: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTS, 0);
 
-/// What user space has read of each namespace, by the address of its `struct net`.
+/// The slot of each namespace, by the address of its `struct net`.
 #[map]
-pub static NETS: HashMap<u64, NetState> = HashMap::with_max_entries(MAX_SLOTS, 0);
+pub static SLOTS: HashMap<u64, u32> = HashMap::with_max_entries(MAX_SLOTS, 0);
+
+/// What user space has read of each namespace, by its slot: see `nets`.
+#[map]
+pub static NETS: Array<NetState> = Array::with_max_entries(MAX_SLOTS, 0);
 
 /// Whether a namespace's slot has a baseline on this CPU: the generation it was taken for.
 #[map]

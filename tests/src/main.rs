@@ -53,6 +53,9 @@ enum Verb {
         /// Beside those, only the scenarios that show something where packets can be followed.
         #[arg(long)]
         of_paths: bool,
+        /// Of each scenario only its first variant.
+        #[arg(long)]
+        first_variants: bool,
         /// Only scenarios with this in their name.
         #[arg(default_value = "")]
         filter: String,
@@ -188,12 +191,17 @@ fn run(cli: Cli) -> Result<bool> {
             patience,
             every_kernel,
             of_paths,
+            first_variants,
             filter,
         } => {
             let mut variants = scenario::list(&data, &filter)?;
             variants.retain(|variant| {
                 !(every_kernel || of_paths) || variant.every_kernel || (of_paths && variant.of_paths)
             });
+            if first_variants {
+                // Those of a scenario follow each other.
+                variants.dedup_by(|one, before| one.scenario == before.scenario);
+            }
             if variants.is_empty() {
                 bail!("no scenario has `{filter}` in its name; see `observer-lab list`");
             }

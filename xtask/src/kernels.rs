@@ -41,6 +41,11 @@ impl Series {
     pub fn runs_all_of_paths(self) -> bool {
         self == DEFAULT
     }
+
+    /// Whether another kernel of the matrix is built from the same source, with more in it.
+    pub fn has_a_fuller_twin(self) -> bool {
+        self.flavour == Flavour::Cloud
+    }
 }
 
 /// The kernels that the scenarios must pass on.

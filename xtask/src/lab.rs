@@ -38,7 +38,9 @@ pub enum Choice<'a> {
     Every,
     /// Those whose file says `every_kernel = true`.
     EveryKernels,
-    /// Those, and those that show something only where packets can be followed.
+    /// Of each of those only the first variant.
+    FirstVariants,
+    /// Those of every kernel, and those that show something only where packets can be followed.
     OfPaths,
     /// Those with this in their name.
     Named(&'a str),
@@ -46,12 +48,13 @@ pub enum Choice<'a> {
 
 impl Choice<'_> {
     /// What the lab is told.
-    fn words(self) -> Option<String> {
+    fn words(self) -> Vec<String> {
         match self {
-            Self::Every => None,
-            Self::EveryKernels => Some("--every-kernel".to_owned()),
-            Self::OfPaths => Some("--of-paths".to_owned()),
-            Self::Named(part) => Some(part.to_owned()),
+            Self::Every => vec![],
+            Self::EveryKernels => vec!["--every-kernel".to_owned()],
+            Self::FirstVariants => vec!["--every-kernel".to_owned(), "--first-variants".to_owned()],
+            Self::OfPaths => vec!["--of-paths".to_owned()],
+            Self::Named(part) => vec![part.to_owned()],
         }
     }
 }

@@ -9,8 +9,9 @@ use super::{is_inet, list_of, nat, packet, snapshot};
 use crate::conntrack;
 use crate::counters;
 use crate::look::{Look, Plain};
-use crate::maps::{FILTER, NETS, PATH_CPU, PATHS, count};
+use crate::maps::{FILTER, PATH_CPU, PATHS, count};
 use crate::memory::{bounded, offset};
+use crate::nets;
 
 /// `BPF_RB_NO_WAKEUP`: user space looks from time to time, and when something dies.
 const NO_WAKEUP: u64 = 1;
@@ -91,8 +92,10 @@ pub fn finish(frame: *mut Frame) -> bool {
 /// Whether the ruleset is still the one that user space has read.
 #[inline(always)]
 fn generation(event: &mut HookEvent) {
-    // SAFETY: as in `counters::compare`.
-    let Some(state) = (unsafe { NETS.get(event.net) }) else {
+    let state = PATH_CPU
+        .get_ptr_mut(0)
+        .and_then(|cpu| nets::state_again(cpu, event.net));
+    let Some(state) = state else {
         event.nft_seq = 0;
         return;
     };
@@ -108,7 +111,7 @@ fn generation(event: &mut HookEvent) {
         _ => counters::nft_seq(state),
     };
     if event.generation != 0
-        && (counters::generation_of(state) != event.generation || is_stale(event, state, runs))
+        && (nets::generation_of(state) != event.generation || is_stale(event, state, runs))
     {
         event.flags |= hook_flag::STALE;
     }

@@ -8,9 +8,10 @@ use super::frame::{self, Frame, OURS_ONLY, PathCpu, Running, tracking};
 use super::sight::Sight;
 use super::{glance, is_inet, list_of, nat, passing, snapshot};
 use crate::look::Look;
-use crate::maps::{FILTER, NETS, PATH_CPU, count};
+use crate::maps::{FILTER, PATH_CPU, count};
 use crate::memory::offset;
 use crate::mode::mode;
+use crate::nets;
 
 /// A frame that is older was never left: no packet is in a hook for so long.
 const OLD_NS: u64 = 1_000_000_000;
@@ -32,14 +33,12 @@ pub fn enter(skb: impl Look, state: impl Look, entries: u64, first: u32, sp: u64
         return None;
     }
     let mut set = glance::NOWHERE;
-    if depth == 0 {
+    // SAFETY: this CPU's element.
+    if depth == 0 && unsafe { (*cpu).ours } < OURS_ONLY {
         if passing::is_known(&sight) {
             return None;
         }
-        // SAFETY: this CPU's element.
-        if unsafe { (*cpu).ours } < OURS_ONLY {
-            set = glance::take(&sight, cpu).unwrap_or(glance::NOWHERE);
-        }
+        set = glance::take(&sight, cpu).unwrap_or(glance::NOWHERE);
         if let Some((place, conn)) = glance::find(set, cpu) {
             passing::begins(&sight, place, conn);
             return None;
@@ -75,7 +74,7 @@ pub fn enter(skb: impl Look, state: impl Look, entries: u64, first: u32, sp: u64
         pause(depth - 1);
     }
     if tracking != tracking::NONE {
-        open(frame, depth, skb, state, filter);
+        open(frame, cpu, depth, skb, state, filter);
     }
     // SAFETY: this CPU's element; in this order, so that an interrupt sees no half-made frame as its own.
     unsafe { core::ptr::write_volatile(&raw mut (*frame).skb, sight.address) };
@@ -160,7 +159,7 @@ fn put(name: &mut [u8; 16], words: [u64; 2]) {
 
 /// The rest of the record, and the copy of the counters.
 #[inline(always)]
-fn open(frame: *mut Frame, depth: u32, skb: impl Look, state: impl Look, filter: &Filter) {
+fn open(frame: *mut Frame, cpu: *mut PathCpu, depth: u32, skb: impl Look, state: impl Look, filter: &Filter) {
     // SAFETY: this CPU's element.
     let event = unsafe { &mut (*frame).event };
     event.mark_before = skb.load(offset!(skb_mark));
@@ -169,25 +168,25 @@ fn open(frame: *mut Frame, depth: u32, skb: impl Look, state: impl Look, filter:
         devices(event, state);
     }
     event.flags |= super::trace::watched(filter);
-    choose_runs(frame, depth);
+    choose_runs(frame, cpu, depth);
 }
 
 /// Chooses the counters to copy: those of the hook's tables, and of nat if it will be asked.
 #[inline(always)]
-fn choose_runs(frame: *mut Frame, depth: u32) {
+fn choose_runs(frame: *mut Frame, cpu: *mut PathCpu, depth: u32) {
     // SAFETY: this CPU's element.
     let frame = unsafe { &mut *frame };
     let event = &mut frame.event;
     frame.has_nat = 0;
     frame.is_bare = 0;
-    // SAFETY: the memory of a map's element stays the map's; its generation is looked at again in the end.
-    let Some(state) = (unsafe { NETS.get(event.net) }) else {
+    let Some(state) = nets::state_again(cpu, event.net) else {
         return;
     };
     if state.inode != event.netns_inode || !is_inet(event.pf) || event.hook > 4 {
         return;
     }
-    event.generation = state.generation;
+    // It is looked at again in the end.
+    event.generation = nets::generation_of(state);
     let Some(runs) = state.runs.get(list_of(event.pf, event.hook)) else {
         return;
     };

@@ -19,10 +19,12 @@ pub struct PathCpu {
     pub epoch: u32,
     /// How many of the last packets the filter matched, without one between that it did not; up to [`OURS_ONLY`].
     pub ours: u32,
-    /// Zero.
-    pub pad: u32,
+    /// The slot of `net`.
+    pub slot: u32,
     /// Address of the packet that enters.
     pub address: u64,
+    /// The namespace that was looked up last, as the address of its `struct net`.
+    pub net: u64,
     /// What is seen of it at first glance.
     pub room: Room,
     /// Ways to see the packet that the filter tests.

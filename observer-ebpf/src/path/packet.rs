@@ -61,7 +61,7 @@ fn read_from(event: &mut HookEvent, skb: impl Look, start: u32, most: u32) {
     }
 }
 
-/// If the packet carries another, puts its headers into `outer` and those of the inner one into `before`.
+/// If the packet carries another, puts its headers into `other` and those of the inner one into `before`.
 #[inline(always)]
 pub fn unwrap_tunnel(skb: impl Look, event: &mut HookEvent) -> bool {
     let Some(start) = inner_start(skb, event) else {
@@ -69,7 +69,7 @@ pub fn unwrap_tunnel(skb: impl Look, event: &mut HookEvent) -> bool {
     };
     let mut index = 0;
     while index < AFTER_BYTES {
-        event.outer[index] = event.before[index];
+        event.other[index] = event.before[index];
         index += 1;
     }
     read_from(event, skb, start, BEFORE_BYTES as u32);
@@ -105,7 +105,7 @@ fn inner_start(skb: impl Look, event: &HookEvent) -> Option<u32> {
     }
 }
 
-/// Fills `after` and `mark_after` of a packet that lives on.
+/// Fills `other` and `mark_after` of a packet that lives on.
 #[inline(always)]
 pub fn fill_after(skb: impl Look, event: &mut HookEvent) {
     event.mark_after = skb.load(offset!(skb_mark));
@@ -116,7 +116,7 @@ pub fn fill_after(skb: impl Look, event: &mut HookEvent) {
     let head: u64 = skb.load(offset!(skb_head));
     let len = bounded(&event.before_bytes, AFTER_BYTES as u32);
     // SAFETY: `len` is at most the array's length.
-    if unsafe { read_bytes(event.after.as_mut_ptr(), len, head + start) } {
+    if unsafe { read_bytes(event.other.as_mut_ptr(), len, head + start) } {
         event.flags |= hook_flag::AFTER;
     }
 }

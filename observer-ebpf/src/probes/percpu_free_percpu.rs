@@ -9,7 +9,8 @@
 use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
 use observer_common::{EventKind, RulesetEvent};
 
-use crate::maps::{BLOCKS, EVENTS, NETS, SCRATCH};
+use crate::maps::{BLOCKS, EVENTS, SCRATCH};
+use crate::nets;
 
 /// How long a CPU stays silent after it said that a ruleset changes: user space looks several times anyway.
 const QUIET_NS: u64 = 500_000;
@@ -23,15 +24,7 @@ fn percpu_free_percpu(ctx: BtfTracePointContext) -> i32 {
     };
     // Not an error if it is gone already: another of its blocks was freed just before.
     let _ = BLOCKS.remove(block);
-    let mut inode = 0;
-    if let Some(state) = NETS.get_ptr_mut(net) {
-        // SAFETY: the value lives as long as the program runs; one aligned word is written.
-        unsafe {
-            inode = (*state).inode;
-            // A generation that no CPU is ready for: nothing is compared until user space has read it anew.
-            core::ptr::write_volatile(&raw mut (*state).generation, 0);
-        }
-    }
+    let inode = nets::outdated(net).unwrap_or(0);
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_ns() };
     say(net, inode, now, false);

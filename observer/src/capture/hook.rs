@@ -70,8 +70,7 @@ fn fixed_part(from: &mut &[u8]) -> HookEvent {
         step_count: from.get_u32_ne(),
         conn: conn(from),
         before: array::<BEFORE_BYTES>(from),
-        after: array::<AFTER_BYTES>(from),
-        outer: array::<AFTER_BYTES>(from),
+        other: array::<AFTER_BYTES>(from),
         steps: [Step::default(); MAX_STEPS],
     }
 }
@@ -101,7 +100,7 @@ pub(crate) mod tests {
         event.time_ns = 2;
         event.hook = 3;
         event.conn.status = 4;
-        event.outer[63] = 5;
+        event.other[63] = 5;
         event.step_count = 2;
         event.steps[1] = Step {
             kind: 1,

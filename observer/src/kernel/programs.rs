@@ -11,12 +11,12 @@ use aya::programs::{BtfTracePoint, Program, RawTracePoint, RawTracePointRunOptio
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use observer_common::{
-    COUNTS, Candidate, Count, DROP_FILTER, Filter, MAX_REASONS, NetState, NftOffsets, Offsets, PATH_FILTER,
-    PathMode, Run, SNAPSHOT_DEPTH,
+    COUNTS, Candidate, Count, DROP_FILTER, Filter, MAX_REASONS, NftOffsets, Offsets, PATH_FILTER, PathMode,
+    Run, SNAPSHOT_DEPTH,
 };
 
-use super::Memory;
 use super::path_probes::{PathProbes, first_line};
+use super::{Memory, Nets};
 
 /// Size of the ring buffer: room for a burst of some thousand drops.
 pub const RING_BYTES: u32 = 2 << 20;
@@ -55,7 +55,8 @@ pub struct Programs {
     path_filter: Filter,
     path_mode: PathMode,
     not_loss: Array<MapData, u8>,
-    nets: HashMap<MapData, u64, NetState>,
+    /// What they know of namespaces.
+    pub nets: Nets,
     blocks: HashMap<MapData, u64, u64>,
     candidates: Array<MapData, Candidate>,
     runs: Array<MapData, Run>,
@@ -127,7 +128,7 @@ impl Programs {
         // The programs' variables: there is one.
         let mode = Array::try_from(map(".bss")?)?;
         let not_loss = Array::try_from(map("NOT_LOSS")?)?;
-        let nets = HashMap::try_from(map("NETS")?)?;
+        let nets = Nets::new(map("SLOTS")?, map("NETS")?)?;
         let blocks = HashMap::try_from(map("BLOCKS")?)?;
         let candidates = Array::try_from(map("CANDIDATES")?)?;
         let counts = PerCpuArray::try_from(map("COUNT")?)?;
@@ -271,45 +272,6 @@ impl Programs {
     /// Names of the probes that are attached.
     pub fn attached(&self) -> &[String] {
         &self.attached
-    }
-
-    /// Tells the programs of a namespace.
-    ///
-    /// # Errors
-    /// The map is full.
-    pub fn set_net(&mut self, net: u64, state: &NetState) -> Result<()> {
-        self.nets
-            .insert(net, state, 0)
-            .context("too many network namespaces for observer's map")
-    }
-
-    /// Whether the kernel side still compares with this reading of a namespace: it stops by itself when the ruleset's
-    /// counters are freed.
-    pub fn is_known(&self, net: u64, generation: u32) -> bool {
-        self.nets
-            .get(&net, 0)
-            .is_ok_and(|state| state.generation == generation)
-    }
-
-    /// Makes the kernel side compare nothing in a namespace until it is told of it anew.
-    pub fn stop_comparing(&mut self, net: u64) {
-        if let Ok(state) = self.nets.get(&net, 0) {
-            // A namespace that is not in the map is not compared either.
-            let _ = self.nets.insert(
-                net,
-                NetState {
-                    generation: 0,
-                    ..state
-                },
-                0,
-            );
-        }
-    }
-
-    /// Forgets a namespace.
-    pub fn forget_net(&mut self, net: u64) {
-        // Gone already is as good.
-        let _ = self.nets.remove(&net);
     }
 
     /// Puts counters at `first` and after.

@@ -85,7 +85,7 @@ fn outer(event: &HookEvent) -> Option<Tuple> {
     if event.flags & hook_flag::TUNNEL == 0 {
         return None;
     }
-    tuple(&event.outer)
+    tuple(&event.other)
 }
 
 /// Puts what changed to the table whose rule did it: addresses to nat, a mark to the target that sets marks. What no table
@@ -164,7 +164,7 @@ fn translations(event: &HookEvent) -> Vec<Change> {
     if event.flags & hook_flag::AFTER == 0 {
         return Vec::new();
     }
-    let (Some(then), Some(now)) = (tuple(before(event)), tuple(&event.after)) else {
+    let (Some(then), Some(now)) = (tuple(before(event)), tuple(&event.other)) else {
         return Vec::new();
     };
     let mut found = Vec::new();

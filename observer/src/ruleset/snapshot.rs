@@ -300,6 +300,7 @@ impl Snapshot {
             *to = location.legacy;
         }
         NetState {
+            net: self.net,
             inode: self.inode,
             generation: self.generation,
             slot,

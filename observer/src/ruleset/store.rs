@@ -134,7 +134,7 @@ impl Store {
 
     fn is_current(&self, programs: &Programs, symbols: &Symbols, net: u64) -> bool {
         self.nets.get(&net).is_some_and(|known| {
-            programs.is_known(net, known.current.generation)
+            programs.nets.is_known(net, known.current.generation)
                 && !known.current.is_stale(&self.source(&programs.memory, symbols))
         })
     }
@@ -163,13 +163,13 @@ impl Store {
             }
         }
         // It does not stand still: nothing is compared until it does.
-        programs.stop_comparing(net);
+        programs.nets.stop_comparing(net);
         false
     }
 
     /// Whether a snapshot is what is in force right now.
     pub fn is_in_force(&self, programs: &Programs, symbols: &Symbols, snapshot: &Snapshot) -> bool {
-        programs.is_known(snapshot.net, snapshot.generation)
+        programs.nets.is_known(snapshot.net, snapshot.generation)
             && !snapshot.is_stale(&self.source(&programs.memory, symbols))
     }
 
@@ -260,7 +260,7 @@ impl Store {
                 .difference(&blocks)
                 .for_each(|block| programs.forget_block(*block));
         }
-        if let Err(error) = programs.set_net(net, &snapshot.state(slot)) {
+        if let Err(error) = programs.nets.set(&snapshot.state(slot)) {
             return log::warn!("{error:#}");
         }
         for cpu in programs.take_baseline(net, &self.cpus) {
@@ -292,7 +292,7 @@ impl Store {
         let Some(known) = self.nets.remove(&net) else {
             return;
         };
-        programs.forget_net(net);
+        programs.nets.forget(net);
         known
             .current
             .blocks()

@@ -143,7 +143,7 @@ fn is_of(last: &HookEvent, event: &DropEvent) -> bool {
     let in_tunnel = last.flags & hook_flag::TUNNEL != 0;
     let is_its = died.is_some()
         && (is_same(died, Identity::of(before(last)))
-            || (in_tunnel && is_same(died, Identity::of(&last.outer))));
+            || (in_tunnel && is_same(died, Identity::of(&last.other))));
     // Else it was wrapped or unwrapped since its last hook.
     is_its || is_written_with(last, event)
 }
