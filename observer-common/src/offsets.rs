@@ -53,6 +53,8 @@ pub struct Offsets {
     pub ct_reply: u32,
     /// `nf_conn.status`
     pub ct_status: u32,
+    /// `nf_conn.ct_net`
+    pub ct_net: u32,
     /// `bpf_array.pptrs`
     pub array_pptrs: u32,
     /// `task_struct.nsproxy`
@@ -110,6 +112,7 @@ impl Offsets {
             ct_original: ABSENT,
             ct_reply: ABSENT,
             ct_status: ABSENT,
+            ct_net: ABSENT,
             array_pptrs: ABSENT,
             task_nsproxy: ABSENT,
             nsproxy_net: ABSENT,

@@ -173,8 +173,8 @@ pub struct Run {
     pub offset: u32,
     /// Bits of [`crate::candidate`].
     pub flags: u32,
-    /// Zero.
-    pub pad: u32,
+    /// The table that all of them are of, by its place in [`crate::NetState::tables`]; [`crate::NO_TABLE`] for nf_tables.
+    pub table: u32,
 }
 
 /// The runs of one hook of one namespace.
@@ -191,6 +191,8 @@ pub struct HookRuns {
     pub cut: u32,
     /// Which of the namespace's x_tables tables are asked there, by their place in [`crate::NetState::tables`].
     pub tables: u32,
+    /// Which of them are nat tables.
+    pub nat_tables: u32,
     /// 1 if nf_tables has base chains there.
     pub has_nft: u32,
 }

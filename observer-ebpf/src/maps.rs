@@ -11,7 +11,7 @@ use observer_common::{
 
 use crate::cost::{Began, MEASURED};
 use crate::filter::{VIEWS, View};
-use crate::path::{FlowKey, Frame, Passing, PathCpu, Set, TupleKey};
+use crate::path::{FlowKey, Frame, Passing, PathCpu, Set};
 
 /// `BPF_F_MMAPABLE`, include/uapi/linux/bpf.h
 const MMAPABLE: u32 = 1 << 10;
@@ -54,9 +54,12 @@ pub static CHUNKS_A_DEPTH: u32 = 0;
 #[map]
 pub static FLOWS: LruHashMap<FlowKey, u64> = LruHashMap::with_max_entries(16_384, 0);
 
-/// The connections of packets that the nat table has been asked about.
+/// How many connections [`CONNS`] remembers, a power of two.
+pub const CONNS_LEN: u32 = 16_384;
+
+/// Connections that the nat table has been asked about, where their tuples lead: see `path::nat`.
 #[map]
-pub static CONNS: LruHashMap<TupleKey, u64> = LruHashMap::with_max_entries(16_384, 0);
+pub static CONNS: Array<u64> = Array::with_max_entries(CONNS_LEN, 0);
 
 /// How many pairs of flows [`GLANCES`] remembers, a power of two.
 pub const GLANCE_SETS: u32 = 1024;

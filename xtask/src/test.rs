@@ -147,7 +147,9 @@ fn choice<'a>(place: Place, filter: Option<&'a str>, places: &[Place]) -> lab::C
     match (filter, place) {
         (Some(part), _) => lab::Choice::Named(part),
         (None, Place::Vm(series)) if places.len() > 1 && series.runs_all_of_paths() => lab::Choice::OfPaths,
-        (None, Place::Vm(series)) if places.len() > 1 && series.has_a_fuller_twin() => lab::Choice::FirstVariants,
+        (None, Place::Vm(series)) if places.len() > 1 && series.has_a_fuller_twin() => {
+            lab::Choice::FirstVariants
+        }
         (None, Place::Vm(_)) if places.len() > 1 => lab::Choice::EveryKernels,
         (None, _) => lab::Choice::Every,
     }

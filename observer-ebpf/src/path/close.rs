@@ -82,7 +82,7 @@ pub fn finish(frame: *mut Frame) -> bool {
         of.event.flags |= hook_flag::UNSEEN;
     }
     if of.is_bare == 0 {
-        generation(&mut of.event);
+        generation(of);
     }
     // SAFETY: the helper has no preconditions.
     of.event.cpu = unsafe { bpf_get_smp_processor_id() };
@@ -91,7 +91,9 @@ pub fn finish(frame: *mut Frame) -> bool {
 
 /// Whether the ruleset is still the one that user space has read.
 #[inline(always)]
-fn generation(event: &mut HookEvent) {
+fn generation(frame: &mut Frame) {
+    let moved = frame.moved_tables;
+    let event = &mut frame.event;
     let state = PATH_CPU
         .get_ptr_mut(0)
         .and_then(|cpu| nets::state_again(cpu, event.net));
@@ -111,20 +113,28 @@ fn generation(event: &mut HookEvent) {
         _ => counters::nft_seq(state),
     };
     if event.generation != 0
-        && (nets::generation_of(state) != event.generation || is_stale(event, state, runs))
+        && (nets::generation_of(state) != event.generation || is_stale(event, state, runs, moved))
     {
         event.flags |= hook_flag::STALE;
     }
 }
 
 /// The list of functions that ran, the tables that it asks, and the generation of nf_tables: are they those that user
-/// space has read?
+/// space has read? A table with a counter that `moved` is the one that was asked. The nat tables matter if they may have been.
 #[inline(always)]
-fn is_stale(event: &HookEvent, state: &NetState, runs: Option<&HookRuns>) -> bool {
+fn is_stale(event: &HookEvent, state: &NetState, runs: Option<&HookRuns>, moved: u32) -> bool {
+    let asked = runs.map_or(u32::MAX, |runs| {
+        let nat = if event.flags & hook_flag::NAT == 0 {
+            0
+        } else {
+            runs.nat_tables
+        };
+        runs.tables | nat
+    });
     let list = list_of(event.pf, event.hook);
     state.hooks.get(list).is_none_or(|read| *read != event.entries)
         || event.nft_seq != state.nft_seq_value
-        || counters::has_other_tables(state, runs.map_or(u32::MAX, |runs| runs.tables))
+        || counters::has_other_tables(state, asked & !moved)
 }
 
 #[inline(always)]

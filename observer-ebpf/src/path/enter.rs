@@ -103,6 +103,7 @@ fn begin<S: Look>(frame: *mut Frame, sight: &Sight<S>, state: impl Look, filter:
     frame.closed = 0;
     frame.has_snapshot = 0;
     frame.run_count = 0;
+    frame.moved_tables = 0;
     frame.nft = Running::default();
     let event = &mut frame.event;
     event.kind = EventKind::Hook as u32;
@@ -191,7 +192,7 @@ fn choose_runs(frame: *mut Frame, cpu: *mut PathCpu, depth: u32) {
         return;
     };
     event.flags |= hook_flag::COUNTERS;
-    if runs.tables | runs.has_nft == 0 {
+    if runs.tables | runs.nat_tables | runs.has_nft == 0 {
         frame.is_bare = 1;
         event.nft_seq = state.nft_seq_value;
         // The list that runs is settled by now.

@@ -105,6 +105,10 @@ pub struct Frame {
     pub has_snapshot: u32,
     /// 1 if `flow` is filled.
     pub has_flow: u32,
+    /// Tables of x_tables with a counter that moved, by their place: those are the ones that user space has read.
+    pub moved_tables: u32,
+    /// Zero.
+    pub pad: u32,
     /// What of nf_tables is running for the packet.
     pub nft: Running,
     /// 1 if the nat table has counters.

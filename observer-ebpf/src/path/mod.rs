@@ -21,7 +21,6 @@ pub use enter::enter;
 pub use frame::{FlowKey, Frame, PathCpu};
 pub use glance::Set;
 pub use leave::{Left, leave};
-pub use nat::TupleKey;
 pub use passing::Passing;
 pub use trace::{Traced, traced};
 pub use verdict::{Called, chain_entered, chain_left, decided, writer_entered, writer_left};

@@ -1,9 +1,10 @@
 //! Will the nat table be asked? It is asked once for each connection and direction (`nf_nat_inet_fn`,
 //! net/netfilter/nf_nat_core.c, v6.1 … v6.18), and its counters are by far the most: they are copied when it may be.
 //!
-//! Before conntrack has seen a packet nothing tells. So the connection of its addresses is remembered, and looked at:
-//! if it is still theirs and confirmed, the nat table has been asked. What came of it is known when the packet
-//! leaves: a connection that is not confirmed then is new, and its nat rules went unseen.
+//! Before conntrack has seen a packet nothing tells. So a connection is remembered where its addresses lead, and looked at:
+//! if it is theirs, of this namespace, alive and confirmed, the nat table has been asked. All of that the kernel's memory
+//! says: what is remembered is a hint, and may be another's. What came of it is known when the packet leaves: a connection
+//! that is not confirmed then is new, and its nat rules went unseen.
 
 use observer_common::{HookEvent, hook_flag};
 
@@ -11,8 +12,8 @@ use super::frame::Frame;
 use super::{OUTPUT, PREROUTING, is_inet};
 use crate::conntrack;
 use crate::filter::{half, word, words};
-use crate::maps::CONNS;
-use crate::memory::{is_kernel_address, offset};
+use crate::maps::{CONNS, CONNS_LEN};
+use crate::memory::{field, is_kernel_address, offset};
 
 /// `IPS_CONFIRMED`: the connection's first packet has left the host, or was taken by it.
 const CONFIRMED: u32 = 1 << 3;
@@ -24,6 +25,8 @@ const DST_NAT_DONE: u32 = 1 << 8;
 const DYING: u32 = 1 << 9;
 /// In [`CONNS`], beside the connection's address: the packet is an answer.
 const ANSWER: u64 = 1;
+/// Odd, and its bits are spread: what is unlike in two tuples reaches the bits that are taken.
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// What a connection's tuple says, in the kernel's own form: an IPv4 address is followed by zeroes.
 #[repr(C)]
@@ -35,9 +38,19 @@ pub struct TupleKey {
     /// Network byte order.
     dst_port: u16,
     proto: u32,
-    inode: u32,
-    /// Zero.
-    pad: u32,
+}
+
+impl TupleKey {
+    /// Its place in [`CONNS`], in a namespace.
+    #[inline(always)]
+    fn place(&self, inode: u32) -> u32 {
+        let ports = u64::from(self.src_port) << 16 | u64::from(self.dst_port);
+        let src = self.src[0] ^ self.src[1].rotate_left(7);
+        let dst = self.dst[0].rotate_left(32) ^ self.dst[1];
+        let mixed = src ^ dst ^ ports.rotate_left(17) ^ u64::from(inode) << 40;
+        let mixed = (mixed ^ mixed >> 32).wrapping_mul(MIX);
+        (mixed >> 48) as u32 & (CONNS_LEN - 1)
+    }
 }
 
 /// Whether the nat table may be asked about the packet that enters.
@@ -53,8 +66,8 @@ pub fn may_be_asked(frame: &mut Frame) -> bool {
     if !fill_key(frame) {
         return true;
     }
-    // SAFETY: a copy is taken at once.
-    let Some(found) = (unsafe { CONNS.get(&frame.nat_key) }).copied() else {
+    let place = frame.nat_key.place(frame.event.netns_inode);
+    let Some(found) = CONNS.get(place).copied() else {
         return true;
     };
     frame.nat_conn = found & !7;
@@ -71,6 +84,9 @@ fn is_still(found: u64, frame: &mut Frame) -> bool {
         offset!(ct_reply)
     };
     if !is_kernel_address(conn) || !conntrack::tuple(&mut frame.nat_tuple, conn, offset) {
+        return false;
+    }
+    if field(conn, offset!(ct_net)) != Some(frame.event.net) {
         return false;
     }
     let status = conntrack::status(conn).unwrap_or(0);
@@ -115,11 +131,12 @@ fn remember(frame: &mut Frame, is_answer: bool) {
     key.src_port = tuple.src_port;
     key.dst_port = tuple.dst_port;
     key.proto = u32::from(tuple.proto);
-    key.inode = frame.event.netns_inode;
-    key.pad = 0;
     let value = conn.address | if is_answer { ANSWER } else { 0 };
-    // A full map forgets its oldest entry; a failure costs a copy of the nat table's counters.
-    let _ = CONNS.insert(&frame.nat_key, value, 0);
+    // Whose place it was must do with a copy of the nat table's counters.
+    if let Some(to) = CONNS.get_ptr_mut(key.place(frame.event.netns_inode)) {
+        // SAFETY: the element lives as long as the map; one aligned word is written.
+        unsafe { core::ptr::write_volatile(to, value) };
+    }
 }
 
 /// The addresses of a packet of TCP or UDP, whole and without options; false if it is another.
@@ -153,8 +170,6 @@ fn fill_key(frame: &mut Frame) -> bool {
     key.src_port = ports as u16;
     key.dst_port = (ports >> 16) as u16;
     key.proto = u32::from(proto);
-    key.inode = event.netns_inode;
-    key.pad = 0;
     true
 }
 

@@ -5,7 +5,8 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
 use observer_common::{
-    CHUNK_BYTES, HookEvent, RUN_SLOTS, Run, SLOT_BYTES, SNAPSHOT_DEPTH, Step, candidate, hook_flag, step,
+    CHUNK_BYTES, HookEvent, MAX_TABLES, RUN_SLOTS, Run, SLOT_BYTES, SNAPSHOT_DEPTH, Step, candidate,
+    hook_flag, step,
 };
 
 use super::frame::{self, Frame, PathCpu};
@@ -27,7 +28,8 @@ struct Work {
     first: u32,
     depth: u32,
     failed: u32,
-    pad: u32,
+    /// Tables with a counter that moved, a bit each.
+    moved: u32,
 }
 
 /// The comparison of one run.
@@ -38,6 +40,7 @@ struct Pair {
     then: *mut u64,
     slots: u32,
     first_slot: u32,
+    moved: u64,
 }
 
 /// Copies the frame's runs.
@@ -88,13 +91,16 @@ fn run(frame: *mut Frame, depth: u32, each: *mut c_void) -> bool {
         first,
         depth,
         failed: 0,
-        pad: 0,
+        moved: 0,
     };
     // SAFETY: the callback has the signature that the helper wants, and `work` outlives the call.
     unsafe { bpf_loop(count, each, (&raw mut work).cast(), 0) };
-    if work.failed != 0 {
-        // SAFETY: this CPU's element.
-        unsafe { (*event).flags |= hook_flag::UNSEEN };
+    // SAFETY: this CPU's element.
+    unsafe {
+        (*frame).moved_tables |= work.moved;
+        if work.failed != 0 {
+            (*event).flags |= hook_flag::UNSEEN;
+        }
     }
     work.failed == 0
 }
@@ -168,10 +174,14 @@ unsafe extern "C" fn compare_one(index: u64, work: *mut c_void) -> i64 {
         then: then.cast(),
         slots,
         first_slot: run.first_slot,
+        moved: 0,
     };
     let groups = slots.div_ceil(GROUP as u32);
     // SAFETY: the callback has the signature that the helper wants, and `pair` outlives the call.
     unsafe { bpf_loop(groups, compare_group as *mut c_void, (&raw mut pair).cast(), 0) };
+    if pair.moved != 0 && run.table < MAX_TABLES as u32 {
+        work.moved |= 1 << run.table;
+    }
     0
 }
 
@@ -200,24 +210,20 @@ unsafe extern "C" fn compare_group(group: u64, pair: *mut c_void) -> i64 {
             break;
         }
         // SAFETY: as above.
-        let words = unsafe {
-            [
-                now.add(2 * slot).read().wrapping_sub(then.add(2 * slot).read()),
-                now.add(2 * slot + 1)
-                    .read()
-                    .wrapping_sub(then.add(2 * slot + 1).read()),
-            ]
-        };
-        if words[0] | words[1] != 0 {
-            frame::push(
-                pair.event,
-                Step {
-                    kind: step::COUNTER,
-                    value: pair.first_slot + number,
-                    words: [words[0], words[1], 0],
-                },
-            );
+        let since = |word: usize| unsafe { now.add(word).read().wrapping_sub(then.add(word).read()) };
+        let first = since(2 * slot);
+        if first == 0 {
+            continue;
         }
+        pair.moved = 1;
+        frame::push(
+            pair.event,
+            Step {
+                kind: step::COUNTER,
+                value: pair.first_slot + number,
+                words: [first, since(2 * slot + 1), 0],
+            },
+        );
     }
     0
 }

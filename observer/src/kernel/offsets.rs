@@ -57,6 +57,7 @@ fn connection(types: &mut Types, offsets: &mut Offsets) {
     let mut may = |path: &str| types.offset(None, path);
     offsets.skb_nfct = may("sk_buff._nfct").unwrap_or(ABSENT);
     offsets.ct_status = may("nf_conn.status").unwrap_or(ABSENT);
+    offsets.ct_net = may("nf_conn.ct_net").unwrap_or(ABSENT);
     let hashes = may("nf_conn.tuplehash");
     let tuple = may("nf_conntrack_tuple_hash.tuple");
     let size = types.size(None, "nf_conntrack_tuple_hash");

@@ -4,7 +4,9 @@
 //! x_tables gives a table's counters out one after the other (`xt_percpu_counter_alloc`, net/netfilter/x_tables.c);
 //! those of nf_tables are allocated one by one, and mostly lie side by side all the same.
 
-use observer_common::{CHUNK_BYTES, HookRuns, MAX_HOOKS, MAX_TABLES, RUN_SLOTS, Run, SLOT_BYTES, candidate};
+use observer_common::{
+    CHUNK_BYTES, HookRuns, MAX_HOOKS, MAX_TABLES, NO_TABLE, RUN_SLOTS, Run, SLOT_BYTES, candidate,
+};
 
 use super::hooks::INET_HOOKS;
 use super::{Chain, Counter, Table};
@@ -48,14 +50,16 @@ impl Runs {
             let is_v6 = list >= INET_HOOKS.len();
             let first = runs.runs.len();
             let mut room = Room::new(chunks);
-            let count = runs.add(counters(tables, hook, is_v6, false), &mut room);
-            let nat_count = runs.add(counters(tables, hook, is_v6, true), &mut room);
+            let legacy = legacy_count(tables);
+            let count = runs.add(counters(tables, hook, is_v6, false), legacy, &mut room);
+            let nat_count = runs.add(counters(tables, hook, is_v6, true), legacy, &mut room);
             runs.hooks[list] = HookRuns {
                 first: u32::try_from(first).unwrap_or(0),
                 count,
                 nat_count,
                 cut: u32::from(room.is_cut),
-                tables: asked(tables, hook, is_v6),
+                tables: asked(tables, hook, is_v6, false),
+                nat_tables: asked(tables, hook, is_v6, true),
                 has_nft: u32::from(
                     tables
                         .iter()
@@ -66,20 +70,20 @@ impl Runs {
         runs
     }
 
-    /// Adds counters, sorted by address; returns how many runs they took.
-    fn add(&mut self, counters: Vec<(Counter, Slot)>, room: &mut Room) -> u32 {
+    /// Adds counters, sorted by address; returns how many runs they took. `legacy`: how many tables are of x_tables.
+    fn add(&mut self, counters: Vec<(Counter, Slot)>, legacy: u32, room: &mut Room) -> u32 {
         let before = self.runs.len();
         let mut rest = &counters[..];
         while !rest.is_empty() {
-            let (this, after) = rest.split_at(side_by_side(rest));
-            self.add_run(this, room);
+            let (this, after) = rest.split_at(side_by_side(rest, legacy));
+            self.add_run(this, legacy, room);
             rest = after;
         }
         u32::try_from(self.runs.len() - before).unwrap_or(0)
     }
 
-    fn add_run(&mut self, counters: &[(Counter, Slot)], room: &mut Room) {
-        let (Some((first, _)), Some((last, _))) = (counters.first(), counters.last()) else {
+    fn add_run(&mut self, counters: &[(Counter, Slot)], legacy: u32, room: &mut Room) {
+        let (Some((first, slot)), Some((last, _))) = (counters.first(), counters.last()) else {
             return;
         };
         let slots = ((last.address - first.address) / u64::from(SLOT_BYTES)) as u32 + 1;
@@ -96,7 +100,7 @@ impl Runs {
             chunk,
             offset,
             flags: if first.plain { candidate::NOT_PER_CPU } else { 0 },
-            pad: 0,
+            table: if slot.table < legacy { slot.table } else { NO_TABLE },
         });
         self.slots.resize(self.slots.len() + slots as usize, None);
         for (counter, slot) in counters {
@@ -107,11 +111,17 @@ impl Runs {
     }
 }
 
-/// The legacy tables that a hook asks, by their place: they come first.
-fn asked(tables: &[Table], hook: Hook, is_v6: bool) -> u32 {
+/// How many tables are of x_tables: they come first.
+fn legacy_count(tables: &[Table]) -> u32 {
     let legacy = tables.iter().take_while(|table| table.backend == Backend::Legacy);
+    legacy.fold(0, |count, _| count + 1)
+}
+
+/// The x_tables tables that a hook asks, by their place: the nat table or all others.
+fn asked(tables: &[Table], hook: Hook, is_v6: bool, of_nat: bool) -> u32 {
+    let legacy = tables.iter().take(legacy_count(tables) as usize);
     let bits = legacy.take(MAX_TABLES).enumerate();
-    bits.filter(|(_, table)| is_asked(table, hook, is_v6))
+    bits.filter(|(_, table)| (table.name == "nat") == of_nat && is_asked(table, hook, is_v6))
         .fold(0, |bits, (place, _)| bits | 1 << place)
 }
 
@@ -149,15 +159,17 @@ impl Room {
     }
 }
 
-/// How many of the first counters one run can hold.
-fn side_by_side(counters: &[(Counter, Slot)]) -> usize {
+/// How many of the first counters one run can hold: of one table, if it is one of the `legacy` ones.
+fn side_by_side(counters: &[(Counter, Slot)], legacy: u32) -> usize {
     let Some((first, _)) = counters.first() else {
         return 0;
     };
     let fits = |pair: &[(Counter, Slot)]| {
         let (before, this) = (pair[0].0, pair[1].0);
+        let [of_before, of_this] = [pair[0].1.table, pair[1].1.table];
         let slot = u64::from(SLOT_BYTES);
-        this.plain == before.plain
+        (of_before == of_this || (of_before >= legacy && of_this >= legacy))
+            && this.plain == before.plain
             && !this.plain
             && this.address - before.address <= GAP_BYTES
             && (this.address - first.address).is_multiple_of(slot)
@@ -294,6 +306,21 @@ mod tests {
         );
         assert_eq!(runs.hooks[0].count, 0, "no base chain in PREROUTING");
         assert_eq!(runs.hooks[7].count, 0, "no table for IPv6");
+    }
+
+    #[test]
+    fn a_run_is_of_one_table_that_its_counters_prove_was_asked() {
+        let tables = [
+            table("mangle", 0x1000, &[0x1020]),
+            table("filter", 0x1030, &[0x1050]),
+        ];
+        let runs = Runs::of(&tables, 4);
+        let shape = |run: &Run| (run.address, run.slots, run.table);
+        assert_eq!(
+            runs.runs.iter().map(shape).collect::<Vec<_>>(),
+            [(0x1000, 3, 0), (0x1030, 3, 1)]
+        );
+        assert_eq!((runs.hooks[2].tables, runs.hooks[2].nat_tables), (3, 0));
     }
 
     #[test]
