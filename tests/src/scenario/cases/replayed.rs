@@ -32,6 +32,7 @@ fn replay(lab: &Lab, place: &Place, mixed: bool) -> Result<Outcome> {
             family,
             from: 0,
             mixed,
+            ipset: false,
         };
         wrong.extend(replay::run(&trial, &lab.run)?.wrong);
     }
