@@ -121,7 +121,7 @@ fn one_case(
     world.restore(&text)?;
     let mut sets = Sets::default();
     if let Some(kinds) = kinds {
-        let (members, listed) = kinds.fill(&mut random, world, trial.family)?;
+        let (members, listed) = kinds.fill(&mut random, world)?;
         text.push_str(&members);
         sets = listed;
     }

@@ -38,7 +38,7 @@ const KINDS: [(&str, &str, usize); 20] = [
 /// Lists of the sets above.
 const LISTS: [(&str, [&str; 3]); 2] = [
     ("list", ["ip", "net-port", "net-iface"]),
-    ("list-changed", ["ip-other", "ip-changed", "net"]),
+    ("list-changed", ["ip-other", "ip-changed", "bits-ip"]),
 ];
 /// Targets may add to this one and delete from it.
 const CHANGED: &str = "ip-changed";
@@ -85,7 +85,10 @@ const NETWORKS_IP6: [&str; 8] = [
 const DEVICES: [&str; 6] = ["in0", "in1", "out0", "out1", "in", "physdev:in0"];
 
 /// The kinds of sets that this kernel has, each with a set of its name.
-pub(super) struct Kinds(Vec<(&'static str, &'static str, usize)>);
+pub(super) struct Kinds {
+    known: Vec<(&'static str, &'static str, usize)>,
+    family: Family,
+}
 
 impl Kinds {
     /// Creates the sets.
@@ -111,13 +114,14 @@ impl Kinds {
             world.ipset(&text)?;
             kinds.push((name, "list:set", 2));
         }
-        Ok(Self(kinds))
+        Ok(Self { known: kinds, family })
     }
 
     /// Gives each set other members: what the kernel lists then, which must be what the tool prints.
-    pub(super) fn fill(&self, random: &mut Random, world: &World, family: Family) -> Result<(String, Sets)> {
+    pub(super) fn fill(&self, random: &mut Random, world: &World) -> Result<(String, Sets)> {
+        let family = self.family;
         let mut text = String::new();
-        for (name, kind, _) in self.0.iter().filter(|(_, kind, _)| *kind != "list:set") {
+        for (name, kind, _) in self.known.iter().filter(|(_, kind, _)| *kind != "list:set") {
             let _ = writeln!(text, "flush {name}");
             let kind = kind.split(' ').next().unwrap_or(kind);
             let other = if *name == "ip-other" {
@@ -143,8 +147,10 @@ impl Kinds {
     /// A match, without its `-m`.
     pub(super) fn random_match(&self, random: &mut Random, not: &str) -> String {
         // Of the other family iptables takes no set by itself, only within a list.
-        let takes = |kind: &&(&str, &str, usize)| kind.0 != "ip-other";
-        let kinds: Vec<_> = self.0.iter().filter(takes).collect();
+        let takes = |(name, kind, _): &&(&str, &str, usize)| {
+            *name != "ip-other" && (self.family == Family::Ip || !kind.starts_with("bitmap:ip "))
+        };
+        let kinds: Vec<_> = self.known.iter().filter(takes).collect();
         let (name, _, parts) = **random.pick(&kinds);
         let parts = if random.one_in(10) {
             1 + random.below(3)

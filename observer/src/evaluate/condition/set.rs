@@ -333,3 +333,6 @@ fn transport(end: End, packet: &Packet) -> Option<(u8, Option<u16>)> {
     };
     Some((proto, port))
 }
+
+#[cfg(test)]
+mod tests;

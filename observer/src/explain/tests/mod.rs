@@ -12,6 +12,7 @@ const SEED: &str = include_str!("../../../../tests/rules/seed.rules");
 fn told(rules: &str, packet: Packet) -> Explanation {
     let mut read = Rules::default();
     read.add("node02.save", save::parse(rules).expect("parses"), Family::Ip);
+    read.settle(Family::Ip);
     let question = Question {
         packet,
         course: Course::Forward,
