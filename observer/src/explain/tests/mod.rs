@@ -1,5 +1,6 @@
 mod nft;
 mod recorded;
+mod sets;
 
 use super::*;
 use crate::evaluate::{Conn, Course, Dev, Packet, Unknown};
