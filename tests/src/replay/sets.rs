@@ -217,14 +217,14 @@ fn member(random: &mut Random, kind: &str, family: Family) -> String {
 }
 
 fn address(random: &mut Random, family: Family) -> &'static str {
-    *random.pick(match family {
+    random.pick(match family {
         Family::Ip => &ADDRESSES,
         Family::Ip6 => &ADDRESSES_IP6,
     })
 }
 
 fn network(random: &mut Random, family: Family) -> &'static str {
-    *random.pick(match family {
+    random.pick(match family {
         Family::Ip => &NETWORKS,
         Family::Ip6 => &NETWORKS_IP6,
     })

@@ -143,26 +143,12 @@ fn look(set: &Set, ends: &[End], packet: &Packet) -> Found {
                 asked.addrs[addrs] = Some(end.address(packet).map(number));
                 addrs += 1;
             }
+            // What has no ports is in no set of ports.
+            Part::Port | Part::BarePort if packet.is_fragment == Some(true) => return Found::Nothing,
             Part::Port | Part::BarePort => {
-                match packet.is_fragment {
-                    // What has no ports is in no set of ports.
-                    Some(true) => return Found::Nothing,
-                    None => asked.is_vague = true,
-                    Some(false) => {}
-                }
-                let is_bare = *part == Part::BarePort;
-                match transport(*end, packet) {
-                    Some((proto, _)) if is_bare && !matches!(proto, 6 | 17) => return Found::Nothing,
-                    Some((proto, port)) => {
-                        asked.proto = Some((!is_bare).then_some(proto).unwrap_or_default());
-                        asked.port = port;
-                        asked.is_vague |= port.is_none();
-                    }
-                    None => {
-                        asked.proto = is_bare.then_some(0);
-                        asked.port = None;
-                        asked.is_vague = true;
-                    }
+                asked.is_vague |= packet.is_fragment.is_none();
+                if !asked.takes(transport(*end, packet), *part == Part::BarePort) {
+                    return Found::Nothing;
                 }
             }
             Part::Mark => {
@@ -210,6 +196,19 @@ impl Default for Asked<'_> {
 }
 
 impl Asked<'_> {
+    /// Takes protocol and port; whether there can be a member with such. A bitmap has ports without their protocol, of TCP or UDP.
+    fn takes(&mut self, transport: Option<(u8, Option<u16>)>, is_bare: bool) -> bool {
+        let proto = transport.map(|(proto, _)| proto);
+        if !is_bare {
+            self.proto = proto;
+        } else if proto.is_some_and(|proto| !matches!(Proto(proto), Proto::TCP | Proto::UDP)) {
+            return false;
+        }
+        self.port = transport.and_then(|(_, port)| port);
+        self.is_vague |= self.port.is_none();
+        true
+    }
+
     fn find(&self, set: &Set) -> Found {
         let found = if self.is_vague || self.addrs.contains(&Some(None)) {
             let possible = set.keys().any(|key| self.fits(set, key));

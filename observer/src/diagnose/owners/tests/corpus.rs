@@ -1,5 +1,8 @@
 //! Whole rulesets that real programs wrote: each rule and policy that drops has its owner.
 
+use std::fs;
+use std::path::Path;
+
 use super::world::World;
 
 const KUBE_PROXY: &str = include_str!("../../../../../tests/rules/kubeproxy.nft");
@@ -56,5 +59,27 @@ fn every_dropping_rule_of_the_seeds_nodes_has_its_owner() {
         let who = who.unwrap_or_else(|| panic!("nobody for {text}"));
         let wanted = if text.contains("DOCKER") { "Docker" } else { "kube" };
         assert!(who.contains(wanted), "{text}: {who}");
+    }
+}
+
+/// What Debian's programs write through iptables, and rules in the shape of Calico's; of the whole ruleset each rule that ends a packet.
+#[test]
+fn every_dropping_rule_of_a_program_is_that_programs() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests-data/saved");
+    for (file, wanted, at_least) in [
+        ("calico-legacy.v4.save", "Calico", 9),
+        ("fail2ban-legacy.v4.save", "fail2ban", 5),
+        ("firewalld-legacy.v4.save", "firewalld", 10),
+        ("libvirt-legacy.v4.save", "libvirt", 4),
+        ("podman-legacy.v4.save", "podman", 0),
+        ("ufw-legacy.v4.save", "ufw", 10),
+    ] {
+        let saved = fs::read_to_string(data.join(file)).expect("a file");
+        let found = owners(|| World::iptables(&saved));
+        assert!(found.len() >= at_least, "{file}: {found:?}");
+        for (text, who) in found {
+            let who = who.unwrap_or_else(|| panic!("{file}: nobody for {text}"));
+            assert!(who.starts_with(wanted), "{file}: {text}: {who}");
+        }
     }
 }
