@@ -217,17 +217,19 @@ fn member(random: &mut Random, kind: &str, family: Family) -> String {
 }
 
 fn address(random: &mut Random, family: Family) -> &'static str {
-    random.pick(match family {
+    let all: &[&'static str] = match family {
         Family::Ip => &ADDRESSES,
         Family::Ip6 => &ADDRESSES_IP6,
-    })
+    };
+    random.pick(all)
 }
 
 fn network(random: &mut Random, family: Family) -> &'static str {
-    random.pick(match family {
+    let all: &[&'static str] = match family {
         Family::Ip => &NETWORKS,
         Family::Ip6 => &NETWORKS_IP6,
-    })
+    };
+    random.pick(all)
 }
 
 fn all(family: Family) -> &'static str {
