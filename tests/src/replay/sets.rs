@@ -221,7 +221,7 @@ fn address(random: &mut Random, family: Family) -> &'static str {
         Family::Ip => &ADDRESSES,
         Family::Ip6 => &ADDRESSES_IP6,
     };
-    random.pick(all)
+    random.pick::<&str>(all)
 }
 
 fn network(random: &mut Random, family: Family) -> &'static str {
@@ -229,7 +229,7 @@ fn network(random: &mut Random, family: Family) -> &'static str {
         Family::Ip => &NETWORKS,
         Family::Ip6 => &NETWORKS_IP6,
     };
-    random.pick(all)
+    random.pick::<&str>(all)
 }
 
 fn all(family: Family) -> &'static str {
