@@ -124,6 +124,9 @@ enum Verb {
         /// With random tables of nft's own beside those of iptables.
         #[arg(long)]
         mixed: bool,
+        /// With rules that ask random sets of ipset.
+        #[arg(long)]
+        ipset: bool,
     },
     /// Evaluate random packets against random rulesets of nft and hold the result against the kernel.
     NftEvaluate {
@@ -278,6 +281,7 @@ fn run(cli: Cli) -> Result<bool> {
             backend,
             ip6,
             mixed,
+            ipset,
         } => {
             let run = RunDir::start()?;
             let now = || {
@@ -293,6 +297,7 @@ fn run(cli: Cli) -> Result<bool> {
                 family: if ip6 { Family::Ip6 } else { Family::Ip },
                 from,
                 mixed,
+                ipset,
             };
             replay::print(&trial, &run)
         }

@@ -89,6 +89,9 @@ pub struct Args {
     /// Rules that iptables-save or nft -j list ruleset printed, instead of those in force
     #[arg(long, value_name = "FILE")]
     pub ruleset: Vec<PathBuf>,
+    /// Sets that ipset save printed, which those rules ask
+    #[arg(long, value_name = "FILE", requires = "ruleset")]
+    pub ipset: Vec<PathBuf>,
     /// What standard output shows
     #[arg(short = 'o', long = "output", value_name = "FORMAT", default_value = "text")]
     pub format: Format,
@@ -150,12 +153,12 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
 
 fn explained(args: &Args) -> anyhow::Result<Explanation> {
     if let Some((trace, line)) = args.from_trace.as_deref().zip(args.line) {
-        return from_trace::explained(trace, line.get(), &args.ruleset);
+        return from_trace::explained(trace, line.get(), (&args.ruleset, &args.ipset));
     }
     let packet = args.packet()?;
     let family = if packet.is_v6 { Family::Ip6 } else { Family::Ip };
     if !args.ruleset.is_empty() {
-        let mut rules = Rules::read(&args.ruleset, family)?;
+        let mut rules = Rules::read(&args.ruleset, &args.ipset, family)?;
         if args.hook.is_none() {
             rules
                 .notes

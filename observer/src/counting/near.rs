@@ -154,6 +154,7 @@ mod tests {
     use super::*;
     use crate::cli::filter::RawFilter;
     use crate::evaluate::xtables;
+    use crate::ruleset::ipset::Sets;
 
     const SEED: &str = include_str!("../../../tests/rules/seed.rules");
 
@@ -168,7 +169,7 @@ mod tests {
             chain: saved.chain(chain).expect("a chain"),
             rule,
         };
-        let table = xtables::table(&saved);
+        let table = xtables::table(&saved, &Sets::default());
         let hints = hints(&asked.questions(false), &saved, &table, Hook::Forward, place);
         let told = hints
             .into_iter()

@@ -7,6 +7,7 @@ use super::scene;
 use crate::evaluate::{self, xtables};
 use crate::report::record::{Backend, TableFamily, Tool};
 use crate::ruleset::Table;
+use crate::ruleset::ipset::Sets;
 use crate::ruleset::nftables::listing;
 use crate::ruleset::xtables::save;
 
@@ -70,7 +71,10 @@ impl TableReading {
         let Model::Saved(saved) = &self.shape.model else {
             return None;
         };
-        let ready = self.shape.evaluated.get_or_init(|| xtables::table(saved));
+        let ready = self
+            .shape
+            .evaluated
+            .get_or_init(|| xtables::table(saved, &Sets::default()));
         Some((saved, ready))
     }
 }

@@ -30,6 +30,7 @@ pub(super) fn distance(condition: &Condition, packet: &Packet) -> u32 {
         Ask::Ports(of, spans) if !condition.negated && packet.is_fragment != Some(true) => {
             of_ports(packet, *of, spans)
         }
+        Ask::Set(_) => 36,
         Ask::Proto(_) => 45,
         Ask::Kind(..) | Ask::Icmp(..) => 50,
         Ask::Mark(..) | Ask::Connmark(..) => 70,

@@ -21,7 +21,7 @@ mod way;
 pub mod xtables;
 
 pub use around::{Route, Surroundings, Unknown};
-pub use condition::{Ask, AskConn, Condition, End, OfConn, Open, Side};
+pub use condition::{Ask, AskConn, Condition, End, OfConn, Open, SetAsk, Side};
 pub use near::{Miss, NearMiss, near_misses};
 pub use packet::{Conn, Dev, Kinds, Packet};
 pub use table::{Action, Base, Chain, Rule, Table, needs_conntrack};

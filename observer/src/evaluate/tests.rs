@@ -2,13 +2,17 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::report::record::{CtState, Hook};
+use crate::ruleset::ipset::Sets;
 use crate::ruleset::xtables::save;
 
 const SEED: &str = include_str!("../../../tests/rules/seed.rules");
 
 fn tables(text: &str) -> Vec<Table> {
     let document = save::parse(text).expect("parses");
-    document.tables().map(xtables::table).collect()
+    document
+        .tables()
+        .map(|table| xtables::table(table, &Sets::default()))
+        .collect()
 }
 
 fn iptables(tables: &[Table]) -> InForce<'_> {

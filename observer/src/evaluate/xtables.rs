@@ -8,10 +8,13 @@ use super::packet::Kinds;
 use super::table::{Action, Base, Chain, Rule, Table};
 use super::translation::Translation;
 use crate::report::record::Hook;
+use crate::ruleset::ipset::Sets;
 use crate::ruleset::xtables::save::{
     self, AddrType, Conntrack, CtTuple, Extension, Family, Header, Icmp, Match, Multiport, Nat, Ports,
     PortsOf, Signed, Span, Tcp,
 };
+
+mod sets;
 
 /// The built-in chains.
 const HOOKS: [Hook; 5] = [
@@ -22,18 +25,22 @@ const HOOKS: [Hook; 5] = [
     Hook::Postrouting,
 ];
 
-/// Makes a saved table ready.
-pub fn table(saved: &save::Table) -> Table {
+/// Makes a saved table ready. `sets`: those that its rules may ask.
+pub fn table(saved: &save::Table, sets: &Sets) -> Table {
     let mut table = Table {
         name: saved.name.to_string(),
         is_v6: saved.family.map(|family| family == Family::Ip6),
-        chains: saved.chains.iter().map(|one| chain(&saved.name, one)).collect(),
+        chains: saved
+            .chains
+            .iter()
+            .map(|one| chain(&saved.name, one, sets))
+            .collect(),
     };
     table.find_inert();
     table
 }
 
-fn chain(table: &str, saved: &save::Chain) -> Chain {
+fn chain(table: &str, saved: &save::Chain, sets: &Sets) -> Chain {
     let hook = HOOKS.into_iter().find(|hook| hook.name() == &*saved.name);
     let base = hook.zip(saved.policy).map(|(hook, policy)| Base {
         hook,
@@ -44,7 +51,7 @@ fn chain(table: &str, saved: &save::Chain) -> Chain {
     Chain {
         name: saved.name.to_string(),
         base,
-        rules: saved.rules.iter().map(rule).collect(),
+        rules: saved.rules.iter().map(|one| rule(one, sets)).collect(),
         is_inert: false,
     }
 }
@@ -61,11 +68,11 @@ fn priority(table: &str, hook: Hook) -> i32 {
     }
 }
 
-fn rule(saved: &save::Rule) -> Rule {
+fn rule(saved: &save::Rule, sets: &Sets) -> Rule {
     let mut conditions = Vec::new();
     header(&saved.header, &mut conditions);
     for found in &saved.matches {
-        of_match(found, &mut conditions);
+        of_match(found, sets, &mut conditions);
     }
     Rule {
         conditions: conditions.into(),
@@ -112,7 +119,7 @@ fn header(header: &Header, out: &mut Vec<Condition>) {
     }
 }
 
-fn of_match(found: &Match, out: &mut Vec<Condition>) {
+fn of_match(found: &Match, sets: &Sets, out: &mut Vec<Condition>) {
     match found {
         Match::Tcp(tcp) => of_tcp(tcp, out),
         Match::Ports(_, ports) => of_ports(ports, out),
@@ -148,6 +155,7 @@ fn of_match(found: &Match, out: &mut Vec<Condition>) {
                 })
             });
         }
+        Match::Other(extension) if &*extension.name == "set" => out.push(sets::of_set(extension, sets)),
         Match::Other(extension) => out.push(of_extension(extension)),
     }
 }
@@ -264,7 +272,6 @@ const WHY: &[(&str, &str, bool)] = &[
     ("nfacct", "it counts packets", false),
     ("time", "it depends on the clock", false),
     ("cpu", "it depends on the CPU", false),
-    ("set", "the set's elements are not known", true),
     ("owner", "the process that sent it is not known", true),
     ("cgroup", "the process that sent it is not known", true),
     ("socket", "sockets are not known", true),
@@ -283,6 +290,10 @@ fn of_extension(extension: &Extension) -> Condition {
     let (why, is_steady) = known.map_or(("this extension is not known", false), |(_, why, steady)| {
         (*why, *steady)
     });
+    open_extension(extension, why, is_steady)
+}
+
+fn open_extension(extension: &Extension, why: &'static str, is_steady: bool) -> Condition {
     open(format!("-m {}", written(extension)), why, is_steady)
 }
 
@@ -360,6 +371,7 @@ fn target(extension: &Extension) -> Action {
         "CT" if extension.has("--notrack") => {
             Action::Open(extension.name.clone(), "what it does to conntrack is not known")
         }
+        "SET" if extension.has("--map-mark") => Action::ForgetMark,
         name if GO_ON.contains(&name) => Action::Continue,
         "HMARK" | "MARK" => Action::ForgetMark,
         "TTL" | "HL" => Action::ForgetTtl,

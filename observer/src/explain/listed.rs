@@ -3,14 +3,11 @@
 
 use anyhow::bail;
 
-use super::rules::{Rules, table_family};
-use crate::evaluate::Table;
+use super::rules::{Rules, named, table_family};
+use crate::evaluate::{Table, xtables};
 use crate::report::record::{Hook, RulesetSource, Tool};
 use crate::ruleset::nftables::listing::{self, Expression, Ruleset, Statement, ValueOrName};
 use crate::ruleset::xtables::save::{self, Family};
-
-/// So many chains that are not asked are named.
-const MOST_NAMED: usize = 8;
 
 impl Rules {
     /// Adds what nft lists: the tables that may see packets of a family.
@@ -53,6 +50,13 @@ impl Rules {
 
     /// To be called when all is there: what is shown twice is asked once.
     pub fn settle(&mut self, family: Family) {
+        self.sets.changed_by(&self.saved);
+        let sets = &self.sets;
+        self.tables = self
+            .saved
+            .iter()
+            .map(|table| xtables::table(table, sets))
+            .collect();
         let of = table_family(family);
         for index in 0..self.saved.len() {
             let (saved, listed) = (&self.saved[index], &mut self.nft.tables);
@@ -220,17 +224,11 @@ fn beyond(listed: &Ruleset) -> Option<String> {
                 .map(|(chain, _)| format!("{} {}", name(table), chain.name)),
         );
     }
-    let more = names.len().saturating_sub(MOST_NAMED);
-    names.truncate(MOST_NAMED);
-    let and = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     (!names.is_empty()).then(|| {
         format!(
-            "chains of devices and bridges are not evaluated, and may drop it: {}{and}",
-            names.join(", ")
+            "chains of devices and bridges are not evaluated, and may drop it: {}",
+            named(&names)
         )
     })
 }

@@ -10,6 +10,7 @@ use super::rules::{Rules, table_family};
 use crate::evaluate::{Kinds, Packet, Route, Surroundings};
 use crate::kernel::{NetnsNames, RouteAnswer, RouteQuery, addresses, device_index, route};
 use crate::report::record::Backend;
+use crate::ruleset::ipset::{asked_by, in_force};
 use crate::ruleset::nftables::listing::Ruleset;
 use crate::ruleset::text::{run_save, run_tool};
 use crate::ruleset::xtables::save::{self, Document, Family};
@@ -53,6 +54,7 @@ pub fn rules_in_force(family: Family) -> anyhow::Result<Rules> {
     if !add_listed(&mut rules, inode, family) && !has_tool {
         bail!("neither iptables-save nor nft can be run: install them, or give rules with --ruleset FILE");
     }
+    add_sets(&mut rules);
     rules.settle(family);
     Ok(rules)
 }
@@ -81,6 +83,19 @@ fn add_listed(rules: &mut Rules, inode: u32, family: Family) -> bool {
         )),
     }
     true
+}
+
+/// Reads the sets of ipset, if a rule asks one: asking for them could load ipset otherwise.
+fn add_sets(rules: &mut Rules) {
+    if asked_by(&rules.saved).next().is_none() {
+        return;
+    }
+    match in_force() {
+        Ok(sets) => rules.sets = sets,
+        Err(error) => rules.notes.push(format!(
+            "what is in the sets of ipset is not known: the kernel does not list them: {error}"
+        )),
+    }
 }
 
 /// This host.

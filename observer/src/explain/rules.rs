@@ -2,15 +2,18 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use crate::evaluate::{Table, xtables};
+use crate::evaluate::Table;
 use crate::report::record::{Backend, RulesetSource, TableFamily, Tool};
+use crate::ruleset::ipset::{self, Sets};
 use crate::ruleset::nftables::listing::Ruleset;
 use crate::ruleset::xtables::save::{self, Document, Family, Item};
 
+/// So many chains or sets are named.
+const MOST_NAMED: usize = 8;
 /// More than any real ruleset.
 const MOST_BYTES: u64 = 256 << 20;
 
@@ -21,8 +24,10 @@ pub struct Rules {
     pub sources: Vec<RulesetSource>,
     /// As they are saved.
     pub saved: Vec<save::Table>,
-    /// As they are evaluated, by the same index.
+    /// As they are evaluated, by the same index; made by [`Rules::settle`].
     pub tables: Vec<Table>,
+    /// The sets of ipset that they ask.
+    pub sets: Sets,
     /// Tables of nf_tables that are asked as nft lists them.
     pub nft: Ruleset,
     /// Whether nft has listed its tables.
@@ -34,12 +39,19 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Reads files that `iptables-save` or `nft -j list ruleset` wrote; tables of the other family are left out.
+    /// Reads files that `iptables-save` or `nft -j list ruleset` wrote, and in `ipsets` those of `ipset save`; tables of the other
+    /// family are left out.
     ///
     /// # Errors
     /// One line that says what to do: a file that cannot be read, or is none, or has nothing of this family.
-    pub fn read(paths: &[impl AsRef<Path>], family: Family) -> anyhow::Result<Self> {
+    pub fn read(paths: &[impl AsRef<Path>], ipsets: &[PathBuf], family: Family) -> anyhow::Result<Self> {
         let mut rules = Self::default();
+        for path in ipsets {
+            let sets = read(path).and_then(|text| Ok(ipset::parse(&text)?));
+            rules
+                .sets
+                .add(sets.with_context(|| format!("--ipset {}", path.display()))?);
+        }
         for path in paths {
             let path = path.as_ref();
             let name = path.display().to_string();
@@ -62,14 +74,22 @@ impl Rules {
                     "--ruleset {name}: holds no table: give what iptables-save or nft -j list ruleset prints"
                 );
             }
-            let before = rules.tables.len();
+            let before = rules.saved.len();
             rules.add(&name, document, family);
-            if rules.tables.len() == before {
+            if rules.saved.len() == before {
                 let tool = tool_of(family);
                 bail!(
                     "--ruleset {name}: holds no rules of {tool}, whose packet this is: give what {tool}-save prints"
                 );
             }
+        }
+        let missing = rules.sets.missing(&rules.saved);
+        if !missing.is_empty() {
+            let note = format!(
+                "what is in the sets of ipset is not known without what ipset save printed there (--ipset FILE): {}",
+                named(&missing)
+            );
+            rules.notes.push(note);
         }
         rules.settle(family);
         Ok(rules)
@@ -98,7 +118,6 @@ impl Rules {
             }
             names.push(table.name.to_string());
             is_nft = is_nft.or(table.is_nft);
-            self.tables.push(xtables::table(&table));
             self.saved.push(table);
         }
         if !names.is_empty() {
@@ -120,6 +139,20 @@ impl Rules {
     pub fn held_by(&self, table: usize) -> Option<(Tool, Backend)> {
         let is_nft = self.saved.get(table)?.is_nft?;
         Some((tool(is_nft), if is_nft { Backend::Nft } else { Backend::Legacy }))
+    }
+}
+
+/// Names, and how many more there are.
+pub(super) fn named(names: &[&str]) -> String {
+    let told = names
+        .iter()
+        .take(MOST_NAMED)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
+    match names.len().saturating_sub(MOST_NAMED) {
+        0 => told,
+        more => format!("{told} and {more} more"),
     }
 }
 

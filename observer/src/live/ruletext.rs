@@ -9,6 +9,7 @@ use super::line::Known;
 use crate::attribute::tool;
 use crate::evaluate::{self, xtables};
 use crate::report::record::{Backend, Flow, Packet, TableFamily, Tool};
+use crate::ruleset::ipset::Sets;
 use crate::ruleset::nftables::listing::Ruleset;
 use crate::ruleset::text::{Saved, run_tool};
 use crate::ruleset::xtables::save;
@@ -72,7 +73,7 @@ impl Ruletext {
             return known.clone();
         }
         let model = self.saved.model(table).map(|saved| {
-            let table = xtables::table(&saved);
+            let table = xtables::table(&saved, &Sets::default());
             Rc::new(Model { saved, table })
         });
         models.insert(table.to_owned(), model.clone());

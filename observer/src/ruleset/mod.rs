@@ -3,6 +3,7 @@
 mod devices;
 mod hooks;
 mod index;
+pub mod ipset;
 mod layout;
 pub mod listed;
 mod model;

@@ -5,6 +5,7 @@ mod nft;
 mod packets;
 mod random;
 mod ruleset;
+mod sets;
 mod verdict;
 mod world;
 
@@ -13,6 +14,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use observer::evaluate::nftables::Evaluator;
 use observer::evaluate::{Bounds, InForce, Way, needs_conntrack, ways, xtables};
+use observer::ruleset::ipset::Sets;
 use observer::ruleset::nftables::listing::Ruleset;
 use observer::ruleset::xtables::save;
 
@@ -21,6 +23,7 @@ use crate::cluster::{Backend, Family};
 use crate::run_dir::RunDir;
 use packets::Asked;
 use random::Random;
+use sets::Kinds;
 use world::World;
 
 /// What is to be tried.
@@ -40,6 +43,8 @@ pub struct Trial {
     pub from: u64,
     /// Whether nft's own tables are beside those of iptables.
     pub mixed: bool,
+    /// Whether rules ask sets of ipset.
+    pub ipset: bool,
 }
 
 impl Trial {
@@ -48,8 +53,9 @@ impl Trial {
         let backend = self.backend.machinery();
         let family = if self.family == Family::Ip6 { " --ip6" } else { "" };
         let mixed = if self.mixed { " --mixed" } else { "" };
+        let ipset = if self.ipset { " --ipset" } else { "" };
         format!(
-            "observer-lab replay --seed {} --from {case} --cases 1 --packets {} --backend {backend}{family}{mixed}:",
+            "observer-lab replay --seed {} --from {case} --cases 1 --packets {} --backend {backend}{family}{mixed}{ipset}:",
             self.seed, self.packets
         )
     }
@@ -71,9 +77,14 @@ pub struct Found {
 /// Tries.
 pub fn run(trial: &Trial, run: &RunDir) -> Result<Found> {
     let world = World::make(trial.backend, trial.family, run)?;
+    let kinds = if trial.ipset {
+        Some(Kinds::create(&world, trial.family)?)
+    } else {
+        None
+    };
     let mut found = Found::default();
     for case in trial.from..trial.from + trial.cases {
-        one_case(trial, case, &world, &mut found)
+        one_case(trial, case, (&world, kinds.as_ref()), &mut found)
             .with_context(|| format!("seed {} case {case}", trial.seed))?;
     }
     Ok(found)
@@ -99,10 +110,21 @@ pub fn print(trial: &Trial, run_dir: &RunDir) -> Result<bool> {
     Ok(wrong == 0)
 }
 
-fn one_case(trial: &Trial, case: u64, world: &World, found: &mut Found) -> Result<()> {
+fn one_case(
+    trial: &Trial,
+    case: u64,
+    (world, kinds): (&World, Option<&Kinds>),
+    found: &mut Found,
+) -> Result<()> {
     let mut random = Random::new(trial.seed, case);
-    let mut text = ruleset::make(&mut random, trial.family);
+    let mut text = ruleset::make(&mut random, trial.family, kinds);
     world.restore(&text)?;
+    let mut sets = Sets::default();
+    if let Some(kinds) = kinds {
+        let (members, listed) = kinds.fill(&mut random, world)?;
+        text.push_str(&members);
+        sets = listed;
+    }
     if trial.mixed {
         let own = nft::make(&mut random, trial.family);
         text.push_str(&world.load(&own)?);
@@ -110,7 +132,9 @@ fn one_case(trial: &Trial, case: u64, world: &World, found: &mut Found) -> Resul
     let mut before = counted(trial, world)?;
     // What the kernel has, not what was written: that the model reads the tool's words is tried, too.
     let saved = save::parse(&world.saved()?)?;
-    let tables: Vec<_> = saved.tables().map(xtables::table).collect();
+    let saved: Vec<_> = saved.into_tables().collect();
+    sets.changed_by(&saved);
+    let tables: Vec<_> = saved.iter().map(|table| xtables::table(table, &sets)).collect();
     let listed = before.listed.clone();
     let is_tracked = tables.iter().any(needs_conntrack);
     let is_v6 = trial.family == Family::Ip6;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::random::Random;
+use super::sets::Kinds;
 use crate::cluster::Family;
 
 /// Chains of a table beside the built-in ones; each jumps to later ones only.
@@ -34,8 +35,8 @@ const NETS: [&str; 10] = [
 ];
 
 /// What `iptables-restore` takes.
-pub(super) fn make(random: &mut Random, family: Family) -> String {
-    let text = of_ip(random);
+pub(super) fn make(random: &mut Random, family: Family, sets: Option<&Kinds>) -> String {
+    let text = of_ip(random, sets);
     if family == Family::Ip { text } else { in_ip6(&text) }
 }
 
@@ -78,7 +79,7 @@ fn in_ip6(text: &str) -> String {
         .fold(text.to_owned(), |text, (ip, ip6)| text.replace(ip, ip6))
 }
 
-fn of_ip(random: &mut Random) -> String {
+fn of_ip(random: &mut Random, sets: Option<&Kinds>) -> String {
     let mut text = String::new();
     for (table, bases) in TABLES {
         let _ = writeln!(text, "*{table}");
@@ -95,17 +96,23 @@ fn of_ip(random: &mut Random) -> String {
             let _ = writeln!(text, ":U{chain} - [0:0]");
         }
         for base in bases {
-            rules(random, table, base, 0, &mut text);
+            rules(random, (table, sets), base, 0, &mut text);
         }
         for chain in 0..USER_CHAINS {
-            rules(random, table, &format!("U{chain}"), chain + 1, &mut text);
+            rules(random, (table, sets), &format!("U{chain}"), chain + 1, &mut text);
         }
         text.push_str("COMMIT\n");
     }
     text
 }
 
-fn rules(random: &mut Random, table: &str, chain: &str, later: usize, text: &mut String) {
+fn rules(
+    random: &mut Random,
+    (table, sets): (&str, Option<&Kinds>),
+    chain: &str,
+    later: usize,
+    text: &mut String,
+) {
     for _ in 0..random.below(MOST_RULES + 1) {
         let mut rule = format!("-A {chain}");
         let (proto, action) = (proto(random), action(random, table, chain, later));
@@ -130,6 +137,16 @@ fn rules(random: &mut Random, table: &str, chain: &str, later: usize, text: &mut
         }
         for _ in 0..random.below(3).saturating_sub(usize::from(random.one_in(2))) {
             of_match(random, table, &mut rule);
+        }
+        let mut action = action;
+        if let Some(sets) = sets {
+            if random.one_in(2) {
+                let turned = not(random);
+                let _ = write!(rule, " -m {}", sets.random_match(random, turned));
+            }
+            if action.is_empty() && random.one_in(8) {
+                action = format!(" -j {}", Kinds::random_target(random));
+            }
         }
         let _ = writeln!(text, "{rule}{action}");
     }

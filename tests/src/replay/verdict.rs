@@ -133,13 +133,17 @@ pub(super) fn way_text(way: &Way, tables: &[Table]) -> String {
 mod tests {
     use super::*;
     use observer::evaluate::{Bounds, Course, Dev, InForce, Packet, Unknown, ways, xtables};
+    use observer::ruleset::ipset::Sets;
     use observer::ruleset::xtables::save;
 
     /// Ways of a packet that comes in by `a` through these rules of FORWARD.
     fn told(rules: &str) -> (Vec<Way>, Vec<Table>) {
         let text = format!("*filter\n:FORWARD ACCEPT\n{rules}\nCOMMIT\n");
         let saved = save::parse(&text).expect("parses");
-        let tables: Vec<_> = saved.tables().map(xtables::table).collect();
+        let tables: Vec<_> = saved
+            .tables()
+            .map(|table| xtables::table(table, &Sets::default()))
+            .collect();
         let packet = Packet {
             in_dev: Dev::named("a"),
             ..Packet::default()

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, bail};
 use observer::evaluate::{Kinds, Packet, Route, Surroundings};
+use observer::ruleset::ipset::{Sets, in_force};
 
 use super::packets::{Asked, own};
 use crate::cluster::rules::{self, Counters};
@@ -113,6 +114,22 @@ impl World {
     pub(super) fn saved(&self) -> Result<String> {
         let program = format!("{}-save", rules::tool(self.backend, self.family));
         exec::run(Some(&self.netns), &program, &[], "")
+    }
+
+    /// Gives `ipset restore` lines.
+    pub(super) fn ipset(&self, text: &str) -> Result<()> {
+        exec::run(Some(&self.netns), "ipset", &["restore"], text).with_context(|| text.to_owned())?;
+        Ok(())
+    }
+
+    /// What `ipset save` prints.
+    pub(super) fn ipset_saved(&self) -> Result<String> {
+        exec::run(Some(&self.netns), "ipset", &["save"], "")
+    }
+
+    /// The sets as the kernel lists them.
+    pub(super) fn sets(&self) -> Result<Sets> {
+        self.netns.run(|| in_force().context("listing the sets"))
     }
 
     /// When it returns the packet has gone its way: what a tun device is given is received at once (`tun_get_user`,

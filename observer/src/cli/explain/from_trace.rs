@@ -12,7 +12,11 @@ use crate::ruleset::xtables::save::Family;
 ///
 /// # Errors
 /// One line that says what to do.
-pub(super) fn explained(trace: &Path, number: u64, rulesets: &[PathBuf]) -> anyhow::Result<Explanation> {
+pub(super) fn explained(
+    trace: &Path,
+    number: u64,
+    (rulesets, ipsets): (&[PathBuf], &[PathBuf]),
+) -> anyhow::Result<Explanation> {
     let (line, drop) = read_drop(trace, number)?;
     let Retold {
         packet,
@@ -23,7 +27,7 @@ pub(super) fn explained(trace: &Path, number: u64, rulesets: &[PathBuf]) -> anyh
     let mut told = if rulesets.is_empty() {
         live(packet, course, &drop, family)?
     } else {
-        let rules = Rules::read(rulesets, family)?;
+        let rules = Rules::read(rulesets, ipsets, family)?;
         answer(&Question { packet, course }, &rules, &Unknown)
     };
     told.recorded = Some(compared(&line, number, &drop, &told));

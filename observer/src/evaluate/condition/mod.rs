@@ -1,6 +1,7 @@
 //! What a rule asks of a packet: one vocabulary for every backend, each answer a [`Truth`](super::Truth).
 
 mod holds;
+mod set;
 mod words;
 
 use std::ops::RangeInclusive;
@@ -8,6 +9,7 @@ use std::ops::RangeInclusive;
 use super::packet::Kinds;
 use crate::ruleset::xtables::save::{CtStates, Device, Net, PortsOf, Range, Span};
 
+pub use set::SetAsk;
 pub use words::Side;
 
 /// A condition of a rule. All of a rule's must hold.
@@ -54,6 +56,8 @@ pub enum Ask {
     State(CtStates),
     /// More about the connection.
     Conn(OfConn),
+    /// Whether a set of ipset has it. What cannot be looked for, such as the port of a fragment, is in none.
+    Set(Box<SetAsk>),
     /// Cannot be said here: the extension as it is written, and why.
     Open(Box<Open>),
 }

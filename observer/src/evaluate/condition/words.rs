@@ -50,6 +50,7 @@ impl Condition {
             Ask::Connmark(value, mask) => format!("connmark {not}{}", mark_text(*value, *mask)),
             Ask::State(states) => format!("ctstate {not}{}", states.text().replace(',', " or ")),
             Ask::Conn(of_conn) => format!("{not}{}", conn_needs(&of_conn.ask)),
+            Ask::Set(set) => set.needs(not),
             Ask::Open(open) => open.text.to_string(),
         }
     }
@@ -106,6 +107,7 @@ impl Condition {
                 .state
                 .map(|state| format!("packet is {}", state.name())),
             Ask::Conn(of_conn) => conn_has(&of_conn.ask, packet),
+            Ask::Set(set) => set.has(packet).map(has),
             Ask::Open(_) => None,
         }
     }

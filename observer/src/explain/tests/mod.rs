@@ -1,5 +1,6 @@
 mod nft;
 mod recorded;
+mod sets;
 
 use super::*;
 use crate::evaluate::{Conn, Course, Dev, Packet, Unknown};
@@ -12,6 +13,7 @@ const SEED: &str = include_str!("../../../../tests/rules/seed.rules");
 fn told(rules: &str, packet: Packet) -> Explanation {
     let mut read = Rules::default();
     read.add("node02.save", save::parse(rules).expect("parses"), Family::Ip);
+    read.settle(Family::Ip);
     let question = Question {
         packet,
         course: Course::Forward,
@@ -114,8 +116,14 @@ fn tables_of_the_other_family_are_not_asked() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("v6.save");
     std::fs::write(&path, v6).expect("written");
-    assert_eq!(Rules::read(&[&path], Family::Ip6).expect("rules").tables.len(), 1);
-    let error = Rules::read(&[&path], Family::Ip)
+    assert_eq!(
+        Rules::read(&[&path], &[], Family::Ip6)
+            .expect("rules")
+            .tables
+            .len(),
+        1
+    );
+    let error = Rules::read(&[&path], &[], Family::Ip)
         .err()
         .expect("none of that family")
         .to_string();
@@ -126,7 +134,7 @@ fn tables_of_the_other_family_are_not_asked() {
     std::fs::write(&path, "table inet filter {\n}\n").expect("written");
     let error = format!(
         "{:#}",
-        Rules::read(&[&path], Family::Ip).err().expect("no ruleset")
+        Rules::read(&[&path], &[], Family::Ip).err().expect("no ruleset")
     );
     assert!(
         error.contains("line 1") && error.contains("iptables-save"),

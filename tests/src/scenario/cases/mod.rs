@@ -82,4 +82,10 @@ pub(super) const ALL: &[Case] = &[
         every_kernel: false,
         run: replayed::run_mixed,
     },
+    Case {
+        name: "rules-with-sets-replayed-come-to-what-the-kernel-counts",
+        backends: &[Backend::Legacy],
+        every_kernel: false,
+        run: replayed::run_ipset,
+    },
 ];

@@ -11,27 +11,45 @@ const SEED: u64 = 2026;
 const CASES: u64 = 8;
 const PACKETS: u64 = 40;
 
+/// What is there beside rules of iptables.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    Nothing,
+    Nft,
+    Sets,
+}
+
 pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
-    replay(lab, place, false)
+    replay(lab, place, Beside::Nothing)
 }
 
 /// With tables of nft's own beside those of iptables.
 pub(super) fn run_mixed(lab: &Lab, place: &Place) -> Result<Outcome> {
-    replay(lab, place, true)
+    replay(lab, place, Beside::Nft)
 }
 
-fn replay(lab: &Lab, place: &Place, mixed: bool) -> Result<Outcome> {
+/// With sets of ipset that the rules ask.
+pub(super) fn run_ipset(lab: &Lab, place: &Place) -> Result<Outcome> {
+    replay(lab, place, Beside::Sets)
+}
+
+fn replay(lab: &Lab, place: &Place, beside: Beside) -> Result<Outcome> {
     let mut wrong = Vec::new();
     for family in [Family::Ip, Family::Ip6] {
         let trial = Trial {
             seed: SEED,
-            // With both kinds a packet meets twice as much.
-            cases: if mixed { CASES / 2 } else { CASES },
+            // With more a packet meets more.
+            cases: if beside == Beside::Nothing {
+                CASES
+            } else {
+                CASES / 2
+            },
             packets: PACKETS,
             backend: place.setup().backend,
             family,
             from: 0,
-            mixed,
+            mixed: beside == Beside::Nft,
+            ipset: beside == Beside::Sets,
         };
         wrong.extend(replay::run(&trial, &lab.run)?.wrong);
     }

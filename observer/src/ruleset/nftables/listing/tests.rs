@@ -75,6 +75,45 @@ fn what_kube_proxy_and_firewalld_wrote_is_written_as_nft_writes_it() {
     }
 }
 
+/// Tables of iptables-nft among them: of an extension nft says in JSON only what it is called.
+#[test]
+fn what_other_programs_wrote_is_written_as_nft_writes_it_but_for_extensions() {
+    let samples = [
+        ("calico", sample!("calico")),
+        ("cilium", sample!("cilium")),
+        ("fail2ban", sample!("fail2ban")),
+        ("libvirt", sample!("libvirt")),
+        ("podman", sample!("podman")),
+        ("ufw", sample!("ufw")),
+    ];
+    for (name, (json, text)) in samples {
+        let written = read(json).text(Handles::Shown);
+        let expected = as_json_tells(text);
+        assert_eq!(written.lines().count(), expected.lines().count(), "{name}");
+        for (ours, theirs) in written.lines().zip(expected.lines()) {
+            let is_same = ours == theirs || is_same_beside_extensions(ours, theirs);
+            assert!(is_same, "{name}: {ours}\n{theirs}");
+        }
+    }
+}
+
+/// Whether a line has everything of ours, in its order, with anything in the places of `xt match set` and `xt target MARK`.
+fn is_same_beside_extensions(ours: &str, theirs: &str) -> bool {
+    let mut rest = theirs;
+    for (index, part) in ours.split("xt ").enumerate() {
+        let known = match index {
+            0 => part,
+            // What follows the kind and the name.
+            _ => part.splitn(3, ' ').nth(2).unwrap_or_default(),
+        };
+        let Some(at) = rest.find(known).filter(|at| index > 0 || *at == 0) else {
+            return false;
+        };
+        rest = &rest[at + known.len()..];
+    }
+    ours.contains("xt ") && rest.is_empty()
+}
+
 #[test]
 fn what_nft_leaves_out_of_json_is_all_that_is_missing() {
     let (json, text) = sample!("left-out");
