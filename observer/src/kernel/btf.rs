@@ -52,7 +52,8 @@ impl Types {
         Self::parse(bytes).ok_or(TypesError::Parse)
     }
 
-    fn parse(bytes: Vec<u8>) -> Option<Self> {
+    /// Types out of the bytes of `vmlinux`; `None` if they are no BTF.
+    pub fn parse(bytes: Vec<u8>) -> Option<Self> {
         Some(Self {
             vmlinux: Section::parse(bytes, None)?,
             modules: HashMap::new(),

@@ -7,7 +7,7 @@ mod cpus;
 mod devices;
 mod memory;
 mod namespaces;
-mod netlink;
+pub mod netlink;
 mod offsets;
 mod path_probes;
 mod programs;
