@@ -1,6 +1,7 @@
 //! Everything that observer reads and did not write itself, given bytes that chance and coverage choose: nothing panics, hangs or
 //! takes memory without bound. `cargo xtask fuzz` runs these targets under libFuzzer; a unit test tries each for a moment.
 
+#[cfg(test)]
 mod mutate;
 mod targets;
 

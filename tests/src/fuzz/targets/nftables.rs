@@ -56,13 +56,17 @@ pub(super) fn json(data: &[u8]) {
     }
 }
 
+const MOST_MEMORY: usize = 1024;
+/// The kernel has no more rules in a chain than memory; here every address has some.
+const MOST_AT_ONCE: usize = 4096;
+
 /// Memory that is the input over and over, so that every address is somewhere in it.
 struct Everywhere<'a>(&'a [u8]);
 
 impl Reader for Everywhere<'_> {
     fn read_into(&self, address: u64, to: &mut [u8]) -> bool {
         let len = self.0.len() as u64;
-        if len == 0 {
+        if len == 0 || to.len() > MOST_AT_ONCE {
             return false;
         }
         for (index, byte) in to.iter_mut().enumerate() {
@@ -99,8 +103,9 @@ const LAYOUT: NftLayout = NftLayout {
     seq: None,
 };
 
-/// However its pointers lead, reading ends.
+/// However its pointers lead, reading ends. Longer inputs only have more of the same.
 pub(super) fn memory(data: &[u8]) {
+    let data = data.get(..MOST_MEMORY).unwrap_or(data);
     let symbols = Symbols::parse("");
     let functions = [HookFunction {
         hook: Hook::Forward,
@@ -124,5 +129,7 @@ pub(super) fn memories() -> Vec<Vec<u8>> {
     };
     let mut named = words(64, 40);
     named[128..138].copy_from_slice(b"immediate\0");
-    vec![words(32, 8), words(64, 24), words(16, 0), named]
+    // Once a sum overflowed: pointers to the very end of memory.
+    let last = vec![0xff; 512];
+    vec![words(32, 8), words(64, 24), words(16, 0), named, last]
 }
