@@ -142,9 +142,10 @@ impl Size<'_> {
     fn doubt(&self) -> Result<()> {
         for bit in (0..DOUBTS).map(|doubt| format!("{:#x}", 1 << doubt)) {
             let script = match self.backend {
-                Backend::Native => format!(
-                    "nft insert rule ip big forward numgen random mod 2 == 0 meta mark set meta mark or {bit}"
-                ),
+                // Only a verdict parts the way.
+                Backend::Native => {
+                    "nft insert rule ip big forward numgen random mod 2 == 0 jump nothing".to_owned()
+                }
                 of_iptables => format!(
                     "{} -w 30 -I FORWARD -m statistic --mode random --probability 0.5 -j MARK --set-xmark {bit}/{bit}",
                     tool(of_iptables, Family::Ip)
@@ -259,7 +260,7 @@ fn native(text: &mut String) -> Result<()> {
     set(text, "set pairs { type ipv4_addr . inet_service", |one| {
         format!("{} . {}", address(10, 3 * one), one + 1)
     })?;
-    text.push_str("chain leaf { accept; }\n");
+    text.push_str("chain leaf { accept; }\nchain nothing { }\n");
     set(
         text,
         "map services { type ipv4_addr . inet_proto . inet_service : verdict",
