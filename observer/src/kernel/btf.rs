@@ -193,7 +193,8 @@ impl<'a> View<'a> {
         if left.is_empty() {
             return Some(member.bit_offset);
         }
-        Some(member.bit_offset + self.walk(self.aggregate(member.of)?, left, depth + 1)?)
+        let inner = self.walk(self.aggregate(member.of)?, left, depth + 1)?;
+        member.bit_offset.checked_add(inner)
     }
 
     /// The structure that a type is, behind typedefs and qualifiers.
