@@ -6,6 +6,7 @@ pub mod cage;
 pub mod cluster;
 pub mod demo;
 pub mod exec;
+pub mod fuzz;
 pub mod kernel;
 pub mod matching;
 pub mod netns;

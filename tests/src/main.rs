@@ -75,6 +75,12 @@ enum Verb {
         #[arg(long)]
         observer: PathBuf,
     },
+    /// Measure what it takes to read and to ask 50,000 rules of each kind.
+    BenchSize {
+        /// The observer to measure.
+        #[arg(long)]
+        observer: PathBuf,
+    },
     /// Measure what watching costs the packets that this kernel forwards.
     BenchPaths {
         /// The observer to measure.
@@ -241,6 +247,10 @@ fn run(cli: Cli) -> Result<bool> {
         Verb::Bench { observer } => {
             let run = RunDir::start()?;
             bench::run(&data, &observer, &run)?;
+            Ok(true)
+        }
+        Verb::BenchSize { observer } => {
+            bench::size::run(&observer, &RunDir::start()?)?;
             Ok(true)
         }
         Verb::BenchPaths {

@@ -151,10 +151,10 @@ impl Lab {
             .collect()
     }
 
-    /// Measures observer on this machine; returns the lab's exit code.
-    pub fn bench(&self) -> Result<i32> {
+    /// Measures observer on this machine, by one of the lab's verbs; returns the lab's exit code.
+    pub fn bench(&self, verb: &str) -> Result<i32> {
         let observer = self.observer.display().to_string();
-        self.here(&["bench".to_owned(), "--observer".to_owned(), observer])
+        self.here(&[verb.to_owned(), "--observer".to_owned(), observer])
     }
 
     /// Measures in a virtual machine what watching costs packets that live; returns the lab's exit code.

@@ -1,4 +1,4 @@
-//! The repository's own commands: `cargo xtask setup|build|vm|test|bench|demo|lint`.
+//! The repository's own commands: `cargo xtask setup|build|vm|test|bench|fuzz|demo|lint`.
 
 mod apt;
 mod bench;
@@ -6,6 +6,7 @@ mod build;
 mod cargo_install;
 mod demo;
 mod features;
+mod fuzz;
 mod interrupt;
 mod kernels;
 mod lab;
@@ -48,6 +49,8 @@ enum Verb {
     Test(test::Arguments),
     /// Measure observer: on this machine's kernel, and in a VM what watching costs packets that live
     Bench(bench::Arguments),
+    /// Give what observer reads inputs that libFuzzer chooses
+    Fuzz(fuzz::Arguments),
     /// Check formatting, clippy, documentation and licences
     Lint,
     /// Run a shell command in a virtual machine of another kernel, this machine's files mounted
@@ -70,6 +73,7 @@ fn run() -> Result<ExitCode> {
         Verb::Demo(arguments) => demo::main(&arguments),
         Verb::Test(arguments) => test::main(&arguments),
         Verb::Bench(arguments) => bench::main(&arguments),
+        Verb::Fuzz(arguments) => fuzz::main(&arguments),
         Verb::Lint => done(lint::main()),
         Verb::Vm(arguments) => vm::main(&arguments),
     }

@@ -68,6 +68,11 @@ pub fn bench() -> Result<()> {
     apt::ensure(&packages)
 }
 
+/// What libFuzzer is built with.
+pub fn fuzz() -> Result<()> {
+    apt::ensure(&[Package::with_program("g++", "c++")])
+}
+
 /// What a virtual machine of that series needs.
 pub fn vm(series: Series) -> Result<Kernel> {
     apt::ensure(&vm_packages(series)?)?;

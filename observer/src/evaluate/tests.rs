@@ -265,6 +265,22 @@ fn a_doubt_is_decided_once() {
     );
 }
 
+/// In raw there is no connection: neither rule matches.
+#[test]
+fn what_is_not_so_of_a_connection_may_be_so_of_none() {
+    let rules = "-A INPUT -m conntrack --ctorigdst 10.9.0.1 -j X\n\
+        -A INPUT -m conntrack ! --ctorigdst 10.9.0.1 -j ACCEPT";
+    let unknown = Packet {
+        conn: Conn::default(),
+        ..syn()
+    };
+    let found = outcomes(&filter(rules), &unknown);
+    let dies = |outcome: &&Outcome| {
+        matches!(outcome.verdict, Verdict::Drop(_)) && outcome.doubts.iter().all(|doubt| !doubt.matched)
+    };
+    assert_eq!(found.iter().filter(dies).count(), 1, "{found:?}");
+}
+
 #[test]
 fn ways_steps_and_depth_are_bounded() {
     let many: String = (0..200)

@@ -331,7 +331,9 @@ impl Walker<'_> {
         }
         let found = state.taken.iter().find_map(|(place, index, held)| {
             let known = self.condition(*place, *index)?;
-            (known.ask == condition.ask).then_some(*held != (known.negated != condition.negated))
+            let is_opposite = known.negated != condition.negated;
+            let tells = known.ask == condition.ask && (!is_opposite || condition.has_opposite(&state.packet));
+            tells.then_some(*held != is_opposite)
         });
         Truth::of(found)
     }

@@ -52,7 +52,8 @@ impl Types {
         Self::parse(bytes).ok_or(TypesError::Parse)
     }
 
-    fn parse(bytes: Vec<u8>) -> Option<Self> {
+    /// Types out of the bytes of `vmlinux`; `None` if they are no BTF.
+    pub fn parse(bytes: Vec<u8>) -> Option<Self> {
         Some(Self {
             vmlinux: Section::parse(bytes, None)?,
             modules: HashMap::new(),
@@ -192,7 +193,8 @@ impl<'a> View<'a> {
         if left.is_empty() {
             return Some(member.bit_offset);
         }
-        Some(member.bit_offset + self.walk(self.aggregate(member.of)?, left, depth + 1)?)
+        let inner = self.walk(self.aggregate(member.of)?, left, depth + 1)?;
+        member.bit_offset.checked_add(inner)
     }
 
     /// The structure that a type is, behind typedefs and qualifiers.

@@ -40,7 +40,8 @@ impl Symbols {
         self.entries.is_empty()
     }
 
-    pub(crate) fn parse(text: &str) -> Self {
+    /// Symbols out of the text of the file.
+    pub fn parse(text: &str) -> Self {
         let mut found: Vec<(u64, &str)> = text.lines().filter_map(text_symbol).collect();
         found.sort_by_key(|(address, _)| *address);
         found.dedup_by_key(|(address, _)| *address);

@@ -79,6 +79,8 @@ impl Table<'_> {
                 "{proto} dport {} {one}",
                 self.random.pick(&["<", ">", "<=", ">="])
             ),
+            // Not `meta l4proto icmp`: nft 1.0.6 takes it for what `th sport` needs, and does not list it.
+            5 if not.is_empty() => format!("meta l4proto {}", self.random.pick(&["tcp", "udp"])),
             5 => format!(
                 "meta l4proto {not}{}",
                 self.random.pick(&["tcp", "udp", "icmp", "ipv6-icmp"])
@@ -168,7 +170,8 @@ impl Table<'_> {
         let condition = *self.random.pick(&conditions);
         // nfproto is a question only where there are two.
         let is_moot = condition.contains("nfproto") && self.family != "inet";
-        let is_foreign = condition.contains(" ip ") && self.family == "ip6";
+        // nft 1.0.6 takes `meta protocol ip` for what `ip6 saddr` needs, and does not list it.
+        let is_foreign = format!("{condition} ").contains(" ip ") && self.family == "ip6";
         if is_moot || is_foreign {
             "meta mark 0x0".to_owned()
         } else {

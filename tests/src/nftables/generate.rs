@@ -175,7 +175,12 @@ impl Table<'_> {
         for _ in 0..self.random.below(7) {
             let mut words = Vec::new();
             for _ in 0..self.random.below(3) {
-                words.push(self.condition());
+                let condition = self.condition();
+                // nft 1.0.6 lists `tcp dport < 80 ip ttl > 60` as `ip ttl != 80-60`.
+                let is_bound = |text: &String| text.contains(" < ") || text.contains(" > ");
+                if !(is_bound(&condition) && words.iter().any(is_bound)) {
+                    words.push(condition);
+                }
             }
             words.push("counter".to_owned());
             if self.random.one_in(4) {

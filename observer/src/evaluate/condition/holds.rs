@@ -45,6 +45,17 @@ impl Condition {
         }
     }
 
+    /// Whether the negated one holds where this does not: neither of them does, or both, where what they ask of is not there.
+    pub fn has_opposite(&self, packet: &Packet) -> bool {
+        match &self.ask {
+            Ask::Ports(..) | Ask::TcpFlags(..) | Ask::Icmp(..) | Ask::AnyIcmp => {
+                packet.is_fragment == Some(false)
+            }
+            Ask::Connmark(..) | Ask::Conn(_) => packet.conn.exists() == Some(true),
+            _ => true,
+        }
+    }
+
     fn known(&self, known: Option<bool>) -> Truth {
         Truth::of(known).turned(self.negated)
     }

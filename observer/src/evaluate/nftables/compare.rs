@@ -46,7 +46,10 @@ impl<'a> Scene<'a> {
             ..Found::default()
         };
         match data {
-            Expression::Set(elements) => PreparedSet::of(elements, types).find(key),
+            Expression::Set(elements) => match self.table.unnamed(elements) {
+                Some(set) => set.find(key),
+                None => PreparedSet::of(elements, types).find(key),
+            },
             Expression::Reference(name) => self.table.set(name).map_or(unknown, |set| set.find(key)),
             _ => unknown,
         }
@@ -57,7 +60,10 @@ impl<'a> Scene<'a> {
         // What is found must not outlive the map: only its number is kept.
         let (loaded, types) = (self.load_parts(key), Datatype::of(key));
         let found = match data {
-            Expression::Set(elements) => PreparedSet::of(elements, &types).find(&loaded),
+            Expression::Set(elements) => match self.table.unnamed(elements) {
+                Some(set) => set.find(&loaded),
+                None => PreparedSet::of(elements, &types).find(&loaded),
+            },
             Expression::Reference(name) => match self.table.set(name) {
                 Some(set) => set.find(&loaded),
                 None => return Loaded::Unknown,

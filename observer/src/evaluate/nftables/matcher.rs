@@ -34,7 +34,8 @@ impl Matcher {
             Expression::Word(word) if is_text(datatype) => text(word, datatype),
             Expression::Prefix { address, length } => prefix(address, *length, datatype),
             Expression::Range(ends) => match (number(&ends[0], datatype), number(&ends[1], datatype)) {
-                (Some(from), Some(to)) => Self::Range(from, to),
+                // nft 1.0.6 lists `tcp dport < 80 ip ttl > 60` as `ip ttl != 80-60`; backwards no interval is.
+                (Some(from), Some(to)) if from <= to => Self::Range(from, to),
                 _ => Self::Unknown,
             },
             other => number(other, datatype).map_or(Self::Unknown, Self::Exact),
@@ -159,6 +160,16 @@ mod tests {
         assert_eq!(of("::", 0, Datatype::Ipv6Address), Matcher::Range(0, u128::MAX));
         assert_eq!(of("10.1.2.3", 33, v4), Matcher::Unknown);
         assert_eq!(of("five", 3, Datatype::Integer), Matcher::Unknown);
+    }
+
+    #[test]
+    fn an_interval_that_runs_backwards_is_two_conditions_that_were_listed_as_one() {
+        let of = |from: u64, to: u64| {
+            let ends = Box::new([from, to].map(Expression::Number));
+            Matcher::of(&Expression::Range(ends), Datatype::Integer)
+        };
+        assert_eq!(of(80, 60), Matcher::Unknown);
+        assert_eq!(of(60, 60), Matcher::Range(60, 60));
     }
 
     #[test]

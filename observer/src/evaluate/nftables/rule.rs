@@ -285,15 +285,12 @@ fn vmap<'a>(scene: Scene<'a>, key: &Expression, data: &'a Expression) -> Effect 
     if found.missing {
         return Effect::Break;
     }
-    let of = |element| match verdict(element) {
-        Some(Verdict::Continue) => None,
-        Some(verdict) => Some(Final::Verdict(verdict.clone())),
-        None => None,
-    };
+    // Also one that says `continue` is found, and so the rule matches.
+    let of = |element| verdict(element).cloned().map(Final::Verdict);
     if let Some(element) = found.sure {
         return match of(element) {
+            Some(Final::Verdict(Verdict::Continue)) | None => Effect::Next,
             Some(verdict) => Effect::End(End::Final(verdict)),
-            None => Effect::Next,
         };
     }
     if found.more {

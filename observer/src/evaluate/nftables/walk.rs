@@ -7,7 +7,6 @@ use super::packet::Packet;
 use super::path::{Outcome, Path, Place, StepKind};
 use super::prepared::PreparedTable;
 use super::rule::{self, End, Final, RuleRun};
-use super::value::{Loaded, Truth};
 use crate::ruleset::nftables::listing::{Rule, Statement, Verdict};
 use std::borrow::Cow;
 
@@ -117,20 +116,15 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether the first condition of a rule surely does not hold: then nothing of it is done.
+    /// Whether a condition that a rule begins with surely does not hold: then nothing of it is done.
     fn fails_at_once(&self, way: &Way, place: Place) -> bool {
-        let first = place.rule.and_then(|rule| self.table.first(place.chain, rule));
-        first.is_some_and(|first| {
-            let scene = Scene {
+        let leading = place.rule.and_then(|rule| self.table.leading(place.chain, rule));
+        leading.is_some_and(|leading| {
+            leading.fails(Scene {
                 packet: &way.path.packet,
                 table: self.table,
                 at: self.at,
-            };
-            match scene.load(first.left) {
-                Loaded::Missing => true,
-                Loaded::Is(data) => first.matcher.test(&data) == Truth::No,
-                Loaded::Unknown => false,
-            }
+            })
         })
     }
 

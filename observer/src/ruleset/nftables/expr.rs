@@ -129,14 +129,15 @@ impl<'a, R: Reader> Decoder<'a, R> {
     fn look(&self, ops: u64) -> Option<Kind> {
         let size = self
             .memory
-            .u32(ops + self.nft.ops_size)
+            .u32(ops.wrapping_add(self.nft.ops_size))
             .filter(|size| (8..=MOST_BYTES).contains(size))?;
-        let of_type = self.memory.u64(ops + self.nft.ops_type)?;
-        let name = self
-            .memory
-            .string(self.memory.u64(of_type + self.nft.type_name)?, NAME_BYTES)?;
+        let of_type = self.memory.u64(ops.wrapping_add(self.nft.ops_type))?;
+        let name = self.memory.string(
+            self.memory.u64(of_type.wrapping_add(self.nft.type_name))?,
+            NAME_BYTES,
+        )?;
         let extension = self.extension(ops, &name);
-        let function = self.memory.u64(ops + OPS_EVAL)?;
+        let function = self.memory.u64(ops.wrapping_add(OPS_EVAL))?;
         let sets = self
             .symbols
             .of(function)
@@ -158,8 +159,12 @@ impl<'a, R: Reader> Decoder<'a, R> {
             "target" => xtables.target_name,
             _ => return None,
         };
-        self.memory
-            .string(self.memory.u64(ops + self.nft.ops_data)? + at, NAME_BYTES)
+        self.memory.string(
+            self.memory
+                .u64(ops.wrapping_add(self.nft.ops_data))?
+                .wrapping_add(at),
+            NAME_BYTES,
+        )
     }
 }
 

@@ -39,7 +39,7 @@ pub fn read(
     net: u64,
     functions: &[HookFunction],
 ) -> Reading {
-    let cursor = u64::from(memory.u8(net + nft.gencursor).unwrap_or(0) & 1);
+    let cursor = u64::from(memory.u8(net.wrapping_add(nft.gencursor)).unwrap_or(0) & 1);
     let mut walk = Walk {
         memory,
         nft,
@@ -49,7 +49,7 @@ pub fn read(
     // By address, so that a table is read once however many base chains it has.
     let mut tables = BTreeMap::new();
     for function in functions.iter().filter(|function| is_nft(&function.name)) {
-        if let Some(table) = memory.u64(function.private + nft.chain_table) {
+        if let Some(table) = memory.u64(function.private.wrapping_add(nft.chain_table)) {
             tables.entry(table).or_insert_with(|| walk.table(table));
         }
     }
@@ -73,9 +73,9 @@ impl<R: Reader> Walk<'_, R> {
     fn table(&mut self, at: u64) -> Option<(Table, TableExpressions)> {
         let name = self
             .memory
-            .string(self.memory.u64(at + self.nft.table_name)?, NAME_BYTES)?;
+            .string(self.memory.u64(at.wrapping_add(self.nft.table_name))?, NAME_BYTES)?;
         let family = family(self.bits(at, self.nft.table_family_bit, 6)?)?;
-        let addresses = self.chain_addresses(at + self.nft.table_chains)?;
+        let addresses = self.chain_addresses(at.wrapping_add(self.nft.table_chains))?;
         let index: HashMap<u64, usize> = addresses.iter().copied().zip(0..).collect();
         let mut hasher = DefaultHasher::new();
         let mut blobs = Vec::new();
@@ -106,7 +106,7 @@ impl<R: Reader> Walk<'_, R> {
         let uses = self
             .nft
             .chain_use
-            .and_then(|at| self.memory.u32(chain.address + at));
+            .and_then(|at| self.memory.u32(chain.address.wrapping_add(at)));
         let known = chain.rules.len() as u64 + jumps[index];
         chain.base.is_none() && uses.is_none_or(|uses| u64::from(uses) > known)
     }
@@ -118,7 +118,7 @@ impl<R: Reader> Walk<'_, R> {
         let mut seen = HashSet::from([head]);
         let mut at = self.memory.u64(head)?;
         while seen.insert(at) {
-            let chain = at - self.nft.chain_list;
+            let chain = at.wrapping_sub(self.nft.chain_list);
             if self.bits(chain, self.nft.chain_genmask_bit, 2)? & (1 << self.cursor) == 0 {
                 found.push(chain);
             }
@@ -137,12 +137,12 @@ impl<R: Reader> Walk<'_, R> {
     ) -> Option<Chain> {
         let name = self
             .memory
-            .string(self.memory.u64(at + self.nft.chain_name)?, NAME_BYTES)?;
+            .string(self.memory.u64(at.wrapping_add(self.nft.chain_name))?, NAME_BYTES)?;
         let flags = self.bits(at, self.nft.chain_flags_bit, 5)?;
         let base = if flags & CHAIN_IS_BASE == 0 {
             None
         } else {
-            Some(self.base(at - self.nft.base_chain, family)?)
+            Some(self.base(at.wrapping_sub(self.nft.base_chain), family)?)
         };
         let (rules, blob) = self.rules(at, index, hasher)?;
         blobs.push(blob);
@@ -163,8 +163,8 @@ impl<R: Reader> Walk<'_, R> {
     }
 
     fn base(&self, at: u64, family: TableFamily) -> Option<Base> {
-        let hook = self.memory.u32(at + self.nft.base_hooknum)?;
-        let stats = self.memory.u64(at + self.nft.base_stats)?;
+        let hook = self.memory.u32(at.wrapping_add(self.nft.base_hooknum))?;
+        let stats = self.memory.u64(at.wrapping_add(self.nft.base_stats))?;
         let counter = (stats != 0).then_some(Counter {
             address: stats,
             plain: false,
@@ -172,8 +172,11 @@ impl<R: Reader> Walk<'_, R> {
         });
         Some(Base {
             hook: hook_of(family, hook)?,
-            priority: self.memory.u32(at + self.nft.base_priority)?.cast_signed(),
-            policy: if self.memory.u8(at + self.nft.base_policy)? == 0 {
+            priority: self
+                .memory
+                .u32(at.wrapping_add(self.nft.base_priority))?
+                .cast_signed(),
+            policy: if self.memory.u8(at.wrapping_add(self.nft.base_policy))? == 0 {
                 Policy::Drop
             } else {
                 Policy::Accept
@@ -189,12 +192,14 @@ impl<R: Reader> Walk<'_, R> {
         index: &HashMap<u64, usize>,
         hasher: &mut DefaultHasher,
     ) -> Option<(Vec<Rule>, [u64; 2])> {
-        let blob = self.memory.u64(chain + self.nft.blobs + 8 * self.cursor)?;
+        let blob = self
+            .memory
+            .u64(chain.wrapping_add(self.nft.blobs + 8 * self.cursor))?;
         if blob == 0 {
             return Some((Vec::new(), [0; 2]));
         }
         let size = self.memory.u64(blob).filter(|size| *size <= MOST_BLOB_BYTES)?;
-        let start = blob + self.nft.blob_data;
+        let start = blob.wrapping_add(self.nft.blob_data);
         let bytes = self.memory.bytes(start, usize::try_from(size).ok()?)?;
         hasher.write(&bytes);
         let mut rules = Vec::new();
@@ -214,11 +219,11 @@ impl<R: Reader> Walk<'_, R> {
             rules.push(rule);
             at += 8 + len;
         }
-        Some((rules, [start, start + size]))
+        Some((rules, [start, start.wrapping_add(size)]))
     }
 
     fn bits(&self, at: u64, bit: u64, len: u32) -> Option<u8> {
-        let byte = self.memory.u8(at + bit / 8)?;
+        let byte = self.memory.u8(at.wrapping_add(bit / 8))?;
         Some(byte >> (bit % 8) & ((1 << len) - 1))
     }
 }

@@ -38,20 +38,20 @@ pub fn read(
     family: TableFamily,
     one_cpu: bool,
 ) -> Option<(Table, Location)> {
-    let name = memory.string(table + layout.name, 32)?;
+    let name = memory.string(table.wrapping_add(layout.name), 32)?;
     if !NAMES.contains(&name.as_str()) {
         return None;
     }
-    let private_at = table + layout.private;
+    let private_at = table.wrapping_add(layout.private);
     let private = memory.u64(private_at)?;
     let size = memory
-        .u32(private + layout.size)
+        .u32(private.wrapping_add(layout.size))
         .filter(|size| *size <= MOST_BYTES)?;
-    let entries = private + layout.entries;
+    let entries = private.wrapping_add(layout.entries);
     let blob = Blob {
         bytes: memory.bytes(entries, size as usize)?,
-        hook_entry: five(memory, private + layout.hook_entry)?,
-        underflow: five(memory, private + layout.underflow)?,
+        hook_entry: five(memory, private.wrapping_add(layout.hook_entry))?,
+        underflow: five(memory, private.wrapping_add(layout.underflow))?,
         address: entries,
         family,
         one_cpu,
@@ -65,8 +65,8 @@ pub fn read(
             names: HashMap::new(),
         },
     )?;
-    let jumpstack = memory.u64(private + layout.jumpstack)?;
-    let has_stack = memory.u32(private + layout.stacksize)? > 0;
+    let jumpstack = memory.u64(private.wrapping_add(layout.jumpstack))?;
+    let has_stack = memory.u32(private.wrapping_add(layout.stacksize))? > 0;
     // Replaced while it was read: what was read may be of two tables.
     if memory.u64(private_at)? != private {
         return None;
@@ -89,7 +89,7 @@ pub fn read(
 fn five(memory: &impl Reader, at: u64) -> Option<[u32; 5]> {
     let mut values = [0; 5];
     for (index, value) in values.iter_mut().enumerate() {
-        *value = memory.u32(at + 4 * index as u64)?;
+        *value = memory.u32(at.wrapping_add(4 * index as u64))?;
     }
     Some(values)
 }

@@ -303,3 +303,35 @@ fn a_packet_that_nothing_is_known_of_is_never_said_to_match() {
         }
     }
 }
+
+#[test]
+fn a_map_that_may_say_continue_may_match() {
+    let ruleset = read(
+        r#"{"nftables":[
+            {"chain":{"family":"ip","table":"t","name":"base","type":"filter","hook":"forward","prio":0,"policy":"accept"}},
+            {"rule":{"family":"ip","table":"t","chain":"base","expr":[{"vmap":{
+                "key":{"ct":{"key":"state"}},
+                "data":{"set":[["new",{"continue":null}],["invalid",{"drop":null}]]}}}]}}]}"#,
+    );
+    let mut packet = syn("10.0.0.1", "10.0.0.2", 80);
+    packet.connection.state = None;
+    let evaluation = Evaluator::new(&ruleset).base_chain(Family::Ip, "t", "base", &packet);
+    let mut ways: Vec<_> = evaluation
+        .paths
+        .iter()
+        .map(|path| (matched(&ruleset, path), path.outcome))
+        .collect();
+    ways.sort_by_key(|(steps, outcome)| (steps.clone(), outcome.is_some_and(|one| one == Outcome::Accept)));
+    let way = |steps: &[&str], outcome| {
+        let steps: Vec<_> = steps.iter().map(|step| (*step).to_owned()).collect();
+        (steps, Some(outcome))
+    };
+    assert_eq!(
+        ways,
+        [
+            way(&["base 1"], Outcome::Drop),
+            way(&["base 1", "base policy"], Outcome::Accept),
+            way(&["base policy"], Outcome::Accept),
+        ]
+    );
+}

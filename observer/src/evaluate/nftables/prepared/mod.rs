@@ -1,0 +1,108 @@
+//! Tables made ready for looking things up: chains and sets by name, elements in their order, what rules ask first.
+
+mod leading;
+mod order;
+mod set;
+
+use std::collections::HashMap;
+
+use crate::ruleset::nftables::listing::{
+    Datatype, Element, Expression, Statement, Table, ValueOrName, Verdict,
+};
+pub(super) use leading::Leading;
+pub(super) use set::{Found, PreparedSet};
+
+/// A table with its names.
+pub(super) struct PreparedTable<'a> {
+    pub(super) table: &'a Table,
+    chains: HashMap<&'a str, usize>,
+    names: HashMap<&'a str, usize>,
+    sets: Vec<PreparedSet<'a>>,
+    /// Sets that are part of rules, by the address of their elements.
+    unnamed: HashMap<usize, PreparedSet<'a>>,
+    /// For each rule of each chain what it asks before it does anything.
+    leading: Vec<Vec<Leading<'a>>>,
+}
+
+impl<'a> PreparedTable<'a> {
+    pub(super) fn of(table: &'a Table) -> Self {
+        fn by_name<'a>(names: impl Iterator<Item = &'a str>) -> HashMap<&'a str, usize> {
+            names.enumerate().map(|(index, name)| (name, index)).collect()
+        }
+        let mut prepared = Self {
+            table,
+            chains: by_name(table.chains.iter().map(|chain| chain.name.as_str())),
+            names: by_name(table.sets.iter().map(|set| set.name.as_str())),
+            sets: table.sets.iter().map(PreparedSet::named).collect(),
+            unnamed: HashMap::new(),
+            leading: table
+                .chains
+                .iter()
+                .map(|chain| chain.rules.iter().map(Leading::of).collect())
+                .collect(),
+        };
+        let rules = || table.chains.iter().flat_map(|chain| &chain.rules);
+        for statement in rules().flat_map(|rule| &rule.statements) {
+            each_set(statement, &mut |key, elements| {
+                if !elements.is_empty() {
+                    let set = PreparedSet::of(elements, &Datatype::of(key));
+                    prepared.unnamed.insert(elements.as_ptr().addr(), set);
+                }
+            });
+        }
+        prepared
+    }
+
+    /// What a rule asks first.
+    pub(super) fn leading(&self, chain: usize, rule: usize) -> Option<&Leading<'a>> {
+        self.leading.get(chain)?.get(rule)
+    }
+
+    pub(super) fn chain(&self, name: &str) -> Option<usize> {
+        self.chains.get(name).copied()
+    }
+
+    pub(super) fn set(&self, name: &str) -> Option<&PreparedSet<'a>> {
+        self.names.get(name).and_then(|index| self.sets.get(*index))
+    }
+
+    /// A set that is part of a rule.
+    pub(super) fn unnamed(&self, elements: &[Element]) -> Option<&PreparedSet<'a>> {
+        self.unnamed.get(&elements.as_ptr().addr())
+    }
+}
+
+/// The sets without a name that a statement looks something up in, as far as they stand where they usually do; what is missed here
+/// is made ready when it is asked.
+fn each_set<'a>(statement: &'a Statement, found: &mut impl FnMut(&'a Expression, &'a [Element])) {
+    let mut map = |value: &'a Expression| {
+        if let Expression::Map { key, data } = value
+            && let Expression::Set(elements) = &**data
+        {
+            found(key, elements);
+        }
+    };
+    match statement {
+        Statement::Mangle { value, .. } => map(value),
+        Statement::Nat(nat) => nat.address.iter().chain(&nat.port).for_each(map),
+        Statement::Counter(ValueOrName::Name(name)) => map(name),
+        Statement::Match {
+            left: key,
+            right: Expression::Set(elements),
+            ..
+        }
+        | Statement::Vmap {
+            key,
+            data: Expression::Set(elements),
+        } => found(key, elements),
+        _ => {}
+    }
+}
+
+/// The verdict that an element of a verdict map has.
+pub(super) fn verdict(element: &Element) -> Option<&Verdict> {
+    match &element.data {
+        Some(Expression::Verdict(verdict)) => Some(verdict),
+        _ => None,
+    }
+}

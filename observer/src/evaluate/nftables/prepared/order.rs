@@ -1,0 +1,80 @@
+//! Elements in the order of one part of their keys, so that a number finds those that it may match without asking all.
+
+use super::set::PreparedElement;
+use crate::evaluate::nftables::matcher::Matcher;
+
+/// Fewer are asked one by one.
+const FEW: usize = 9;
+
+/// Elements by the intervals that one part of their keys is.
+pub(super) struct Order {
+    part: usize,
+    /// Where intervals begin, ascending.
+    from: Vec<u128>,
+    /// The farthest that an interval reaches of those up to here.
+    reach: Vec<u128>,
+    /// Which elements they are of.
+    element: Vec<usize>,
+    /// Elements that are no interval there.
+    others: Vec<usize>,
+    /// How many different beginnings there are.
+    distinct: usize,
+}
+
+impl Order {
+    /// One for each part of the key in which elements are intervals; the one that tells them apart best first.
+    pub(super) fn all(elements: &[PreparedElement<'_>], parts: usize) -> Vec<Self> {
+        if elements.len() < FEW {
+            return Vec::new();
+        }
+        let mut orders: Vec<_> = (0..parts.max(1)).map(|part| Self::of(elements, part)).collect();
+        orders.retain(|order| order.distinct > 1);
+        orders.sort_by_key(|order| std::cmp::Reverse(order.distinct));
+        orders
+    }
+
+    fn of(elements: &[PreparedElement<'_>], part: usize) -> Self {
+        let mut intervals = Vec::new();
+        let mut others = Vec::new();
+        for (index, element) in elements.iter().enumerate() {
+            match element.parts.get(part) {
+                Some(Matcher::Exact(number)) => intervals.push((*number, *number, index)),
+                Some(Matcher::Range(from, to)) => intervals.push((*from, *to, index)),
+                _ => others.push(index),
+            }
+        }
+        intervals.sort_unstable();
+        let reach = intervals.iter().scan(0, |reach, (_, to, _)| {
+            *reach = (*to).max(*reach);
+            Some(*reach)
+        });
+        let from: Vec<u128> = intervals.iter().map(|(from, ..)| *from).collect();
+        Self {
+            part,
+            reach: reach.collect(),
+            element: intervals.iter().map(|(.., index)| *index).collect(),
+            distinct: from.chunk_by(|one, next| one == next).count(),
+            from,
+            others,
+        }
+    }
+
+    /// The part of the key.
+    pub(super) fn part(&self) -> usize {
+        self.part
+    }
+
+    /// The elements that a number may match, ascending.
+    pub(super) fn at(&self, number: u128) -> Vec<usize> {
+        let begun = self.from.partition_point(|from| *from <= number);
+        let reaching = (0..begun)
+            .rev()
+            .take_while(|index| self.reach.get(*index).is_some_and(|reach| *reach >= number));
+        let mut found: Vec<usize> = reaching
+            .filter_map(|index| self.element.get(index).copied())
+            .collect();
+        found.extend(&self.others);
+        found.sort_unstable();
+        found
+    }
+}
