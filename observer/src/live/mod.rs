@@ -13,6 +13,7 @@ mod nft_misses;
 mod open;
 mod paths;
 mod reasons;
+mod replay;
 mod ruletext;
 mod source;
 mod totals;

@@ -1,6 +1,6 @@
 //! Tables made ready for looking things up: chains and sets by name, elements as matchers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::matcher::Matcher;
 use super::value::{Data, Loaded, Number, Truth};
@@ -18,6 +18,10 @@ pub(super) struct PreparedTable<'a> {
     sets: HashMap<&'a str, PreparedSet<'a>>,
     /// For each rule of each chain its first condition, if that is a plain one.
     first: Vec<Vec<Option<First<'a>>>>,
+    /// Handles of rules that ask more than is listed.
+    in_part: HashSet<u64>,
+    /// Whether packets are of another moment than the list.
+    pub(super) is_of_the_past: bool,
 }
 
 /// `left == constant`, ready to be tested: most rules end there.
@@ -64,7 +68,28 @@ impl<'a> PreparedTable<'a> {
                 .iter()
                 .map(|chain| chain.rules.iter().map(First::of).collect())
                 .collect(),
+            in_part: HashSet::new(),
+            is_of_the_past: false,
         }
+    }
+
+    /// The same for a packet of another moment than the list's: elements whose time runs out may have been there or not.
+    /// Rules with these handles ask more than is listed.
+    pub(super) fn of_the_past(table: &'a Table, in_part: &HashSet<u64>) -> Self {
+        let mut prepared = Self::of(table);
+        prepared.in_part.clone_from(in_part);
+        prepared.is_of_the_past = true;
+        for set in table.sets.iter().filter(|set| may_expire(set)) {
+            if let Some(set) = prepared.sets.get_mut(set.name.as_str()) {
+                set.is_dynamic = true;
+            }
+        }
+        prepared
+    }
+
+    /// Whether a rule asks more than is listed.
+    pub(super) fn is_listed_in_part(&self, rule: &Rule) -> bool {
+        rule.handle.is_some_and(|handle| self.in_part.contains(&handle))
     }
 
     /// The first condition of a rule, if it is a plain one.
@@ -79,6 +104,12 @@ impl<'a> PreparedTable<'a> {
     pub(super) fn set(&self, name: &str) -> Option<&PreparedSet<'a>> {
         self.sets.get(name)
     }
+}
+
+/// Whether elements of a set go by themselves.
+fn may_expire(set: &Set) -> bool {
+    let of_elements = || set.elements.iter().any(|element| element.timeout.is_some());
+    set.timeout.is_some() || set.flags.iter().any(|flag| flag == "timeout") || of_elements()
 }
 
 /// The elements of a set or map.

@@ -221,6 +221,7 @@ pub(crate) fn summary_line() -> Line {
         lost: 12,
         not_loss: 3,
         counted: None,
+        disagreements: None,
         duration_ns: 61_500_000_000,
         by_cause: vec![CauseCount {
             layer: Layer::Netfilter,
