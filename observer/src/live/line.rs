@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use observer_common::{DropEvent, Matched as CommonMatched, flag, hook_flag};
 
+use super::cases::{Cases, Printed};
 use super::clock;
 use super::devices::devices;
 use super::hints;
@@ -11,7 +12,7 @@ use super::near_misses::NearMisses;
 use super::nft_misses::NftMisses;
 use super::reasons::Reasons;
 use super::replay::{Listed, Looked, Replay, disagreement, in_part};
-use super::ruletext::{Ruletext, Ruletexts};
+use super::ruletext::{Ruletext, Ruletexts, in_force};
 use super::way::{path, snapshot_of};
 use crate::attribute::{
     Culprit, Death, Pending, Question, Replayed, Site, Verdict, decide, name, prove, site_of, tool,
@@ -22,6 +23,7 @@ use crate::report::record::{
     Backend, Confidence, DropInfo, DropLine, Event, Evidence, Flow, Hook, Layer, Line, Mark, Matched,
     Netns, Packet, PacketFamily, PathLine, TableFamily, Tool,
 };
+use crate::ruleset::text::{run_save, run_tool};
 use crate::ruleset::{Snapshot, Store, Table};
 use crate::trace::{Flows, Seen, Way, before, headers, packet};
 
@@ -52,6 +54,8 @@ pub struct Teller {
     hints: NearMisses,
     nft_hints: NftMisses,
     replay: Replay,
+    /// Where packets and rules are kept of which a replay is at odds with the kernel.
+    cases: Option<Cases>,
 }
 
 /// What was decided of netfilter's drops.
@@ -72,7 +76,12 @@ impl Known<'_> {
 
 impl Teller {
     /// A teller that remembers nothing yet.
-    pub fn new(node: String, reasons: Reasons, device_layout: Option<DeviceLayout>) -> Self {
+    pub fn new(
+        node: String,
+        reasons: Reasons,
+        device_layout: Option<DeviceLayout>,
+        cases: Option<Cases>,
+    ) -> Self {
         Self {
             node,
             reasons,
@@ -85,6 +94,7 @@ impl Teller {
             hints: NearMisses::default(),
             nft_hints: NftMisses::default(),
             replay: Replay::default(),
+            cases,
         }
     }
 
@@ -155,11 +165,38 @@ impl Teller {
         }
         let snapshots = [snapshot, known.store.current(event.net)].map(|snapshot| snapshot.map(Rc::as_ref));
         drop.hints.extend(hints::owner(&drop, snapshots, &mut self.names));
-        Some(Line::new(
+        let mut line = Line::new(
             clock::wall(event.time_ns),
             self.node.clone(),
             Event::Drop(Box::new(drop)),
-        ))
+        );
+        if let Some((_, snapshot)) = &by {
+            self.keep(&mut line, snapshot, known);
+        }
+        Some(line)
+    }
+
+    /// Keeps a drop of which a replay is at odds with the kernel, and says how to see it again.
+    fn keep(&mut self, line: &mut Line, snapshot: &Snapshot, known: &Known<'_>) {
+        let Some((drop, disagreement)) = line
+            .as_drop()
+            .and_then(|drop| Some((drop, drop.drop.disagreement.clone()?)))
+        else {
+            return;
+        };
+        let info = &drop.drop;
+        let what = format!(
+            "{:?} {:?} {:?} {:?} {:?}",
+            info.table, info.chain, info.rule, info.candidates, disagreement.replayed
+        );
+        let is_v6 = drop.packet.family == PacketFamily::Ip6;
+        let Some(cases) = &mut self.cases else { return };
+        let command = cases.keep(what, line, || printed(known, snapshot, is_v6));
+        if let Event::Drop(drop) = &mut line.event
+            && let Some(disagreement) = &mut drop.drop.disagreement
+        {
+            disagreement.command = command;
+        }
     }
 
     /// The line for a packet that lives; `None` if its headers were not to be read.
@@ -414,6 +451,30 @@ fn proved(
         }
         _ => (verdict, Rc::clone(snapshot)),
     }
+}
+
+/// All rules that a packet of this family may have met, as the tools print them, if the snapshot is in force.
+fn printed(known: &Known<'_>, snapshot: &Snapshot, is_v6: bool) -> Option<Vec<Printed>> {
+    let family = if is_v6 { TableFamily::Ip6 } else { TableFamily::Ip };
+    let has = |wanted: Tool| snapshot.tables.iter().any(|table| tool(table) == wanted);
+    in_force(known, snapshot, || {
+        let mut printed = Vec::new();
+        let mut add = |ending, text: Option<String>| printed.extend(text.map(|text| (ending, text)));
+        if has(Tool::Nft) || has(Tool::IptablesNft) {
+            add("nft.json", run_tool(snapshot.inode, "nft", &["-j", "list", "ruleset"]));
+        }
+        if has(Tool::IptablesNft) {
+            add("nft.save", run_save(snapshot.inode, Backend::Nft, family));
+        }
+        if has(Tool::IptablesLegacy) {
+            add(
+                "legacy.save",
+                run_save(snapshot.inode, Backend::Legacy, family),
+            );
+        }
+        printed
+    })
+    .filter(|printed| !printed.is_empty())
 }
 
 /// The return addresses of a record.

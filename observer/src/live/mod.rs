@@ -1,5 +1,6 @@
 //! The live source: kernel → capture → trace → attribute → diagnose, one line of the trace at a time.
 
+mod cases;
 mod changes;
 mod check;
 pub mod clock;

@@ -1,9 +1,12 @@
 //! Asks the rules in force about a packet that has died: which of the rules that the kernel leaves possible it meets, and whether
 //! they come to what the kernel has decided.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
 
 use super::near_misses;
 use super::nft_misses;
@@ -17,8 +20,11 @@ use crate::ruleset::{Ending, Place, Snapshot, Table};
 
 /// So many answers are kept.
 const MOST_KEPT: usize = 1024;
-/// So much time is taken in a second of drops; what comes after that stays unknown. Answers that are kept take none.
-const TIME_A_SECOND: Duration = Duration::from_millis(20);
+/// So much of a processor's time is taken for asking in a second of drops; what comes after that stays unknown. Answers that
+/// are kept take none.
+const ASKING_A_SECOND: Duration = Duration::from_millis(20);
+/// So long is waited for tools that list rules in a second of drops.
+const LISTING_A_SECOND: Duration = Duration::from_millis(200);
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 /// So many rules are asked in one base chain, over all ways.
 const RULES: usize = 200_000;
@@ -55,7 +61,8 @@ pub struct Replay {
     /// By the snapshot, the candidates and the packet.
     kept: HashMap<String, Replayed>,
     second: u64,
-    spent: Duration,
+    asking: Duration,
+    listing: Duration,
 }
 
 impl Replay {
@@ -80,18 +87,21 @@ impl Replay {
         }
         let second = time_ns / NANOS_PER_SECOND;
         if second != self.second {
-            (self.second, self.spent) = (second, Duration::ZERO);
+            (self.second, self.asking, self.listing) = (second, Duration::ZERO, Duration::ZERO);
         }
-        if self.spent >= TIME_A_SECOND {
+        if self.asking >= ASKING_A_SECOND || self.listing >= LISTING_A_SECOND {
             return Replayed::Open;
         }
         let begun = Instant::now();
-        let answered = answer(question, drop, snapshot, site, list);
-        self.spent += begun.elapsed();
+        let listed = listed(question, list);
+        self.listing += begun.elapsed();
         // The rules are not to be had now, and may be for the next.
-        let Some(answered) = answered else {
+        let Some(listed) = listed else {
             return Replayed::Open;
         };
+        let begun = processor_time();
+        let answered = answer(question, drop, snapshot, site, &listed);
+        self.asking += processor_time().saturating_sub(begun);
         if self.kept.len() >= MOST_KEPT {
             self.kept.clear();
         }
@@ -100,30 +110,41 @@ impl Replay {
     }
 }
 
-/// `None` if the rules are not to be had.
+/// What this thread has taken so far: however busy the machine is otherwise.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    time.map_or(Duration::ZERO, Duration::from)
+}
+
+/// The tables that are asked; `None` if one is not to be had.
+fn listed(
+    question: &Question<'_>,
+    mut list: impl FnMut(usize) -> Option<Listed>,
+) -> Option<HashMap<usize, Listed>> {
+    let mut listed: HashMap<usize, Listed> = HashMap::new();
+    for (table, _) in question.bases() {
+        if let Entry::Vacant(entry) = listed.entry(table) {
+            entry.insert(list(table)?);
+        }
+    }
+    Some(listed)
+}
+
 fn answer(
     question: &Question<'_>,
     drop: &DropLine,
     snapshot: &Snapshot,
     site: Site<'_>,
-    mut list: impl FnMut(usize) -> Option<Listed>,
-) -> Option<Replayed> {
-    let mut listed: HashMap<usize, Listed> = HashMap::new();
-    for (table, _) in question.bases() {
-        if let std::collections::hash_map::Entry::Vacant(entry) = listed.entry(table) {
-            entry.insert(list(table)?);
+    listed: &HashMap<usize, Listed>,
+) -> Replayed {
+    let of_nft = listed.iter().filter_map(|(index, listed)| match listed {
+        Listed::Nft(ruleset) => {
+            let in_part = in_part(snapshot.tables.get(*index)?);
+            Some((*index, Evaluator::of_the_past(ruleset, &in_part)))
         }
-    }
-    let evaluators: HashMap<usize, Evaluator<'_>> = listed
-        .iter()
-        .filter_map(|(index, listed)| match listed {
-            Listed::Nft(ruleset) => {
-                let in_part = in_part(snapshot.tables.get(*index)?);
-                Some((*index, Evaluator::of_the_past(ruleset, &in_part)))
-            }
-            Listed::Saved(_) => None,
-        })
-        .collect();
+        Listed::Saved(_) => None,
+    });
+    let evaluators: HashMap<usize, Evaluator<'_>> = of_nft.collect();
     let packet = nft_packet(drop, site);
     let bases: Vec<(usize, usize)> = question.bases().collect();
     let with_all = before_all(&bases, &evaluators, snapshot, &packet);
@@ -137,7 +158,7 @@ fn answer(
             Listed::Saved(model) => ask_saved(model, *table, snapshot, drop, site.hook),
         })
         .collect();
-    Some(question.answer(&asked))
+    question.answer(&asked)
 }
 
 /// Handles of the rules of a table that nft may list in part only.
@@ -327,7 +348,8 @@ pub fn disagreement(replayed: Vec<Candidate>, known: bool) -> Disagreement {
         false => "by the kernel's own state that was not it",
     };
     Disagreement {
-        text: format!("asked once more, the rules {to}; {kernel}: a bug of observer's, worth reporting"),
+        text: format!("asked once more, the rules {to}; {kernel}: a bug of observer's, worth \
+             reporting (watch with --keep-disagreements DIR keeps what it takes to see it again)"),
         replayed,
         command: None,
     }
