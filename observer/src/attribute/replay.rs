@@ -3,11 +3,11 @@
 
 use observer_common::{DropEvent, MAX_MOVED, flag};
 
+use super::Site;
 use super::culprit::{Culprit, Told, Verdict};
 use super::droppers::is_on;
 use super::scene::NFT_FREES;
 use super::whole::is_whole;
-use super::Site;
 use crate::report::record::{Backend, Confidence, Hook};
 use crate::ruleset::nftables::is_nft_function;
 use crate::ruleset::{Ending, HookFunction, Place, Snapshot};

@@ -20,8 +20,8 @@ use crate::attribute::{
 use crate::diagnose::{self, PacketFacts, PktType};
 use crate::kernel::{DeviceLayout, NetnsNames, Programs, Symbols};
 use crate::report::record::{
-    Backend, Confidence, DropInfo, DropLine, Event, Evidence, Flow, Hook, Layer, Line, Mark, Matched,
-    Netns, Packet, PacketFamily, PathLine, TableFamily, Tool,
+    Backend, Confidence, DropInfo, DropLine, Event, Evidence, Flow, Hook, Layer, Line, Mark, Matched, Netns,
+    Packet, PacketFamily, PathLine, TableFamily, Tool,
 };
 use crate::ruleset::text::{run_save, run_tool};
 use crate::ruleset::{Snapshot, Store, Table};
@@ -461,16 +461,16 @@ fn printed(known: &Known<'_>, snapshot: &Snapshot, is_v6: bool) -> Option<Vec<Pr
         let mut printed = Vec::new();
         let mut add = |ending, text: Option<String>| printed.extend(text.map(|text| (ending, text)));
         if has(Tool::Nft) || has(Tool::IptablesNft) {
-            add("nft.json", run_tool(snapshot.inode, "nft", &["-j", "list", "ruleset"]));
+            add(
+                "nft.json",
+                run_tool(snapshot.inode, "nft", &["-j", "list", "ruleset"]),
+            );
         }
         if has(Tool::IptablesNft) {
             add("nft.save", run_save(snapshot.inode, Backend::Nft, family));
         }
         if has(Tool::IptablesLegacy) {
-            add(
-                "legacy.save",
-                run_save(snapshot.inode, Backend::Legacy, family),
-            );
+            add("legacy.save", run_save(snapshot.inode, Backend::Legacy, family));
         }
         printed
     })

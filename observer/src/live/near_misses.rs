@@ -9,9 +9,7 @@ use crate::diagnose::near_miss;
 use crate::evaluate::{
     Bounds, Conn, Dev, Kinds, NearMiss, Packet, Place, Unknown, Verdict, near_misses, walk,
 };
-use crate::report::record::{
-    Cause, CtState, DropInfo, DropLine, Flow, Hook, Nat, PacketFamily, TableFamily,
-};
+use crate::report::record::{Cause, CtState, DropInfo, DropLine, Flow, Hook, Nat, PacketFamily, TableFamily};
 
 /// So many are told of one drop.
 const MOST: usize = 3;

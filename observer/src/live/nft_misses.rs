@@ -287,7 +287,11 @@ mod tests {
         let ruleset = Ruleset::read(&accepts).expect("a ruleset");
         let odds = |check: Option<&HashSet<u64>>| look(&dropped(|_| {}), &ruleset, check).instead;
         assert_eq!(odds(Some(&HashSet::new())), Some(Vec::new()), "it would live");
-        assert_eq!(odds(None), None, "the kernel is not sure, or the rules were others");
+        assert_eq!(
+            odds(None),
+            None,
+            "the kernel is not sure, or the rules were others"
+        );
     }
 
     #[test]

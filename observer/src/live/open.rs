@@ -76,7 +76,11 @@ impl Live {
     /// One line that says what to do.
     pub async fn open(config: &WatchConfig) -> Result<Self> {
         privileged()?;
-        let cases = config.keep_disagreements.as_deref().map(Cases::open).transpose()?;
+        let cases = config
+            .keep_disagreements
+            .as_deref()
+            .map(Cases::open)
+            .transpose()?;
         // The slow file is read beside everything else.
         let symbols = thread::spawn(load_symbols);
         let mut types = Types::load()?;

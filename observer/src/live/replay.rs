@@ -197,7 +197,9 @@ fn before_all(
     }
     let mut before = packet.clone();
     for base in bases {
-        before = evaluators.get(&base.0)?.before(names(snapshot, *base)?, &before)?;
+        before = evaluators
+            .get(&base.0)?
+            .before(names(snapshot, *base)?, &before)?;
     }
     Some(before)
 }
@@ -250,13 +252,7 @@ fn of_nft(
     })
 }
 
-fn ask_saved(
-    model: &Model,
-    table: usize,
-    snapshot: &Snapshot,
-    drop: &DropLine,
-    hook: Hook,
-) -> Option<Asked> {
+fn ask_saved(model: &Model, table: usize, snapshot: &Snapshot, drop: &DropLine, hook: Hook) -> Option<Asked> {
     let mut bounds = Bounds {
         ways: WAYS,
         rules: RULES,
@@ -348,8 +344,10 @@ pub fn disagreement(replayed: Vec<Candidate>, known: bool) -> Disagreement {
         false => "by the kernel's own state that was not it",
     };
     Disagreement {
-        text: format!("asked once more, the rules {to}; {kernel}: a bug of observer's, worth \
-             reporting (watch with --keep-disagreements DIR keeps what it takes to see it again)"),
+        text: format!(
+            "asked once more, the rules {to}; {kernel}: a bug of observer's, worth \
+             reporting (watch with --keep-disagreements DIR keeps what it takes to see it again)"
+        ),
         replayed,
         command: None,
     }

@@ -4,8 +4,8 @@ use super::clock::{second_of_day, span, time_of_day};
 use super::fold::Repeats;
 use super::layout::{INDENT, Row, Tone};
 use super::record::{
-    Candidate, Cause, Confidence, CounterInfo, Disagreement, DropInfo, DropLine, Hint, HintKind, Line, Lost, ProbesLine,
-    Rule, Start, Summary, Time, Tool,
+    Candidate, Cause, Confidence, CounterInfo, Disagreement, DropInfo, DropLine, Hint, HintKind, Line, Lost,
+    ProbesLine, Rule, Start, Summary, Time, Tool,
 };
 use super::terminal::Look;
 use super::{way, words};

@@ -24,12 +24,7 @@ pub struct Deaths {
 impl Evaluator<'_> {
     /// Asks a base chain where a packet can have died in it that was so when it died. `rules` is how many may still be
     /// asked. None if there is no such base chain.
-    pub fn deaths(
-        &self,
-        base: (Family, &str, &str),
-        packet: &Packet,
-        rules: &mut usize,
-    ) -> Option<Deaths> {
+    pub fn deaths(&self, base: (Family, &str, &str), packet: &Packet, rules: &mut usize) -> Option<Deaths> {
         let called = self.find(base.0, base.1, base.2)?;
         let mut deaths = Deaths::default();
         let Some(before) = self.before(base, packet) else {
@@ -130,7 +125,12 @@ fn next<'a>(statement: &'a Statement, table: &PreparedTable<'a>) -> Vec<&'a str>
 
 /// The packet without what a statement may have changed. A translation leaves its base chain: whatever dies there was not
 /// translated there.
-fn forgotten(statement: &Statement, mut packet: Packet, table: &PreparedTable<'_>, at: At<'_>) -> Option<Packet> {
+fn forgotten(
+    statement: &Statement,
+    mut packet: Packet,
+    table: &PreparedTable<'_>,
+    at: At<'_>,
+) -> Option<Packet> {
     match statement {
         Statement::Mangle { key, .. } => {
             let scene = Scene {

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backend, Candidate, Cause, Disagreement, Flow, Hook, Netns, Packet, Passage, Rule, TableFamily, Tool};
+use super::{
+    Backend, Candidate, Cause, Disagreement, Flow, Hook, Netns, Packet, Passage, Rule, TableFamily, Tool,
+};
 
 /// What a line of kind `drop` holds beside its header.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -48,7 +48,10 @@ pub fn read(
     };
     // By address, so that a table is read once however many base chains it has.
     let mut tables = BTreeMap::new();
-    for function in functions.iter().filter(|function| is_nft_function(&function.name)) {
+    for function in functions
+        .iter()
+        .filter(|function| is_nft_function(&function.name))
+    {
         if let Some(table) = memory.u64(function.private + nft.chain_table) {
             tables.entry(table).or_insert_with(|| walk.table(table));
         }
