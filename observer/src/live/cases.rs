@@ -27,6 +27,14 @@ pub struct Cases {
     known: HashSet<String>,
 }
 
+/// Whether cases can be kept there; the directory is made if it is not there.
+///
+/// # Errors
+/// As for [`Cases::open`].
+pub fn check(directory: &Path) -> Result<()> {
+    Cases::open(directory).map(drop)
+}
+
 impl Cases {
     /// Keeps them there; the directory is made if it is not there.
     ///
