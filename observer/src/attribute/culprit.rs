@@ -34,15 +34,17 @@ pub enum Culprit {
     Functions(Vec<usize>),
 }
 
-/// What of nf_tables said which rule it was.
+/// What beside the counters said which rule it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
     /// Nothing did.
     Nobody,
-    /// Its trace hook.
+    /// nf_tables' trace hook.
     Trace,
-    /// The functions that write its verdicts.
+    /// The functions that write nf_tables' verdicts.
     Verdict,
+    /// None of these, but the rules in force, asked once more.
+    Replay,
 }
 
 /// What was decided.
@@ -54,7 +56,7 @@ pub struct Verdict {
     pub confidence: Confidence,
     /// Whether a counter said so.
     pub by_counter: bool,
-    /// Whether nf_tables itself said so.
+    /// What else said so.
     pub told_by: Told,
     /// The chains from the base chain down to the rule's, by index, where the packet's own way shows them.
     pub path: Option<Vec<usize>>,

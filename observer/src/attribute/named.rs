@@ -126,6 +126,7 @@ fn place_named<'s>(
         Told::Nobody => {}
         Told::Trace => info.evidence.push(Evidence::NftTrace),
         Told::Verdict => info.evidence.push(Evidence::NftVerdict),
+        Told::Replay => info.evidence.push(Evidence::Replay),
     }
     if verdict.by_counter {
         info.evidence.push(if table.backend == Backend::Legacy {

@@ -1,7 +1,7 @@
 //! What may be called exact, and what may not.
 
 mod families;
-mod functions;
+pub(super) mod functions;
 mod verdicts;
 
 use observer_common::{DropEvent, Moved, flag};

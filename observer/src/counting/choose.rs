@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::source::Counting;
 use crate::cli::watch::{Probes, Source, WatchConfig};
-use crate::live::{Live, check_namespaces};
+use crate::live::{Live, check_cases, check_namespaces};
 use crate::report::record::Line;
 
 /// One of the two.
@@ -26,6 +26,11 @@ impl Watched {
         }
         // What is wrong with the question is wrong either way.
         check_namespaces(&config.filter)?;
+        config
+            .keep_disagreements
+            .as_deref()
+            .map(check_cases)
+            .transpose()?;
         match Live::open(config).await {
             Ok(live) => Ok(Self::Live(Box::new(live))),
             Err(error) if config.probes == Probes::Auto && !config.all => {

@@ -7,6 +7,7 @@
 mod around;
 mod closeness;
 mod condition;
+mod deaths;
 mod effect;
 mod near;
 pub mod nftables;
@@ -22,6 +23,7 @@ pub mod xtables;
 
 pub use around::{Route, Surroundings, Unknown};
 pub use condition::{Ask, AskConn, Condition, End, OfConn, Open, SetAsk, Side};
+pub use deaths::{Deaths, deaths};
 pub use near::{Miss, NearMiss, near_misses};
 pub use packet::{Conn, Dev, Kinds, Packet};
 pub use table::{Action, Base, Chain, Rule, Table, needs_conntrack};

@@ -4,21 +4,26 @@ use std::rc::Rc;
 
 use observer_common::{DropEvent, Matched as CommonMatched, flag, hook_flag};
 
+use super::cases::{Cases, Printed};
 use super::clock;
 use super::devices::devices;
 use super::hints;
 use super::near_misses::NearMisses;
 use super::nft_misses::NftMisses;
 use super::reasons::Reasons;
-use super::ruletext::{Ruletext, Ruletexts};
+use super::replay::{Listed, Looked, Replay, disagreement, in_part};
+use super::ruletext::{Ruletext, Ruletexts, in_force};
 use super::way::{path, snapshot_of};
-use crate::attribute::{Death, Pending, Site, Verdict, decide, name, prove, site_of, tool};
+use crate::attribute::{
+    Culprit, Death, Pending, Question, Replayed, Site, Verdict, decide, name, prove, site_of, tool,
+};
 use crate::diagnose::{self, PacketFacts, PktType};
 use crate::kernel::{DeviceLayout, NetnsNames, Programs, Symbols};
 use crate::report::record::{
-    Backend, Confidence, DropInfo, DropLine, Event, Evidence, Flow, Hint, Hook, Layer, Line, Mark, Matched,
-    Netns, Packet, PacketFamily, PathLine, TableFamily, Tool,
+    Backend, Confidence, DropInfo, DropLine, Event, Evidence, Flow, Hook, Layer, Line, Mark, Matched, Netns,
+    Packet, PacketFamily, PathLine, TableFamily, Tool,
 };
+use crate::ruleset::text::{run_save, run_tool};
 use crate::ruleset::{Snapshot, Store, Table};
 use crate::trace::{Flows, Seen, Way, before, headers, packet};
 
@@ -48,6 +53,18 @@ pub struct Teller {
     texts: Ruletexts,
     hints: NearMisses,
     nft_hints: NftMisses,
+    replay: Replay,
+    /// Where packets and rules are kept of which a replay is at odds with the kernel.
+    cases: Option<Cases>,
+}
+
+/// What was decided of netfilter's drops.
+struct Judged {
+    info: DropInfo,
+    /// What the tool prints of the culprit's table.
+    text: Option<Rc<Ruletext>>,
+    /// What it was concluded from; none in a namespace that was not read.
+    by: Option<(Verdict, Rc<Snapshot>)>,
 }
 
 impl Known<'_> {
@@ -59,7 +76,12 @@ impl Known<'_> {
 
 impl Teller {
     /// A teller that remembers nothing yet.
-    pub fn new(node: String, reasons: Reasons, device_layout: Option<DeviceLayout>) -> Self {
+    pub fn new(
+        node: String,
+        reasons: Reasons,
+        device_layout: Option<DeviceLayout>,
+        cases: Option<Cases>,
+    ) -> Self {
         Self {
             node,
             reasons,
@@ -71,6 +93,8 @@ impl Teller {
             texts: Ruletexts::default(),
             hints: NearMisses::default(),
             nft_hints: NftMisses::default(),
+            replay: Replay::default(),
+            cases,
         }
     }
 
@@ -89,11 +113,14 @@ impl Teller {
             .store
             .at(event.net, event.generation)
             .or_else(|| known.store.current(event.net));
-        let (info, text) = if by_netfilter {
+        let Judged { info, mut text, by } = if by_netfilter {
             self.netfilter(event, way, known, snapshot, symbol, site)
         } else {
-            let info = self.other(event, &packet, symbol, in_dev.as_deref(), out_dev.as_deref())?;
-            (info, None)
+            Judged {
+                info: self.other(event, &packet, symbol, in_dev.as_deref(), out_dev.as_deref())?,
+                text: None,
+                by: None,
+            }
         };
         if event.flags & flag::BOOKKEEPING != 0 {
             return None;
@@ -114,20 +141,62 @@ impl Teller {
             drop: info,
             hints: Vec::new(),
         };
+        if let Some((verdict, of)) = &by
+            && let Some(site) = site
+            && let Some(replayed) = self.replay(event, &mut drop, (verdict, of), site, known)
+        {
+            text = replayed;
+        }
+        // Only what the kernel itself says of rules that surely were in force is held against them.
+        let check = drop.drop.confidence == Confidence::Exact
+            && event.flags & flag::STALE == 0
+            && site.is_some_and(|site| !site.bridged);
+        let mut looked = Looked::default();
         if let Some(text) = text {
-            drop.hints = self.hints.of(&drop, &text, event.time_ns);
+            looked = self.hints.of(&drop, &text, event.time_ns, check);
         }
         let in_nft = drop.drop.tool == Some(Tool::Nft) && drop.drop.confidence != Confidence::Unknown;
         if let Some(snapshot) = snapshot.filter(|_| in_nft) {
-            drop.hints = self.nft_hints(&drop, snapshot, known, event.time_ns);
+            looked = self.nft_hints(&drop, snapshot, known, event.time_ns, check);
+        }
+        drop.hints = looked.hints;
+        if let Some(instead) = looked.instead {
+            drop.drop.disagreement = Some(disagreement(instead, true));
         }
         let snapshots = [snapshot, known.store.current(event.net)].map(|snapshot| snapshot.map(Rc::as_ref));
         drop.hints.extend(hints::owner(&drop, snapshots, &mut self.names));
-        Some(Line::new(
+        let mut line = Line::new(
             clock::wall(event.time_ns),
             self.node.clone(),
             Event::Drop(Box::new(drop)),
-        ))
+        );
+        if let Some((_, snapshot)) = &by {
+            self.keep(&mut line, snapshot, known);
+        }
+        Some(line)
+    }
+
+    /// Keeps a drop of which a replay is at odds with the kernel, and says how to see it again.
+    fn keep(&mut self, line: &mut Line, snapshot: &Snapshot, known: &Known<'_>) {
+        let Some((drop, disagreement)) = line
+            .as_drop()
+            .and_then(|drop| Some((drop, drop.drop.disagreement.clone()?)))
+        else {
+            return;
+        };
+        let info = &drop.drop;
+        let what = format!(
+            "{:?} {:?} {:?} {:?} {:?}",
+            info.table, info.chain, info.rule, info.candidates, disagreement.replayed
+        );
+        let is_v6 = drop.packet.family == PacketFamily::Ip6;
+        let Some(cases) = &mut self.cases else { return };
+        let command = cases.keep(what, line, || printed(known, snapshot, is_v6));
+        if let Event::Drop(drop) = &mut line.event
+            && let Some(disagreement) = &mut drop.drop.disagreement
+        {
+            disagreement.command = command;
+        }
     }
 
     /// The line for a packet that lives; `None` if its headers were not to be read.
@@ -173,19 +242,70 @@ impl Teller {
         snapshot: &Snapshot,
         known: &Known<'_>,
         time_ns: u64,
-    ) -> Vec<Hint> {
+        check: bool,
+    ) -> Looked {
         let is_its = |table: &Table| {
             tool(table) == Tool::Nft
                 && Some(&table.name) == drop.drop.table.as_ref()
                 && Some(table.family) == drop.drop.family
         };
         let Some(index) = snapshot.tables.iter().position(is_its) else {
-            return Vec::new();
+            return Looked::default();
         };
         let texts = &mut self.texts;
-        self.nft_hints.of(drop, snapshot.generation, time_ns, || {
-            texts.model(known, snapshot, index)
-        })
+        let in_part = check.then(|| in_part(&snapshot.tables[index]));
+        self.nft_hints
+            .of(drop, snapshot.generation, time_ns, in_part.as_ref(), || {
+                texts.model(known, snapshot, index)
+            })
+    }
+
+    /// Asks the rules which of the candidates it was. If one of them has to have been it, that is what the drop then says, and
+    /// what the tool prints of its table is returned.
+    fn replay(
+        &mut self,
+        event: &DropEvent,
+        drop: &mut DropLine,
+        (verdict, snapshot): (&Verdict, &Rc<Snapshot>),
+        site: Site<'_>,
+        known: &Known<'_>,
+    ) -> Option<Option<Rc<Ruletext>>> {
+        let symbol = drop.drop.symbol.clone().unwrap_or_default();
+        let question = Question::of(verdict, event, snapshot, Some(site), &symbol)?;
+        let texts = &mut self.texts;
+        let list = |index: usize| {
+            let table = snapshot.tables.get(index)?;
+            if table.backend == Backend::Nft {
+                return texts.model(known, snapshot, index).map(Listed::Nft);
+            }
+            let place = verdict.places().into_iter().find(|place| place.table == index)?;
+            let text = texts.of_places(known, snapshot, &[place]).swap_remove(index)?;
+            text.model(&table.name).map(Listed::Saved)
+        };
+        let answer = self
+            .replay
+            .ask(&question, drop, (snapshot, site), event.time_ns, list);
+        match answer {
+            Replayed::Open => None,
+            Replayed::By(verdict) => {
+                let (info, text) = self.named(event, known, snapshot, Some(site.hook), &verdict);
+                drop.drop = DropInfo {
+                    reason: drop.drop.reason.clone(),
+                    symbol: drop.drop.symbol.clone(),
+                    ..info
+                };
+                Some(text)
+            }
+            Replayed::Disagrees(places) => {
+                let verdict = Verdict {
+                    culprit: Culprit::OneOf(places),
+                    ..verdict.clone()
+                };
+                let (info, _) = self.named(event, known, snapshot, Some(site.hook), &verdict);
+                drop.drop.disagreement = Some(disagreement(info.candidates, false));
+                None
+            }
+        }
     }
 
     /// Name of the device that the packet first came in by, where it is not the one it has now.
@@ -206,9 +326,9 @@ impl Teller {
         snapshot: Option<&Rc<Snapshot>>,
         symbol: Option<&str>,
         site: Option<Site<'_>>,
-    ) -> (DropInfo, Option<Rc<Ruletext>>) {
+    ) -> Judged {
         let hook = site.map(|site| site.hook);
-        let (mut info, text) = match snapshot {
+        let mut judged = match snapshot {
             Some(snapshot) => {
                 let mut verdict = decide(event, snapshot, site, symbol.unwrap_or(""), &mut self.pending);
                 // The kernel side compares IP's hooks; the bridge's may have changed unseen.
@@ -218,13 +338,22 @@ impl Teller {
                 check_number(&mut verdict, event, snapshot, known.store);
                 let (verdict, snapshot) =
                     proved(verdict, event, way, snapshot, (site, symbol.unwrap_or("")), known);
-                self.named(event, known, &snapshot, hook, &verdict)
+                let (info, text) = self.named(event, known, &snapshot, hook, &verdict);
+                Judged {
+                    info,
+                    text,
+                    by: Some((verdict, snapshot)),
+                }
             }
-            None => (unread(hook), None),
+            None => Judged {
+                info: unread(hook),
+                text: None,
+                by: None,
+            },
         };
-        info.reason = self.reasons.name(event.reason);
-        info.symbol = symbol.map(str::to_owned);
-        (info, text)
+        judged.info.reason = self.reasons.name(event.reason);
+        judged.info.symbol = symbol.map(str::to_owned);
+        judged
     }
 
     fn named(
@@ -322,6 +451,30 @@ fn proved(
         }
         _ => (verdict, Rc::clone(snapshot)),
     }
+}
+
+/// All rules that a packet of this family may have met, as the tools print them, if the snapshot is in force.
+fn printed(known: &Known<'_>, snapshot: &Snapshot, is_v6: bool) -> Option<Vec<Printed>> {
+    let family = if is_v6 { TableFamily::Ip6 } else { TableFamily::Ip };
+    let has = |wanted: Tool| snapshot.tables.iter().any(|table| tool(table) == wanted);
+    in_force(known, snapshot, || {
+        let mut printed = Vec::new();
+        let mut add = |ending, text: Option<String>| printed.extend(text.map(|text| (ending, text)));
+        if has(Tool::Nft) || has(Tool::IptablesNft) {
+            add(
+                "nft.json",
+                run_tool(snapshot.inode, "nft", &["-j", "list", "ruleset"]),
+            );
+        }
+        if has(Tool::IptablesNft) {
+            add("nft.save", run_save(snapshot.inode, Backend::Nft, family));
+        }
+        if has(Tool::IptablesLegacy) {
+            add("legacy.save", run_save(snapshot.inode, Backend::Legacy, family));
+        }
+        printed
+    })
+    .filter(|printed| !printed.is_empty())
 }
 
 /// The return addresses of a record.

@@ -1,5 +1,6 @@
 //! The live source: kernel → capture → trace → attribute → diagnose, one line of the trace at a time.
 
+mod cases;
 mod changes;
 mod check;
 pub mod clock;
@@ -13,11 +14,13 @@ mod nft_misses;
 mod open;
 mod paths;
 mod reasons;
+mod replay;
 mod ruletext;
 mod source;
 mod totals;
 mod way;
 
+pub use cases::check as check_cases;
 pub use check::check;
 pub use filter::{check_namespaces, inode};
 pub use hints::entering;

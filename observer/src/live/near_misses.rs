@@ -3,14 +3,13 @@
 
 use std::collections::HashMap;
 
+use super::replay::{Looked, saved_instead};
 use super::ruletext::{Model, Ruletext};
 use crate::diagnose::near_miss;
 use crate::evaluate::{
     Bounds, Conn, Dev, Kinds, NearMiss, Packet, Place, Unknown, Verdict, near_misses, walk,
 };
-use crate::report::record::{
-    Cause, CtState, DropInfo, DropLine, Flow, Hint, Hook, Nat, PacketFamily, TableFamily,
-};
+use crate::report::record::{Cause, CtState, DropInfo, DropLine, Flow, Hook, Nat, PacketFamily, TableFamily};
 
 /// So many are told of one drop.
 const MOST: usize = 3;
@@ -26,18 +25,17 @@ const NANOS_PER_SECOND: u64 = 1_000_000_000;
 #[derive(Default)]
 pub struct NearMisses {
     /// By the ruleset's text and table, the place of the drop, and the packet.
-    kept: HashMap<(u64, String, Place, Packet), Vec<Hint>>,
+    kept: HashMap<(u64, String, Place, Packet, bool), Looked>,
     second: u64,
     asked: usize,
-    /// How often kernel and evaluator were at odds.
-    disagreements: u64,
 }
 
 impl NearMisses {
-    /// Hints for a drop; none if the evaluator does not agree with the kernel.
-    pub fn of(&mut self, drop: &DropLine, text: &Ruletext, time_ns: u64) -> Vec<Hint> {
+    /// Hints for a drop; none if the evaluator does not agree with the kernel. `check`: whether the kernel is sure, and the rules
+    /// surely were in force.
+    pub fn of(&mut self, drop: &DropLine, text: &Ruletext, time_ns: u64, check: bool) -> Looked {
         let Some((model, hook, place)) = subject(&drop.drop, text) else {
-            return Vec::new();
+            return Looked::default();
         };
         let packet = packet(drop, hook);
         let key = (
@@ -45,6 +43,7 @@ impl NearMisses {
             drop.drop.table.clone().unwrap_or_default(),
             place,
             packet.clone(),
+            check,
         );
         if let Some(known) = self.kept.get(&key) {
             return known.clone();
@@ -59,7 +58,15 @@ impl NearMisses {
             ..Bounds::default()
         };
         let before = bounds.rules;
-        let found = self.look(&model, hook, &packet, place, &mut bounds);
+        let mut found = look(&model, hook, &packet, place, &mut bounds);
+        if check && found.is_none() && bounds.rules > 0 {
+            let instead = saved_instead(&model, drop, hook, place, &mut bounds);
+            found = Some(Looked {
+                instead,
+                ..Looked::default()
+            });
+        }
+        let found = found.unwrap_or_default();
         self.asked += before - bounds.rules;
         if bounds.rules == 0 {
             return found;
@@ -70,46 +77,17 @@ impl NearMisses {
         self.kept.insert(key, found.clone());
         found
     }
+}
 
-    fn look(
-        &mut self,
-        model: &Model,
-        hook: Hook,
-        packet: &Packet,
-        place: Place,
-        bounds: &mut Bounds,
-    ) -> Vec<Hint> {
-        let outcomes = walk(&model.table, hook, packet, &Unknown, bounds);
-        let agrees = outcomes
-            .iter()
-            .find(|outcome| outcome.verdict == Verdict::Drop(place));
-        let Some(way) = agrees else {
-            let is_told = outcomes
-                .iter()
-                .all(|outcome| !matches!(outcome.verdict, Verdict::Open(..)));
-            if is_told && !outcomes.is_empty() {
-                self.disagreements += 1;
-                if !self.disagreements.is_power_of_two() {
-                    return Vec::new();
-                }
-                log::warn!(
-                    "replay and kernel are at odds ({} so far): the kernel dropped at {place:?} of {} {}, the replay of \
-                     {packet:?} came to {:?}; please report it",
-                    self.disagreements,
-                    model.saved.name,
-                    hook.name(),
-                    outcomes
-                        .iter()
-                        .map(|outcome| &outcome.verdict)
-                        .collect::<Vec<_>>(),
-                );
-            }
-            return Vec::new();
-        };
-        let near = near_misses(&model.table, hook, (packet, &way.doubts), &Unknown, bounds, MOST);
-        let telling = near.iter().filter(|near| near.distance <= NearMiss::TELLING);
-        telling.filter_map(|near| near_miss(near, &model.saved)).collect()
-    }
+/// None if the evaluator does not agree with the kernel.
+fn look(model: &Model, hook: Hook, packet: &Packet, place: Place, bounds: &mut Bounds) -> Option<Looked> {
+    let outcomes = walk(&model.table, hook, packet, &Unknown, bounds);
+    let mut outcomes = outcomes.iter();
+    let way = outcomes.find(|outcome| outcome.verdict == Verdict::Drop(place))?;
+    let near = near_misses(&model.table, hook, (packet, &way.doubts), &Unknown, bounds, MOST);
+    let telling = near.iter().filter(|near| near.distance <= NearMiss::TELLING);
+    let hints = telling.filter_map(|near| near_miss(near, &model.saved));
+    Some(Looked::near(hints.collect()))
 }
 
 /// The table that dropped, the hook, and the place in it, if iptables' rules did.
@@ -133,7 +111,7 @@ fn subject(info: &DropInfo, text: &Ruletext) -> Option<(std::rc::Rc<Model>, Hook
 }
 
 /// What is known of the packet, as the rules of that hook see it.
-fn packet(drop: &DropLine, hook: Hook) -> Packet {
+pub fn packet(drop: &DropLine, hook: Hook) -> Packet {
     let seen = &drop.packet;
     let device = |name: &Option<String>| name.as_deref().map_or(Dev::Unknown, Dev::named);
     let (in_dev, out_dev) = match hook {
@@ -202,21 +180,25 @@ mod tests {
     const SEED: &str = include_str!("../../../tests/rules/seed.rules");
 
     /// The drop of the seed's case, as `watch` tells it, in these rules.
-    fn hints(rules: &str, change: impl FnOnce(&mut DropLine)) -> (Vec<Hint>, u64) {
+    fn looked(rules: &str, check: bool) -> Looked {
         let text = Ruletext::of(Saved::parse(rules));
         let mut drop = policy_drop();
         drop.hints.clear();
-        change(&mut drop);
         let mut near = NearMisses::default();
-        let found = near.of(&drop, &text, 0);
-        assert_eq!(near.of(&drop, &text, 1), found);
-        (found, near.disagreements)
+        let found = near.of(&drop, &text, 0, check);
+        near.asked = RULES_A_SECOND;
+        assert_eq!(
+            near.of(&drop, &text, 1, check),
+            found,
+            "what is known needs no time"
+        );
+        found
     }
 
     #[test]
     fn the_seeds_rules_are_found_and_nothing_else() {
-        let (found, disagreements) = hints(SEED, |_| {});
-        let texts: Vec<_> = found.iter().map(|hint| hint.text.as_str()).collect();
+        let found = looked(SEED, true);
+        let texts: Vec<_> = found.hints.iter().map(|hint| hint.text.as_str()).collect();
         assert_eq!(
             texts,
             [
@@ -224,23 +206,44 @@ mod tests {
                 "needs dst 10.244.0.0/16, packet has 10.224.2.16; one digit differs: 10.244, 10.224",
             ]
         );
-        assert_eq!(disagreements, 0);
+        assert_eq!(found.instead, None);
     }
 
     #[test]
-    fn where_kernel_and_replay_are_at_odds_nothing_is_said() {
+    fn where_kernel_and_replay_are_at_odds_that_is_said_and_nothing_else() {
         let accepts = SEED.replace(":FORWARD DROP", ":FORWARD ACCEPT");
         assert_ne!(accepts, SEED);
-        let (found, disagreements) = hints(&accepts, |_| {});
-        assert_eq!(found, []);
-        // Told twice: what was found out the first time is kept.
-        assert_eq!(disagreements, 1);
+        let found = looked(&accepts, true);
+        assert_eq!((found.hints, found.instead), (Vec::new(), Some(Vec::new())));
+        assert_eq!(
+            looked(&accepts, false),
+            Looked::default(),
+            "the kernel is not sure, or the rules were others"
+        );
+    }
+
+    #[test]
+    fn where_the_replay_is_not_sure_it_is_not_at_odds() {
+        let drops = "-A FORWARD -m limit --limit 5/sec -j ACCEPT";
+        let limited = format!("*filter\n:FORWARD ACCEPT\n{drops}\n-A FORWARD -j DROP\nCOMMIT");
+        let instead = looked(&limited, true).instead.expect("at odds");
+        assert_eq!(instead[0].rule, Some(2), "the kernel said the policy");
+        let unknown = limited.replace("-A FORWARD -j DROP", "-A FORWARD -j NFQUEUE");
+        assert_eq!(looked(&unknown, true), Looked::default());
+    }
+
+    #[test]
+    fn a_mark_that_the_table_sets_itself_is_not_what_the_packet_came_with() {
+        let marks = "*filter\n:FORWARD DROP\n-A FORWARD -m mark --mark 0x0 -j ACCEPT\n-A FORWARD -j MARK --set-xmark 0x0/0xffffffff\nCOMMIT";
+        assert_eq!(looked(marks, true).instead, None);
+        let not_set = marks.replace("-j MARK --set-xmark 0x0/0xffffffff", "-j LOG");
+        assert_eq!(looked(&not_set, true).instead, Some(Vec::new()));
     }
 
     #[test]
     fn what_everybody_lacks_is_no_news() {
         let ordinary = "*filter\n:FORWARD DROP\n-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n-A FORWARD -i lo -j ACCEPT\nCOMMIT";
-        assert_eq!(hints(ordinary, |_| {}), (Vec::new(), 0));
+        assert_eq!(looked(ordinary, true), Looked::default());
     }
 
     #[test]
@@ -251,7 +254,7 @@ mod tests {
             asked: RULES_A_SECOND,
             ..NearMisses::default()
         };
-        assert_eq!(near.of(&drop, &text, 0), []);
-        assert_eq!(near.of(&drop, &text, NANOS_PER_SECOND).len(), 2);
+        assert_eq!(near.of(&drop, &text, 0, true), Looked::default());
+        assert_eq!(near.of(&drop, &text, NANOS_PER_SECOND, true).hints.len(), 2);
     }
 }

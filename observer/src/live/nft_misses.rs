@@ -1,16 +1,17 @@
 //! Near misses of the packets that nf_tables' own rules drop: as for those of iptables, only if the evaluator comes to what the
 //! kernel has decided.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::replay::{Looked, nft_instead};
 use crate::diagnose::nft_near_miss;
 use crate::evaluate::NearMiss;
 use crate::evaluate::nftables::{
-    Bits, Connection, CtState, Device, Direction, Evaluator, Outcome, Packet, Path, Tuple,
+    Bits, Connection, CtState, Device, Direction, Evaluator, Outcome, Packet, Path, Place, Tuple,
 };
-use crate::report::record::{self, Cause, DropInfo, DropLine, Flow, Hint, Hook};
+use crate::report::record::{self, Candidate, Cause, DropInfo, DropLine, Flow, Hint, Hook};
 use crate::ruleset::nftables::listing::{Family, Ruleset};
 
 /// So many are told of one drop.
@@ -28,7 +29,7 @@ const NANOS_PER_SECOND: u64 = 1_000_000_000;
 #[derive(Default)]
 pub struct NftMisses {
     /// By ruleset, place and packet.
-    kept: HashMap<String, Vec<Hint>>,
+    kept: HashMap<String, Looked>,
     second: u64,
     spent: Duration,
 }
@@ -44,19 +45,22 @@ impl NftMisses {
     }
 
     /// Hints for a drop at `time_ns` by a rule or policy of the ruleset that `list` finds; `generation` is its own. What is known
-    /// takes no time.
+    /// takes no time. `check`: whether the kernel is sure, and the ruleset surely was in force; then the handles of the rules that
+    /// ask more than is listed.
     pub fn of(
         &mut self,
         drop: &DropLine,
         generation: u32,
         time_ns: u64,
+        check: Option<&HashSet<u64>>,
         list: impl FnOnce() -> Option<Rc<Ruleset>>,
-    ) -> Vec<Hint> {
+    ) -> Looked {
         let Some(hook) = drop.drop.hook else {
-            return Vec::new();
+            return Looked::default();
         };
         let key = format!(
-            "{generation} {:?} {:?} {:?} {:?}",
+            "{generation} {} {:?} {:?} {:?} {:?}",
+            check.is_some(),
             drop.drop.table,
             drop.drop.chain,
             drop.drop.rule.as_ref().and_then(|rule| rule.handle),
@@ -66,14 +70,14 @@ impl NftMisses {
             return known.clone();
         }
         if !self.has_time(time_ns) {
-            return Vec::new();
+            return Looked::default();
         }
         let begun = Instant::now();
-        let found = list().map(|ruleset| hints(drop, &ruleset));
+        let found = list().map(|ruleset| look(drop, &ruleset, check));
         self.spent += begun.elapsed();
         // Not to be had now, it may be for the next.
         let Some(found) = found else {
-            return Vec::new();
+            return Looked::default();
         };
         if self.kept.len() >= MOST_KEPT {
             self.kept.clear();
@@ -83,13 +87,35 @@ impl NftMisses {
     }
 }
 
-/// None if the evaluator does not agree with the kernel.
-fn hints(drop: &DropLine, ruleset: &Ruleset) -> Vec<Hint> {
+/// No hints if the evaluator does not agree with the kernel.
+fn look(drop: &DropLine, ruleset: &Ruleset, check: Option<&HashSet<u64>>) -> Looked {
     let evaluator = Evaluator::new(ruleset);
-    let Some(path) = agreeing(&evaluator, drop) else {
-        return Vec::new();
-    };
-    let mut near = evaluator.near_misses(&path, LOOKED_AT);
+    match agreeing(&evaluator, drop) {
+        Some(path) => Looked::near(hints(&evaluator, &path)),
+        None => Looked {
+            instead: check.and_then(|in_part| instead(drop, ruleset, in_part)),
+            ..Looked::default()
+        },
+    }
+}
+
+/// Where the rules come to, if they surely do not come to what the kernel did.
+fn instead(drop: &DropLine, ruleset: &Ruleset, in_part: &HashSet<u64>) -> Option<Vec<Candidate>> {
+    let info = &drop.drop;
+    let evaluator = Evaluator::of_the_past(ruleset, in_part);
+    let family = Family::named(info.family?.name())?;
+    let base = info.chain_path.first().or(info.chain.as_ref())?;
+    let packet = packet(drop, info.hook?);
+    nft_instead(
+        &evaluator,
+        (family, info.table.as_deref()?, base),
+        &packet,
+        |place| is_place(&evaluator, place, info),
+    )
+}
+
+fn hints(evaluator: &Evaluator<'_>, path: &Path) -> Vec<Hint> {
+    let mut near = evaluator.near_misses(path, LOOKED_AT);
     near.retain(|near| near.unknown == 0 && near.failing.len() == 1);
     let distance = |near: &_| -> u32 {
         let near: &crate::evaluate::nftables::NearMiss = near;
@@ -99,7 +125,7 @@ fn hints(drop: &DropLine, ruleset: &Ruleset) -> Vec<Hint> {
     near.sort_by_key(distance);
     near.iter()
         .take(MOST)
-        .filter_map(|near| nft_near_miss(near, &evaluator))
+        .filter_map(|near| nft_near_miss(near, evaluator))
         .collect()
 }
 
@@ -113,13 +139,13 @@ fn agreeing(evaluator: &Evaluator<'_>, drop: &DropLine) -> Option<Path> {
     let paths = evaluation.paths.into_iter();
     paths
         .filter(|path| path.outcome == Some(Outcome::Drop) && !path.is_cut)
-        .find(|path| is_place(evaluator, path, info))
+        .find(|path| {
+            path.decided_by
+                .is_some_and(|place| is_place(evaluator, place, info))
+        })
 }
 
-fn is_place(evaluator: &Evaluator<'_>, path: &Path, info: &DropInfo) -> bool {
-    let Some(place) = path.decided_by else {
-        return false;
-    };
+fn is_place(evaluator: &Evaluator<'_>, place: Place, info: &DropInfo) -> bool {
     let chain = evaluator.chain(place).map(|chain| chain.name.as_str());
     let handle = evaluator.rule(place).and_then(|rule| rule.handle);
     let same = match info.cause {
@@ -131,11 +157,11 @@ fn is_place(evaluator: &Evaluator<'_>, path: &Path, info: &DropInfo) -> bool {
 }
 
 /// What is known of the packet, as the rules of that hook see it.
-fn packet(drop: &DropLine, hook: Hook) -> Packet {
+pub fn packet(drop: &DropLine, hook: Hook) -> Packet {
     let seen = &drop.packet;
     let device = |name: &Option<String>| name.clone().map_or(Device::Unknown, Device::Named);
     let (input, output) = match hook {
-        Hook::Prerouting | Hook::Input => (device(&drop.in_dev), Device::None),
+        Hook::Prerouting | Hook::Input | Hook::Ingress => (device(&drop.in_dev), Device::None),
         Hook::Output => (Device::None, device(&drop.out_dev)),
         Hook::Forward => (device(&drop.in_dev), device(&drop.out_dev)),
         _ => (Device::Unknown, device(&drop.out_dev)),
@@ -221,7 +247,7 @@ mod tests {
 
     fn told(json: &str, drop: &DropLine) -> Vec<(Option<u64>, String)> {
         let ruleset = Ruleset::read(json).expect("a ruleset");
-        let hints = hints(drop, &ruleset).into_iter();
+        let hints = look(drop, &ruleset, None).hints.into_iter();
         hints
             .map(|hint| (hint.rule.and_then(|rule| rule.rule.handle), hint.text))
             .collect()
@@ -258,6 +284,14 @@ mod tests {
         assert_eq!(told(&accepts, &dropped(|_| {})), []);
         let elsewhere = dropped(|drop| drop.drop.table = Some("other".to_owned()));
         assert_eq!(told(SLIP, &elsewhere), []);
+        let ruleset = Ruleset::read(&accepts).expect("a ruleset");
+        let odds = |check: Option<&HashSet<u64>>| look(&dropped(|_| {}), &ruleset, check).instead;
+        assert_eq!(odds(Some(&HashSet::new())), Some(Vec::new()), "it would live");
+        assert_eq!(
+            odds(None),
+            None,
+            "the kernel is not sure, or the rules were others"
+        );
     }
 
     #[test]
@@ -266,12 +300,15 @@ mod tests {
         let drop = dropped(|_| {});
         let ruleset = Rc::new(Ruleset::read(SLIP).expect("a ruleset"));
         let listed = || Some(Rc::clone(&ruleset));
-        assert_eq!(near.of(&drop, 1, 0, listed).len(), 1);
-        assert_eq!(near.of(&drop, 2, 0, || None), [], "another ruleset");
+        let hints = |near: &mut NftMisses, generation, time_ns, list: &dyn Fn() -> Option<Rc<Ruleset>>| {
+            near.of(&drop, generation, time_ns, None, list).hints.len()
+        };
+        assert_eq!(hints(&mut near, 1, 0, &listed), 1);
+        assert_eq!(hints(&mut near, 2, 0, &|| None), 0, "another ruleset");
         near.spent = TIME_A_SECOND;
-        let known = near.of(&drop, 1, 1, || unreachable!("it is known"));
-        assert_eq!(known.len(), 1, "what is known needs no time");
-        assert_eq!(near.of(&drop, 2, 1, || unreachable!("there is no time")), []);
-        assert_eq!(near.of(&drop, 2, NANOS_PER_SECOND, listed).len(), 1);
+        let never = || unreachable!("it is known, or there is no time");
+        assert_eq!(hints(&mut near, 1, 1, &never), 1, "what is known needs no time");
+        assert_eq!(hints(&mut near, 2, 1, &never), 0, "there is no time");
+        assert_eq!(hints(&mut near, 2, NANOS_PER_SECOND, &listed), 1);
     }
 }

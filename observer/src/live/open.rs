@@ -10,6 +10,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
+use super::cases::Cases;
 use super::changes::Changes;
 use super::clock;
 use super::filter;
@@ -75,6 +76,11 @@ impl Live {
     /// One line that says what to do.
     pub async fn open(config: &WatchConfig) -> Result<Self> {
         privileged()?;
+        let cases = config
+            .keep_disagreements
+            .as_deref()
+            .map(Cases::open)
+            .transpose()?;
         // The slow file is read beside everything else.
         let symbols = thread::spawn(load_symbols);
         let mut types = Types::load()?;
@@ -95,7 +101,7 @@ impl Live {
             ready: unsafe { AsyncFd::register_with_interest(records, Interest::READABLE) }
                 .map_err(|_| anyhow::anyhow!("cannot wait for the kernel's records"))?,
             store: Store::new(programs.room()),
-            teller: Teller::new(node(), reasons, DeviceLayout::find(&mut types)),
+            teller: Teller::new(node(), reasons, DeviceLayout::find(&mut types), cases),
             filter,
             path_filter: Filter::new(),
             paths: Paths::new(config),
@@ -161,7 +167,7 @@ pub fn attribution(with_paths: bool) -> std::collections::BTreeMap<String, Strin
     let native = if with_paths {
         "exact"
     } else {
-        "exact for rules that count; unknown, with the candidates, for rules that do not"
+        "exact for rules that count; inferred for rules that do not, or unknown, with the candidates"
     };
     [("legacy", "exact"), ("iptables-nft", "exact"), ("nft", native)]
         .into_iter()

@@ -244,7 +244,7 @@ impl Ruletexts {
 }
 
 /// What a tool prints, if the snapshot was in force before it ran and still is.
-fn in_force<T>(known: &Known<'_>, snapshot: &Snapshot, run: impl FnOnce() -> T) -> Option<T> {
+pub fn in_force<T>(known: &Known<'_>, snapshot: &Snapshot, run: impl FnOnce() -> T) -> Option<T> {
     if !known.is_in_force(snapshot) {
         return None;
     }

@@ -115,7 +115,7 @@ impl Live {
             Some(line) => {
                 let drop = line.as_drop().cloned();
                 if let Some(drop) = &drop {
-                    self.totals.told(drop.drop.confidence);
+                    self.totals.told(&drop.drop);
                 }
                 self.lines.push_back(line);
                 if let Some(drop) = drop {

@@ -2,7 +2,7 @@
 
 use observer_common::{COUNTS, Count};
 
-use crate::report::record::{Confidence, Summary};
+use crate::report::record::{Confidence, DropInfo, Summary};
 
 /// What became of the records that reached this program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,14 +10,17 @@ pub struct Totals {
     exact: u64,
     inferred: u64,
     unknown: u64,
+    /// A replay came to something else than the kernel did.
+    disagreements: u64,
     /// Taken, but no loss after all.
     pub not_loss: u64,
 }
 
 impl Totals {
     /// A drop was told.
-    pub fn told(&mut self, confidence: Confidence) {
-        match confidence {
+    pub fn told(&mut self, drop: &DropInfo) {
+        self.disagreements += u64::from(drop.disagreement.is_some());
+        match drop.confidence {
             Confidence::Exact => self.exact += 1,
             Confidence::Inferred => self.inferred += 1,
             Confidence::Unknown => self.unknown += 1,
@@ -42,6 +45,7 @@ impl Totals {
             lost: kernel_drops - accounted,
             not_loss: no_loss,
             counted: None,
+            disagreements: (self.disagreements > 0).then_some(self.disagreements),
             duration_ns,
             by_cause: Vec::new(),
         }
@@ -51,6 +55,7 @@ impl Totals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::record::Disagreement;
 
     #[test]
     fn what_the_kernel_saw_is_told_set_aside_or_lost() {
@@ -58,8 +63,12 @@ mod tests {
             not_loss: 2,
             ..Totals::default()
         };
-        totals.told(Confidence::Exact);
-        totals.told(Confidence::Unknown);
+        totals.told(&DropInfo {
+            confidence: Confidence::Exact,
+            disagreement: Some(Disagreement::default()),
+            ..DropInfo::default()
+        });
+        totals.told(&DropInfo::default());
         // Seen, no loss, filtered, sent, lost, bookkeeping: 3 of the 5 sent never arrived or were no loss.
         let summary = totals.summary(&[20, 4, 7, 5, 3, 1, 0, 0, 0, 0], 2, 9);
         assert!(summary.reconciles());
@@ -67,6 +76,7 @@ mod tests {
             (summary.kernel_drops, summary.filtered, summary.not_loss),
             (22, 14, 6)
         );
+        assert_eq!(summary.disagreements, Some(1));
         assert_eq!(
             summary.lost, 6,
             "three in the ring buffer, two that were missed, one that was sent and never taken"

@@ -4,8 +4,8 @@ use super::clock::{second_of_day, span, time_of_day};
 use super::fold::Repeats;
 use super::layout::{INDENT, Row, Tone};
 use super::record::{
-    Candidate, Cause, Confidence, CounterInfo, DropInfo, DropLine, Hint, HintKind, Line, Lost, ProbesLine,
-    Rule, Start, Summary, Time, Tool,
+    Candidate, Cause, Confidence, CounterInfo, Disagreement, DropInfo, DropLine, Hint, HintKind, Line, Lost,
+    ProbesLine, Rule, Start, Summary, Time, Tool,
 };
 use super::terminal::Look;
 use super::{way, words};
@@ -40,6 +40,7 @@ pub(super) fn drop(line: &Line, drop: &DropLine, look: Look) -> String {
         words::flow(drop.flow.as_ref(), &drop.packet, drop.matched).map(|flow| Row::new("flow", flow)),
     );
     rows.extend(drop.drop.note.as_ref().map(|note| Row::new("note", note.clone())));
+    rows.extend(drop.drop.disagreement.iter().flat_map(disagreement));
     rows.extend(drop.hints.iter().flat_map(hint));
     rows.extend(way::of_drop(drop, look));
     render(&rows, look)
@@ -154,6 +155,17 @@ fn may_be(candidate: &Candidate) -> String {
         Some(text) => format!("{which}: {text}"),
         None => which,
     }
+}
+
+/// Kernel and replay at odds, and how that is seen again.
+fn disagreement(disagreement: &Disagreement) -> Vec<Row> {
+    let mut rows = vec![Row {
+        tone: Tone::Care,
+        ..Row::new("bug", disagreement.text.clone())
+    }];
+    let command = disagreement.command.as_ref();
+    rows.extend(command.map(|command| Row::command(command)));
+    rows
 }
 
 pub(super) fn hint(hint: &Hint) -> Vec<Row> {
@@ -300,6 +312,15 @@ pub(super) fn summary(line: &Line, summary: &Summary, look: Look) -> String {
                 summary.not_loss
             ),
         ));
+    }
+    if let Some(count) = summary.disagreements {
+        rows.push(Row {
+            tone: Tone::Care,
+            ..Row::new(
+                "bug",
+                format!("of {count} of them the rules, asked once more, came to something else than the kernel did; please report it"),
+            )
+        });
     }
     if !summary.reconciles() {
         rows.push(Row {

@@ -117,6 +117,14 @@ fn mistakes_are_caught() {
         ("/drop/table", None),
         ("/drop/rule", Some(json!({"number": 1}))),
         ("/drop/evidence", Some(json!([]))),
+        (
+            "/drop/disagreement",
+            Some(json!({"replayed": [{"table": "t", "chain": "c"}]})),
+        ),
+        (
+            "/drop/disagreement",
+            Some(json!({"text": "odds", "replayed": []})),
+        ),
         ("/drop/confidence", Some(json!("certain"))),
         ("/flow/packets", Some(json!(0))),
         ("/flow/nat", Some(json!([]))),

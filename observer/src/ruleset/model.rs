@@ -69,6 +69,8 @@ pub struct Rule {
     pub counter: Option<Counter>,
     /// Its comment.
     pub comment: Option<String>,
+    /// nf_tables: whether it asks something that nft may leave out where it lists the rule.
+    pub in_part: bool,
     /// Where it begins, in bytes: x_tables: its entry in the table; nf_tables: its header among its chain's rules.
     pub offset: u32,
 }

@@ -8,7 +8,7 @@ use crate::ruleset::HookFunction;
 const SRC_NAT_DONE: u32 = 1 << 7;
 
 /// Gives a record the headers of a whole UDP packet.
-pub(super) fn make_whole(event: &mut DropEvent) {
+pub(in crate::attribute) fn make_whole(event: &mut DropEvent) {
     event.header[0] = 0x45;
     event.header[9] = 17;
     event.header_bytes = 28;

@@ -135,6 +135,7 @@ struct Skipped {
     exact: u64,
     inferred: u64,
     unknown: u64,
+    disagreements: u64,
 }
 
 impl Loop<'_> {
@@ -218,6 +219,7 @@ impl Loop<'_> {
 
 impl Skipped {
     fn add(&mut self, drop: &DropInfo) {
+        self.disagreements += u64::from(drop.disagreement.is_some());
         match drop.confidence {
             Confidence::Exact => self.exact += 1,
             Confidence::Inferred => self.inferred += 1,
@@ -233,6 +235,9 @@ impl Skipped {
         summary.filtered = summary
             .filtered
             .saturating_add(self.exact + self.inferred + self.unknown);
+        let told = summary.disagreements.unwrap_or(0);
+        let told = told.saturating_sub(self.disagreements);
+        summary.disagreements = (told > 0).then_some(told);
     }
 }
 

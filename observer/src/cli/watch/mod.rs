@@ -65,6 +65,10 @@ pub struct Args {
     /// Keep the trace in this file, as JSON, whatever standard output shows
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
+    /// Keep packet and rules in this directory where a replay of the rules comes to something else than the kernel did: a bug
+    /// worth reporting; at most 16 cases, readable by their owner only
+    #[arg(long, value_name = "DIR")]
+    pub keep_disagreements: Option<PathBuf>,
     /// Stop after this many drops; packets that --all shows do not count
     #[arg(long, value_name = "N")]
     pub count: Option<NonZeroU64>,
@@ -109,6 +113,8 @@ pub struct WatchConfig {
     pub format: Format,
     /// The trace file.
     pub write: Option<PathBuf>,
+    /// Where packets and rules are kept of which a replay is at odds with the kernel.
+    pub keep_disagreements: Option<PathBuf>,
     /// Stop after this many drops.
     pub count: Option<NonZeroU64>,
     /// Stop after this long.
@@ -131,6 +137,7 @@ impl Default for WatchConfig {
             all: false,
             format: Format::default(),
             write: None,
+            keep_disagreements: None,
             count: None,
             duration: None,
             fail_on_drop: false,
@@ -171,6 +178,7 @@ impl Args {
             all: self.all,
             format: self.format,
             write: self.write,
+            keep_disagreements: self.keep_disagreements,
             count: self.count,
             duration: self.duration,
             fail_on_drop: self.fail_on_drop,

@@ -17,29 +17,31 @@ const DNAT: u32 = 1 << 5;
 impl Scene<'_> {
     /// The packet after `key set value`. None if the packet has no such value: the rule then ends.
     pub(super) fn mangled(self, key: &Expression, value: &Expression) -> Option<Packet> {
-        let mut packet = self.packet.clone();
         let loaded = match number(value, datatype(key)) {
             Some(number) => Loaded::number(number),
             None => self.load(value),
         };
-        if loaded == Loaded::Missing {
-            return None;
-        }
-        let bits = bits(&loaded);
+        (loaded != Loaded::Missing).then(|| self.with(key, &loaded))
+    }
+
+    /// The packet after `key set …`, if that sets this.
+    pub(super) fn with(self, key: &Expression, loaded: &Loaded) -> Packet {
+        let mut packet = self.packet.clone();
+        let bits = bits(loaded);
         match key {
             Expression::Meta(key) if key == "mark" => packet.mark = bits,
-            Expression::Meta(key) if key == "pkttype" => packet.packet_type = exact(&loaded),
+            Expression::Meta(key) if key == "pkttype" => packet.packet_type = exact(loaded),
             Expression::Ct { key, .. } if key == "mark" => {
                 set_ct_mark(&mut packet.connection, bits, self.has_connection());
             }
             Expression::Payload(Payload::Field { protocol, field }) => {
-                self.set_field(&mut packet, protocol, field, &loaded);
+                self.set_field(&mut packet, protocol, field, loaded);
             }
             Expression::Payload(Payload::Raw { base, .. }) => forget_header(&mut packet, base),
             // Nothing that conditions are evaluated on.
             _ => {}
         }
-        Some(packet)
+        packet
     }
 
     fn set_field(self, packet: &mut Packet, protocol: &str, field: &str, value: &Loaded) {
@@ -257,6 +259,17 @@ fn set_ct_mark(connection: &mut Connection, mark: Bits, there: Truth) {
         Truth::Yes => connection.mark = mark,
         Truth::Unknown => connection.mark = connection.mark.merged(mark),
     }
+}
+
+/// What targets of xtables may change, of which only the name is listed; those that translate leave the base chain.
+pub(super) fn forget_by_extension(packet: &mut Packet) {
+    packet.mark = Bits::UNKNOWN;
+    packet.connection.mark = Bits::UNKNOWN;
+    packet.connection.state = None;
+    packet.ttl = None;
+    packet.dscp = None;
+    packet.ecn = None;
+    packet.length_bytes = None;
 }
 
 fn forget_header(packet: &mut Packet, base: &str) {

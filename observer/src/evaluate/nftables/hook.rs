@@ -1,6 +1,7 @@
 //! All base chains of a hook, in the order in which the kernel calls them.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 
 use super::conntrack::Tracked;
 use super::load::At;
@@ -65,6 +66,18 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    /// Makes a ruleset ready for packets that came before it was listed. Rules with these handles ask more than is listed.
+    pub fn of_the_past(ruleset: &'a Ruleset, in_part: &HashSet<u64>) -> Self {
+        let tables = ruleset.tables.iter();
+        Self {
+            ruleset,
+            tables: tables
+                .map(|table| PreparedTable::of_the_past(table, in_part))
+                .collect(),
+            tracked: Tracked::of(ruleset),
+        }
+    }
+
     /// The same where other rules than these need conntrack.
     #[must_use]
     pub fn tracked_by_others(self, v4: bool, v6: bool) -> Self {
@@ -95,11 +108,16 @@ impl<'a> Evaluator<'a> {
 
     /// Evaluates a packet against one base chain. No path if there is no such base chain.
     pub fn base_chain(&self, family: Family, table: &str, chain: &str, packet: &Packet) -> Evaluation {
-        let called = self.base_chains().find(|one| {
+        let called = self.find(family, table, chain);
+        called.map(|one| self.through(&[one], packet)).unwrap_or_default()
+    }
+
+    /// The base chain with this name.
+    pub(super) fn find(&self, family: Family, table: &str, chain: &str) -> Option<Called<'a>> {
+        self.base_chains().find(|one| {
             let of = &self.ruleset.tables[one.table];
             of.family == family && of.name == table && of.chains[one.chain].name == chain
-        });
-        called.map(|one| self.through(&[one], packet)).unwrap_or_default()
+        })
     }
 
     /// The table of a place.

@@ -15,6 +15,7 @@ mod change;
 mod closeness;
 mod compare;
 mod conntrack;
+mod deaths;
 mod effects;
 mod hook;
 mod load;
@@ -30,6 +31,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use deaths::Deaths;
 pub use hook::{Called, Evaluator};
 pub use near_miss::{Failing, NearMiss};
 pub use packet::{Bits, Connection, CtState, Device, Direction, IpFamily, Packet, Tuple};

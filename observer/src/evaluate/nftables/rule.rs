@@ -269,10 +269,12 @@ fn set_update(scene: Scene<'_>, update: &SetUpdate) -> Truth {
         return Truth::No;
     }
     let is_known = key.iter().all(|part| matches!(part, super::value::Loaded::Is(_)));
-    let has_room = scene.table.set(&update.set).is_some_and(|set| {
-        let room = set.room.and_then(|room| usize::try_from(room).ok());
-        room.is_none_or(|room| set.len() < room)
-    });
+    // How full it was is not how full it is.
+    let has_room = !scene.table.is_of_the_past
+        && scene.table.set(&update.set).is_some_and(|set| {
+            let room = set.room.and_then(|room| usize::try_from(room).ok());
+            room.is_none_or(|room| set.len() < room)
+        });
     let is_addition = matches!(update.operation.as_str(), "add" | "update");
     match plain && is_known && has_room && is_addition {
         true => Truth::Yes,

@@ -55,6 +55,22 @@ impl Run {
             end: run.end,
         }
     }
+
+    /// The same of a rule that asks more than is listed: whatever it does, it may not.
+    fn doubted(mut self, before: &Packet) -> Self {
+        if matches!(self.end, End::NoMatch) {
+            return self;
+        }
+        let merged = |packet: &Option<Packet>| packet.as_ref().map(|packet| packet.merged(before));
+        self.otherwise = merged(&self.otherwise).or_else(|| merged(&self.packet));
+        if matches!(self.end, End::Through) {
+            self.packet.clone_from(&self.otherwise);
+        }
+        if self.unsure.is_empty() {
+            self.unsure.push(0);
+        }
+        self
+    }
 }
 
 /// One of the ways, as far as it was followed.
@@ -109,7 +125,10 @@ impl<'a> Walk<'a> {
                     miss(way, place, rule);
                     return;
                 }
-                let run = Run::of(rule::run(rule, &way.path.packet, self.table, self.at));
+                let mut run = Run::of(rule::run(rule, &way.path.packet, self.table, self.at));
+                if self.table.is_listed_in_part(rule) {
+                    run = run.doubted(&way.path.packet);
+                }
                 self.take_all(rule, place, run, way, open);
             }
             None => self.leave(way),

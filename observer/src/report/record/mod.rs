@@ -19,7 +19,7 @@ pub(crate) mod samples;
 pub use counter::{CounterEffect, CounterInfo, CounterLine, CounterMatch};
 pub use explain::{AskedPacket, Dependence, ExplainedWay, Explanation, Fate, Recorded, RulesetSource, Still};
 pub use flow::{CtState, Flow, Nat, Tuple};
-pub use netfilter::{Backend, Candidate, Cause, Hook, Rule, TableFamily, Tool};
+pub use netfilter::{Backend, Candidate, Cause, Disagreement, Hook, Rule, TableFamily, Tool};
 pub use packet::{Mark, Netns, Packet, PacketFamily, TcpFlags};
 pub use path::{Change, PassVerdict, Passage, PathEvidence, PathLine, PathStep};
 pub use proto::{Proto, UnknownProto};

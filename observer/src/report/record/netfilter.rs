@@ -155,3 +155,17 @@ pub struct Candidate {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub text: Option<String>,
 }
+
+/// The rules in force, asked once more about the packet, come to something else than the kernel did. The kernel is right, and
+/// this program, or what it was told of the rules, is wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disagreement {
+    /// What that means, in one sentence for people.
+    pub text: String,
+    /// The rules and policies that the replay comes to; none if the packet would have lived.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub replayed: Vec<Candidate>,
+    /// The command that shows it again, where the packet and the rules were kept.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub command: Option<String>,
+}

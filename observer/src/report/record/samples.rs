@@ -202,6 +202,23 @@ pub(crate) fn start_line() -> Line {
     Line::new(NOON, "node02", Event::Start(start))
 }
 
+/// A rule that a replay does not come to.
+pub(crate) fn disagreed_drop() -> DropLine {
+    let mut line = rule_drop();
+    line.drop.disagreement = Some(Disagreement {
+        text: "asked once more, the rules drop it by rule 3 of filter FORWARD; the kernel is right".into(),
+        replayed: vec![Candidate {
+            table: "filter".into(),
+            chain: "FORWARD".into(),
+            rule: Some(3),
+            text: Some("-A FORWARD -j DROP".into()),
+            ..Candidate::default()
+        }],
+        command: Some("observer explain --from-trace odds/disagreement-1.trace.json --line 1".into()),
+    });
+    line
+}
+
 pub(crate) fn lost_line() -> Line {
     let lost = Lost {
         count: 12,
@@ -221,6 +238,7 @@ pub(crate) fn summary_line() -> Line {
         lost: 12,
         not_loss: 3,
         counted: None,
+        disagreements: None,
         duration_ns: 61_500_000_000,
         by_cause: vec![CauseCount {
             layer: Layer::Netfilter,
@@ -229,6 +247,14 @@ pub(crate) fn summary_line() -> Line {
         }],
     };
     Line::new(NOON, "node02", Event::Summary(summary))
+}
+
+pub(crate) fn disagreed_summary_line() -> Line {
+    let mut line = summary_line();
+    if let Event::Summary(summary) = &mut line.event {
+        summary.disagreements = Some(1);
+    }
+    line
 }
 
 /// The two-node cluster's policy, where no packet can be seen.
@@ -292,11 +318,13 @@ pub(crate) fn all() -> Vec<Line> {
         drop_line(unknown_drop()),
         drop_line(path_drop()),
         drop_line(hook_drop()),
+        drop_line(disagreed_drop()),
         pass_line(),
         counter_line(),
         statistic_line(),
         probes_line(),
         lost_line(),
+        disagreed_summary_line(),
         summary_line(),
     ]
 }

@@ -94,6 +94,9 @@ pub struct Summary {
     /// are then 0: they are of packets that were seen.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub counted: Option<u64>,
+    /// Of the reported ones: those of which a replay came to something else than the kernel did.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub disagreements: Option<u64>,
     /// How long the probe was attached, in nanoseconds.
     pub duration_ns: u64,
     /// What dropped the most of what was reported, the most first.

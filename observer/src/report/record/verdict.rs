@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backend, Candidate, Cause, Flow, Hook, Netns, Packet, Passage, Rule, TableFamily, Tool};
+use super::{
+    Backend, Candidate, Cause, Disagreement, Flow, Hook, Netns, Packet, Passage, Rule, TableFamily, Tool,
+};
 
 /// What a line of kind `drop` holds beside its header.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -201,6 +203,9 @@ pub struct DropInfo {
     /// What to know about the answer, such as that the ruleset changed in between.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub note: Option<String>,
+    /// A replay of the packet does not come to what the kernel did: a bug worth reporting.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub disagreement: Option<Disagreement>,
 }
 
 /// What to make of a drop.

@@ -16,6 +16,9 @@ const OPS_EVAL: u64 = 0;
 const SETS: [&str; 3] = ["nft_meta_set_eval", "nft_meta_bridge_set_eval", "nft_ct_set_eval"];
 /// `NFT_META_MARK`, include/uapi/linux/netfilter/nf_tables.h
 const META_MARK: u8 = 3;
+/// `NFT_CT_L3PROTOCOL` and `NFT_CT_PROTOCOL`, the same header: nft 1.0.6 takes a question for them for a mere requirement of
+/// what is asked next, and does not list it.
+const UNLISTED: [u8; 2] = [7, 10];
 /// Longer than any expression.
 const MOST_BYTES: u32 = 4096;
 /// Length of an expression whose private data is one pointer.
@@ -186,6 +189,8 @@ fn apply(rule: &mut Rule, kind: &Kind, expr: &[u8], chains: &HashMap<u64, usize>
         "nat" | "masq" | "redir" => (rule.step, rule.target) = (Step::MayDrop, Some(kind.name.clone())),
         // The key is the first byte of `struct nft_meta`.
         "meta" if kind.sets && expr.get(8) == Some(&META_MARK) => rule.target = Some("mark".to_owned()),
+        // The key is the first byte of `struct nft_ct`, too.
+        "ct" if !kind.sets && expr.get(8).is_some_and(|key| UNLISTED.contains(key)) => rule.in_part = true,
         "lookup" if is_verdict_map(expr, dreg_set) => {
             (rule.step, rule.target) = (Step::Map, Some("vmap".to_owned()))
         }

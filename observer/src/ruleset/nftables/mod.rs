@@ -10,4 +10,4 @@ mod tests;
 
 pub use expressions::{Expressions, TableExpressions};
 pub use frees::frees;
-pub use read::{Reading, read};
+pub use read::{Reading, is_nft_function, read};

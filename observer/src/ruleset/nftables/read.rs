@@ -48,7 +48,10 @@ pub fn read(
     };
     // By address, so that a table is read once however many base chains it has.
     let mut tables = BTreeMap::new();
-    for function in functions.iter().filter(|function| is_nft(&function.name)) {
+    for function in functions
+        .iter()
+        .filter(|function| is_nft_function(&function.name))
+    {
         if let Some(table) = memory.u64(function.private.wrapping_add(nft.chain_table)) {
             tables.entry(table).or_insert_with(|| walk.table(table));
         }
@@ -58,7 +61,7 @@ pub fn read(
 }
 
 /// Functions whose private pointer is a base chain.
-pub fn is_nft(name: &str) -> bool {
+pub fn is_nft_function(name: &str) -> bool {
     name.starts_with("nft_do_chain") || name.starts_with("nf_route_table_hook") || name == "nft_nat_do_chain"
 }
 

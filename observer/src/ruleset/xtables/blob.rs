@@ -282,6 +282,7 @@ fn rule(entry: &Entry, starts: &HashMap<u32, usize>) -> Option<Rule> {
         target,
         counter: Some(entry.counter),
         comment: entry.comment.clone(),
+        in_part: false,
         offset: entry.offset,
     })
 }

@@ -4,10 +4,10 @@ mod leading;
 mod order;
 mod set;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::ruleset::nftables::listing::{
-    Datatype, Element, Expression, Statement, Table, ValueOrName, Verdict,
+    Datatype, Element, Expression, Rule, Set, Statement, Table, ValueOrName, Verdict,
 };
 pub(super) use leading::Leading;
 pub(super) use set::{Found, PreparedSet};
@@ -22,6 +22,10 @@ pub(super) struct PreparedTable<'a> {
     unnamed: HashMap<usize, PreparedSet<'a>>,
     /// For each rule of each chain what it asks before it does anything.
     leading: Vec<Vec<Leading<'a>>>,
+    /// Handles of rules that ask more than is listed.
+    in_part: HashSet<u64>,
+    /// Whether packets are of another moment than the list.
+    pub(super) is_of_the_past: bool,
 }
 
 impl<'a> PreparedTable<'a> {
@@ -40,6 +44,8 @@ impl<'a> PreparedTable<'a> {
                 .iter()
                 .map(|chain| chain.rules.iter().map(Leading::of).collect())
                 .collect(),
+            in_part: HashSet::new(),
+            is_of_the_past: false,
         };
         let rules = || table.chains.iter().flat_map(|chain| &chain.rules);
         for statement in rules().flat_map(|rule| &rule.statements) {
@@ -51,6 +57,25 @@ impl<'a> PreparedTable<'a> {
             });
         }
         prepared
+    }
+
+    /// The same for a packet of another moment than the list's: elements whose time runs out may have been there or not.
+    /// Rules with these handles ask more than is listed.
+    pub(super) fn of_the_past(table: &'a Table, in_part: &HashSet<u64>) -> Self {
+        let mut prepared = Self::of(table);
+        prepared.in_part.clone_from(in_part);
+        prepared.is_of_the_past = true;
+        for (set, listed) in prepared.sets.iter_mut().zip(&table.sets) {
+            if may_expire(listed) {
+                set.is_dynamic = true;
+            }
+        }
+        prepared
+    }
+
+    /// Whether a rule asks more than is listed.
+    pub(super) fn is_listed_in_part(&self, rule: &Rule) -> bool {
+        rule.handle.is_some_and(|handle| self.in_part.contains(&handle))
     }
 
     /// What a rule asks first.
@@ -70,6 +95,12 @@ impl<'a> PreparedTable<'a> {
     pub(super) fn unnamed(&self, elements: &[Element]) -> Option<&PreparedSet<'a>> {
         self.unnamed.get(&elements.as_ptr().addr())
     }
+}
+
+/// Whether elements of a set go by themselves.
+fn may_expire(set: &Set) -> bool {
+    let of_elements = || set.elements.iter().any(|element| element.timeout.is_some());
+    set.timeout.is_some() || set.flags.iter().any(|flag| flag == "timeout") || of_elements()
 }
 
 /// The sets without a name that a statement looks something up in, as far as they stand where they usually do; what is missed here

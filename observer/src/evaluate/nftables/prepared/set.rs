@@ -18,7 +18,7 @@ pub(in super::super) struct PreparedSet<'a> {
     /// By parts of the key, the part that tells elements apart best first.
     orders: Vec<Order>,
     /// Packets change it, so what it holds is not known.
-    is_dynamic: bool,
+    pub(super) is_dynamic: bool,
     /// How many elements it can hold.
     pub(in super::super) room: Option<u64>,
 }

@@ -1,0 +1,153 @@
+//! Where in a base chain a packet can have died, by what is known of it as it was when it died. What the chain itself may
+//! have changed before is not known then: the packet may have come with anything else.
+
+use super::Evaluator;
+use super::effects::forget_by_extension;
+use super::load::{At, Scene};
+use super::packet::Packet;
+use super::path::{Outcome, Place};
+use super::prepared::{PreparedTable, verdict};
+use super::value::Loaded;
+use crate::ruleset::nftables::listing::{Expression, Family, Rule, Statement, Verdict};
+
+/// What can have become of a packet in a base chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deaths {
+    /// The rules and policies that it can have died by, each once.
+    pub places: Vec<Place>,
+    /// Whether it can have lived on.
+    pub survives: bool,
+    /// Whether it can have come to an end that is not known.
+    pub is_open: bool,
+}
+
+impl Evaluator<'_> {
+    /// Asks a base chain where a packet can have died in it that was so when it died. `rules` is how many may still be
+    /// asked. None if there is no such base chain.
+    pub fn deaths(&self, base: (Family, &str, &str), packet: &Packet, rules: &mut usize) -> Option<Deaths> {
+        let called = self.find(base.0, base.1, base.2)?;
+        let mut deaths = Deaths::default();
+        let Some(before) = self.before(base, packet) else {
+            deaths.is_open = true;
+            return Some(deaths);
+        };
+        for path in self.ask(called, &before, rules).paths {
+            let dies = path.outcome == Some(Outcome::Drop);
+            match path.outcome {
+                _ if path.is_cut => deaths.is_open = true,
+                Some(Outcome::Unknown) | None => deaths.is_open = true,
+                Some(Outcome::Drop) => {}
+                Some(_) => deaths.survives = true,
+            }
+            // A translation that cannot be set up drops the packet.
+            if let Some(place) = path.decided_by.filter(|_| dies || path.is_translated)
+                && !deaths.places.contains(&place)
+            {
+                deaths.places.push(place);
+            }
+        }
+        Some(deaths)
+    }
+
+    /// What is known of a packet as it came to a base chain, by what it is behind it; none if a rule there may do what is not
+    /// known, or there is no such base chain.
+    pub fn before(&self, base: (Family, &str, &str), packet: &Packet) -> Option<Packet> {
+        let called = self.find(base.0, base.1, base.2)?;
+        let table = &self.tables[called.table];
+        let at = At {
+            family: table.table.family,
+            hook: &called.base.hook,
+            priority: called.order().0,
+        };
+        let mut before = Packet {
+            family: packet.ip_family(),
+            ..packet.clone()
+        };
+        for chain in reached(table, called.chain) {
+            let statements = chain.iter().flat_map(|rule| &rule.statements);
+            for statement in statements {
+                before = forgotten(statement, before, table, at)?;
+            }
+        }
+        Some(before)
+    }
+}
+
+/// The rules of the chains that a base chain leads to, and its own.
+fn reached<'a>(table: &PreparedTable<'a>, base: usize) -> Vec<&'a [Rule]> {
+    let chains = &table.table.chains;
+    let mut seen = vec![false; chains.len()];
+    let mut queue = vec![base];
+    let mut rules = Vec::new();
+    while let Some(index) = queue.pop() {
+        let Some(chain) = chains.get(index) else { continue };
+        if std::mem::replace(&mut seen[index], true) {
+            continue;
+        }
+        rules.push(chain.rules.as_slice());
+        for statement in chain.rules.iter().flat_map(|rule| &rule.statements) {
+            queue.extend(
+                next(statement, table)
+                    .into_iter()
+                    .filter_map(|name| table.chain(name)),
+            );
+        }
+    }
+    rules
+}
+
+/// The chains that a statement may lead to.
+fn next<'a>(statement: &'a Statement, table: &PreparedTable<'a>) -> Vec<&'a str> {
+    let of = |verdict: &'a Verdict| match verdict {
+        Verdict::Jump(chain) | Verdict::Goto(chain) => Some(chain.as_str()),
+        _ => None,
+    };
+    let elements = match statement {
+        Statement::Verdict(verdict) => return of(verdict).into_iter().collect(),
+        Statement::Vmap {
+            data: Expression::Set(elements),
+            ..
+        } => elements.as_slice(),
+        Statement::Vmap {
+            data: Expression::Reference(name),
+            ..
+        } => {
+            let listed = table.table.sets.iter().find(|set| set.name == *name);
+            listed.map_or(&[][..], |set| set.elements.as_slice())
+        }
+        _ => return Vec::new(),
+    };
+    elements
+        .iter()
+        .filter_map(|element| of(verdict(element)?))
+        .collect()
+}
+
+/// The packet without what a statement may have changed. A translation leaves its base chain: whatever dies there was not
+/// translated there.
+fn forgotten(
+    statement: &Statement,
+    mut packet: Packet,
+    table: &PreparedTable<'_>,
+    at: At<'_>,
+) -> Option<Packet> {
+    match statement {
+        Statement::Mangle { key, .. } => {
+            let scene = Scene {
+                packet: &packet,
+                table,
+                at,
+            };
+            return Some(scene.with(key, &Loaded::Unknown));
+        }
+        Statement::Notrack => packet.connection.state = None,
+        Statement::Xt { kind, .. } if kind == "target" => forget_by_extension(&mut packet),
+        Statement::Unknown(_) => return None,
+        Statement::Text(text) if !text.starts_with("add @") && !text.starts_with("update @") => return None,
+        _ => {}
+    }
+    Some(packet)
+}
+
+#[cfg(test)]
+mod tests;

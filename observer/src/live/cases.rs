@@ -1,0 +1,163 @@
+//! Keeps the packet and the rules of which kernel and replay are at odds, as `observer explain` takes them: only where the person
+//! asked for it, a few cases only, and nothing that is there already is touched.
+
+use std::collections::HashSet;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::diagnose::owners::is_plain;
+use crate::report::record::Line;
+
+/// So many cases are kept in a directory, those of earlier runs included.
+const MOST: u32 = 16;
+/// Larger rulesets are not kept.
+const MOST_BYTES: usize = 64 << 20;
+
+/// A ruleset as a tool prints it: the ending of its file's name, and the text.
+pub type Printed = (&'static str, String);
+
+/// Where cases are kept.
+pub struct Cases {
+    directory: PathBuf,
+    /// What is known of: each is kept once.
+    known: HashSet<String>,
+}
+
+/// Whether cases can be kept there; the directory is made if it is not there.
+///
+/// # Errors
+/// As for [`Cases::open`].
+pub fn check(directory: &Path) -> Result<()> {
+    Cases::open(directory).map(drop)
+}
+
+impl Cases {
+    /// Keeps them there; the directory is made if it is not there.
+    ///
+    /// # Errors
+    /// It is none, or cannot be made.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let made = DirBuilder::new().mode(0o700).create(directory);
+        match made {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ if !directory.is_dir() => Err(io::Error::from(io::ErrorKind::NotADirectory)),
+            _ => Ok(()),
+        }
+        .with_context(|| format!("--keep-disagreements {}", directory.display()))?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            known: HashSet::new(),
+        })
+    }
+
+    /// Keeps a drop and the rulesets that `print` finds, and returns the command that shows it again; `None` if it was kept
+    /// before, there is no room, or it cannot be written.
+    pub fn keep(
+        &mut self,
+        what: String,
+        line: &Line,
+        print: impl FnOnce() -> Option<Vec<Printed>>,
+    ) -> Option<String> {
+        if self.known.len() >= MOST as usize || !self.known.insert(what) {
+            return None;
+        }
+        let kept = print().map(|printed| self.write(line, &printed))?;
+        kept.inspect_err(|error| {
+            log::warn!(
+                "cannot keep a disagreement in {}: {error}",
+                self.directory.display()
+            );
+        })
+        .ok()?
+    }
+
+    fn write(&self, line: &Line, printed: &[Printed]) -> io::Result<Option<String>> {
+        if printed.iter().any(|(_, text)| text.len() > MOST_BYTES) {
+            return Ok(None);
+        }
+        let Some((number, mut file)) = self.next()? else {
+            return Ok(None);
+        };
+        let mut trace = serde_json::to_vec(line)?;
+        trace.push(b'\n');
+        file.write_all(&trace)?;
+        let mut command = format!(
+            "observer explain --from-trace {} --line 1",
+            self.path(number, "trace.json").display()
+        );
+        for (ending, text) in printed {
+            let path = self.path(number, ending);
+            create(&path)?.write_all(text.as_bytes())?;
+            command.push_str(&format!(" --ruleset {}", path.display()));
+        }
+        let directory = self.directory.to_string_lossy();
+        // A name that a shell would read as more than a word is not put into a command.
+        Ok(is_plain(&directory).then_some(command))
+    }
+
+    /// The first number that is free, with its trace.
+    fn next(&self) -> io::Result<Option<(u32, File)>> {
+        for number in 1..=MOST {
+            match create(&self.path(number, "trace.json")) {
+                Ok(file) => return Ok(Some((number, file))),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    fn path(&self, number: u32, ending: &str) -> PathBuf {
+        self.directory.join(format!("disagreement-{number}.{ending}"))
+    }
+}
+
+/// A new file: what is there, or a link, is never written to.
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explain::read_drop;
+    use crate::report::record::samples;
+
+    #[test]
+    fn a_case_is_kept_once_and_read_again_and_no_more_than_a_few_are() {
+        let directory = std::env::temp_dir().join(format!("observer-cases-{}", std::process::id()));
+        let mut cases = Cases::open(&directory).expect("a directory");
+        let line = samples::drop_line(samples::policy_drop());
+        let printed = || Some(vec![("nft.json", "{}".to_owned())]);
+        let command = cases.keep("a".to_owned(), &line, printed).expect("kept");
+        let trace = directory.join("disagreement-1.trace.json");
+        let rules = directory.join("disagreement-1.nft.json");
+        assert_eq!(
+            command,
+            format!(
+                "observer explain --from-trace {} --line 1 --ruleset {}",
+                trace.display(),
+                rules.display()
+            )
+        );
+        assert_eq!(read_drop(&trace, 1).expect("a drop").1, samples::policy_drop());
+        let never = || unreachable!("it is kept already");
+        assert_eq!(cases.keep("a".to_owned(), &line, never), None);
+        let mut others = Cases::open(&directory).expect("it is there");
+        for number in 2..=MOST {
+            assert!(others.keep(number.to_string(), &line, printed).is_some());
+        }
+        let mut more = Cases::open(&directory).expect("it is there");
+        assert_eq!(more.keep("b".to_owned(), &line, printed), None, "no room");
+        std::fs::remove_dir_all(&directory).expect("removed");
+        assert!(Cases::open(Path::new("/dev/null")).is_err());
+    }
+}
