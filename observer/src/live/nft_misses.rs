@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::diagnose::nft_near_miss;
+use crate::diagnose::{nft_near_miss, nft_never_asked};
 use crate::evaluate::NearMiss;
 use crate::evaluate::nftables::{
     Bits, Connection, CtState, Device, Direction, Evaluator, Outcome, Packet, Path, Tuple,
@@ -89,6 +89,7 @@ fn hints(drop: &DropLine, ruleset: &Ruleset) -> Vec<Hint> {
     let Some(path) = agreeing(&evaluator, drop) else {
         return Vec::new();
     };
+    let behind = nft_never_asked(&path, &evaluator);
     let mut near = evaluator.near_misses(&path, LOOKED_AT);
     near.retain(|near| near.unknown == 0 && near.failing.len() == 1);
     let distance = |near: &_| -> u32 {
@@ -97,10 +98,8 @@ fn hints(drop: &DropLine, ruleset: &Ruleset) -> Vec<Hint> {
     };
     near.retain(|near| distance(near) <= NearMiss::TELLING);
     near.sort_by_key(distance);
-    near.iter()
-        .take(MOST)
-        .filter_map(|near| nft_near_miss(near, &evaluator))
-        .collect()
+    let near = near.iter().filter_map(|near| nft_near_miss(near, &evaluator));
+    behind.into_iter().chain(near).take(MOST).collect()
 }
 
 /// The way that ends where the kernel says that the packet died.
