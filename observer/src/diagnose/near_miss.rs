@@ -29,7 +29,9 @@ pub fn near_miss(near: &NearMiss, table: &Table) -> Option<Hint> {
 
 /// Of a rule that accepts what never comes to it: `before` is the rule that takes it first, `does` what that one does.
 pub(super) fn never_asked(before: &str, does: &str) -> String {
-    format!("would accept it, but is never asked: {before} stands before it and {does} whatever it could match")
+    format!(
+        "would accept it, but is never asked: {before} stands before it and {does} whatever it could match"
+    )
 }
 
 /// `needs dst 10.244.0.0/16, packet has 10.224.2.16; one digit differs: 10.244, 10.224`

@@ -122,9 +122,15 @@ pub fn near_misses(
             found.extend(told(table, candidate, Some(place)));
         }
     }
-    ends.retain(|place| has_shadowed(table, *place));
+    ends.retain(|place| has_shadowed(table, *place, &mut bounds.rules));
     for place in ends {
-        let force = (packet, Met { place, matched: false });
+        let force = (
+            packet,
+            Met {
+                place,
+                matched: false,
+            },
+        );
         let outcomes = walk_forced(table, hook, force, doubts, around, bounds);
         let accepted: Option<Vec<Place>> = outcomes.iter().map(|outcome| accepts(&outcome.verdict)).collect();
         if let Some(&[by]) = accepted.as_deref() {
@@ -145,11 +151,17 @@ fn accepts(verdict: &Verdict) -> Option<Place> {
     }
 }
 
-/// Whether a rule takes all that some rule which accepts behind it could match.
-fn has_shadowed(table: &Table, before: Place) -> bool {
-    let rules = table.chains.get(before.chain).map(|chain| &chain.rules);
-    let number = rules.map_or(0, Vec::len);
+/// Whether a rule takes all that some rule which accepts behind it could match. `rules` is how many may still be looked at.
+fn has_shadowed(table: &Table, before: Place, rules: &mut usize) -> bool {
+    let number = table
+        .chains
+        .get(before.chain)
+        .map_or(0, |chain| chain.rules.len());
     let behind = before.rule.map_or(number, |rule| rule + 1)..number;
+    if *rules < behind.len() {
+        return false;
+    }
+    *rules -= behind.len();
     let mut behind = behind.map(|rule| Place {
         rule: Some(rule),
         ..before
@@ -207,7 +219,11 @@ fn failed(rule: &Rule, packet: &Packet) -> Option<(u32, Vec<usize>)> {
             Truth::No if failed.len() == MOST_FAILED => return None,
             Truth::No => {
                 let held = before_nat(condition, packet).is_some();
-                let apart = if held { BEFORE_NAT } else { distance(condition, packet) };
+                let apart = if held {
+                    BEFORE_NAT
+                } else {
+                    distance(condition, packet)
+                };
                 if apart >= FAR {
                     return None;
                 }
@@ -274,7 +290,9 @@ fn miss(condition: &Condition, packet: &Packet) -> Miss {
     });
     let translated = before_nat(condition, packet);
     let remark = translated.map_or(remark, |option| {
-        Some(format!("it was so before DNAT, which -m conntrack {option} asks for"))
+        Some(format!(
+            "it was so before DNAT, which -m conntrack {option} asks for"
+        ))
     });
     Miss {
         needs: condition.needs(),

@@ -9,9 +9,7 @@ impl Evaluator<'_> {
     /// The rule behind the one that dropped the packet that would have accepted it, if every packet that it could match is
     /// dropped before. `None`, too, where that is not certain.
     pub fn never_asked(&self, path: &Path) -> Option<Place> {
-        let before = path
-            .decided_by
-            .filter(|_| path.outcome == Some(Outcome::Drop))?;
+        let before = path.decided_by.filter(|_| path.outcome == Some(Outcome::Drop))?;
         let first = self.rule(before)?;
         if !first.statements.iter().all(is_plain) {
             return None;
@@ -30,7 +28,10 @@ impl Evaluator<'_> {
             }
             let accepts = statements.last() == Some(&Statement::Verdict(Verdict::Accept));
             let is_certain = !truths.contains(&Truth::Unknown) && statements.iter().all(is_plain);
-            let mut conditions = first.statements.iter().filter(|statement| is_condition(statement));
+            let mut conditions = first
+                .statements
+                .iter()
+                .filter(|statement| is_condition(statement));
             let is_taken = conditions.all(|condition| statements.contains(condition));
             return (accepts && is_certain && is_taken).then_some(place);
         }
