@@ -11,7 +11,7 @@ pub fn near_miss(near: &NearMiss, table: &Table) -> Option<Hint> {
     if let Some(before) = near.behind {
         let taken = hint_rule(table, before)?.rule;
         let does = match taken.target.as_deref() {
-            Some("RETURN") => "lets go back",
+            Some("RETURN") => "sends back",
             _ => "drops",
         };
         text = never_asked(&place(table, before)?, does);
