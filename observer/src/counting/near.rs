@@ -69,6 +69,10 @@ fn nearest(question: &Question, table: &Table, hook: Hook, place: Place) -> Vec<
     );
     near.into_iter()
         .filter_map(|near| {
+            // Nothing failed: with what the filter says alone it is certain that the rule would accept.
+            if near.behind.is_some() {
+                return Some(near);
+            }
             let chain = table.chains.get(near.place.chain)?;
             let rule = chain.rules.get(near.place.rule?)?;
             let failing = rule
@@ -223,6 +227,22 @@ mod tests {
         let found = told(rules, filter, "FORWARD", None);
         assert_eq!(found[0].0, "needs dport 8080, the filter asks for port 8008");
         assert_eq!(told(rules, to("10.0.0.1"), "FORWARD", None), []);
+    }
+
+    #[test]
+    fn a_rule_that_is_never_asked_is_told_if_it_would_accept_all_that_the_filter_asks_for() {
+        let rules = "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j DROP\n-A FORWARD -p tcp -m tcp --dport 80 -j ACCEPT\nCOMMIT\n";
+        let port = RawFilter {
+            ports: vec!["80".into()],
+            protos: vec!["tcp".into()],
+            ..to("10.0.0.1")
+        };
+        let miss = "would accept it, but is never asked: rule 1 of FORWARD stands before it and drops whatever it could match";
+        assert_eq!(
+            told(rules, port, "FORWARD", Some(0)),
+            [(miss.to_owned(), Some(2))]
+        );
+        assert_eq!(told(rules, to("10.0.0.1"), "FORWARD", Some(0)), []);
     }
 
     #[test]

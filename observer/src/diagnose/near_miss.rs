@@ -8,6 +8,14 @@ use crate::ruleset::xtables::save::{Action, Table};
 pub fn near_miss(near: &NearMiss, table: &Table) -> Option<Hint> {
     let rule = hint_rule(table, near.place)?;
     let mut text = near.misses.iter().map(words).collect::<Vec<_>>().join("; and ");
+    if let Some(before) = near.behind {
+        let taken = hint_rule(table, before)?.rule;
+        let does = match taken.target.as_deref() {
+            Some("RETURN") => "sends back",
+            _ => "drops",
+        };
+        text = never_asked(&place(table, before)?, does);
+    }
     if let Some(by) = near.accepted_by {
         text.push_str(&format!("; then {} accepts it", place(table, by)?));
     }
@@ -17,6 +25,13 @@ pub fn near_miss(near: &NearMiss, table: &Table) -> Option<Hint> {
         rule: Some(rule),
         command: None,
     })
+}
+
+/// Of a rule that accepts what never comes to it: `before` is the rule that takes it first, `does` what that one does.
+pub(super) fn never_asked(before: &str, does: &str) -> String {
+    format!(
+        "would accept it, but is never asked: {before} stands before it and {does} whatever it could match"
+    )
 }
 
 /// `needs dst 10.244.0.0/16, packet has 10.224.2.16; one digit differs: 10.244, 10.224`

@@ -1,17 +1,31 @@
 //! Near misses of nf_tables' own rules in the words of the trace.
 
-use crate::evaluate::nftables::{Evaluator, NearMiss};
+use super::near_miss::never_asked;
+use crate::evaluate::nftables::{Evaluator, NearMiss, Path, Place};
 use crate::report::record::{Hint, HintKind, HintRule, Rule};
 
 /// A near miss as a hint; `None` if the ruleset has no such rule.
 pub fn nft_near_miss(near: &NearMiss, evaluator: &Evaluator<'_>) -> Option<Hint> {
-    let (table, chain) = (evaluator.table(near.place)?, evaluator.chain(near.place)?);
-    let rule = evaluator.rule(near.place)?;
     let texts: Vec<String> = near.failing.iter().map(|failing| failing.text()).collect();
     let mut text = texts.join("; and ");
     for remark in near.failing.iter().filter_map(|failing| failing.remark()) {
         text.push_str(&format!("; {remark}"));
     }
+    hint(near.place, text, evaluator)
+}
+
+/// A rule that would accept a packet behind the one that drops it, as a hint; `None` if there is none.
+pub fn nft_never_asked(path: &Path, evaluator: &Evaluator<'_>) -> Option<Hint> {
+    let place = evaluator.never_asked(path)?;
+    let before = path.decided_by?;
+    let chain = &evaluator.chain(before)?.name;
+    let text = never_asked(&format!("rule {} of {chain}", before.rule? + 1), "drops");
+    hint(place, text, evaluator)
+}
+
+fn hint(place: Place, text: String, evaluator: &Evaluator<'_>) -> Option<Hint> {
+    let (table, chain) = (evaluator.table(place)?, evaluator.chain(place)?);
+    let rule = evaluator.rule(place)?;
     Some(Hint {
         kind: HintKind::NearMiss,
         text,
@@ -19,9 +33,9 @@ pub fn nft_near_miss(near: &NearMiss, evaluator: &Evaluator<'_>) -> Option<Hint>
             table: table.name.clone(),
             chain: chain.name.clone(),
             rule: Rule {
-                number: near.place.rule.and_then(|index| u32::try_from(index + 1).ok()),
+                number: place.rule.and_then(|index| u32::try_from(index + 1).ok()),
                 handle: rule.handle,
-                text: evaluator.text(near.place),
+                text: evaluator.text(place),
                 comment: rule.comment.clone(),
                 target: None,
             },

@@ -63,7 +63,10 @@ fn of_ports(packet: &Packet, of: PortsOf, spans: &[Span]) -> u32 {
     let is_near = |port: Option<u16>| {
         let port = port.map(|port| port.to_string()).unwrap_or_default();
         let mut single = spans.iter().filter(|span| span.first == span.last);
-        single.any(|span| is_slip(&span.first.to_string(), &port))
+        single.any(|span| {
+            let needs = span.first.to_string();
+            is_slip(&needs, &port) || is_alternative(&needs, &port)
+        })
     };
     let near = match of {
         PortsOf::Source => is_near(packet.sport),
@@ -71,6 +74,16 @@ fn of_ports(packet: &Packet, of: PortsOf, spans: &[Span]) -> u32 {
         PortsOf::Either => is_near(packet.sport) || is_near(packet.dport),
     };
     if near { 22 } else { 40 }
+}
+
+/// Whether one port is the other with something before it, as programs choose theirs: 80 and 8080, 443 and 8443.
+pub(super) fn is_alternative(one: &str, other: &str) -> bool {
+    let (short, long) = if one.len() < other.len() {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    short.len() >= 2 && short.len() < long.len() && long.ends_with(short)
 }
 
 /// The parts of a network and of an address that differ by one digit, if they do.
@@ -134,6 +147,22 @@ mod tests {
             ("abc", "cba"),
         ] {
             assert!(!is_slip(one, other), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn a_port_and_the_one_that_programs_take_instead_are_near() {
+        for (one, other) in [("80", "8080"), ("8443", "443"), ("53", "5353"), ("22", "2222")] {
+            assert!(is_alternative(one, other), "{one} {other}");
+        }
+        for (one, other) in [
+            ("80", "80"),
+            ("80", "8000"),
+            ("8", "38"),
+            ("", "80"),
+            ("443", "8080"),
+        ] {
+            assert!(!is_alternative(one, other), "{one} {other}");
         }
     }
 

@@ -5,12 +5,13 @@ use std::collections::HashSet;
 
 use super::around::Surroundings;
 use super::closeness::{FAR, distance, slip};
-use super::condition::{Ask, Condition};
+use super::condition::{Ask, Condition, End};
 use super::packet::Packet;
 use super::table::{Action, Rule, Table};
 use super::truth::Truth;
-use super::walk::{Bounds, Doubt, Place, Verdict, retrace, walk_forced};
+use super::walk::{Bounds, Doubt, Met, Place, Verdict, retrace, walk_forced};
 use crate::report::record::Hook;
+use crate::ruleset::xtables::save::PortsOf;
 
 /// A rule that would have let a packet live.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct NearMiss {
     pub misses: Vec<Miss>,
     /// Where the packet would have been accepted, if not by this rule itself.
     pub accepted_by: Option<Place>,
+    /// The rule before it, of the same chain, that takes every packet which it could accept: it is never asked.
+    pub behind: Option<Place>,
 }
 
 impl NearMiss {
@@ -48,6 +51,10 @@ pub struct Miss {
 const MOST_FAILED: usize = 2;
 /// What a second condition adds to the distance.
 const SECOND: u32 = 60;
+/// How far a condition is that held until the packet was translated.
+const BEFORE_NAT: u32 = 12;
+/// How far a rule is that would match, were it asked.
+const NEVER_ASKED: u32 = 5;
 /// So many that accept are kept while looking, and as many that lead elsewhere.
 const KEPT: usize = 8;
 
@@ -77,7 +84,15 @@ pub fn near_misses(
     most: usize,
 ) -> Vec<NearMiss> {
     let (mut accepting, mut leading) = (Nearest::default(), Nearest::default());
-    let mut look = |place: Place, rule: &Rule, packet: &Packet| {
+    let mut ends: Vec<Place> = Vec::new();
+    let mut look = |met: Met, rule: &Rule, packet: &Packet| {
+        let place = met.place;
+        if met.matched {
+            if matches!(rule.action, Action::Return | Action::Drop) && ends.len() < KEPT {
+                ends.push(place);
+            }
+            return;
+        }
         let nearest = match rule.action {
             Action::Accept => &mut accepting,
             Action::Return
@@ -99,11 +114,27 @@ pub fn near_misses(
         found.extend(told(table, candidate, None));
     }
     for candidate in leading.kept {
-        let force = (packet, candidate.place);
+        let place = candidate.place;
+        let force = (packet, Met { place, matched: true });
         let outcomes = walk_forced(table, hook, force, doubts, around, bounds);
         let accepted: Option<Vec<Place>> = outcomes.iter().map(|outcome| accepts(&outcome.verdict)).collect();
         if let Some(&[place, ..]) = accepted.as_deref() {
             found.extend(told(table, candidate, Some(place)));
+        }
+    }
+    ends.retain(|place| has_shadowed(table, *place, &mut bounds.rules));
+    for place in ends {
+        let force = (
+            packet,
+            Met {
+                place,
+                matched: false,
+            },
+        );
+        let outcomes = walk_forced(table, hook, force, doubts, around, bounds);
+        let accepted: Option<Vec<Place>> = outcomes.iter().map(|outcome| accepts(&outcome.verdict)).collect();
+        if let Some(&[by]) = accepted.as_deref() {
+            found.extend(never_asked(table, place, by));
         }
     }
     found.sort_by_key(|miss| (miss.distance, miss.place.chain, miss.place.rule));
@@ -118,6 +149,40 @@ fn accepts(verdict: &Verdict) -> Option<Place> {
         Verdict::Accept(place) => Some(*place),
         _ => None,
     }
+}
+
+/// Whether a rule takes all that some rule which accepts behind it could match. `rules` is how many may still be looked at.
+fn has_shadowed(table: &Table, before: Place, rules: &mut usize) -> bool {
+    let number = table
+        .chains
+        .get(before.chain)
+        .map_or(0, |chain| chain.rules.len());
+    let behind = before.rule.map_or(number, |rule| rule + 1)..number;
+    if *rules < behind.len() {
+        return false;
+    }
+    *rules -= behind.len();
+    let mut behind = behind.map(|rule| Place {
+        rule: Some(rule),
+        ..before
+    });
+    behind.any(|place| never_asked(table, before, place).is_some())
+}
+
+/// A rule that accepts, if another of its chain stands before it and takes whatever it would match.
+fn never_asked(table: &Table, before: Place, by: Place) -> Option<NearMiss> {
+    let rules = &table.chains.get(by.chain)?.rules;
+    let (first, accepting) = (rules.get(before.rule?)?, rules.get(by.rule?)?);
+    let is_asked = |condition: &Condition| accepting.conditions.contains(condition);
+    let is_behind = before.chain == by.chain && before.rule < by.rule;
+    let takes_all = accepting.action == Action::Accept && first.conditions.iter().all(is_asked);
+    (is_behind && takes_all).then(|| NearMiss {
+        distance: NEVER_ASKED,
+        place: by,
+        misses: Vec::new(),
+        accepted_by: None,
+        behind: Some(before),
+    })
 }
 
 impl Nearest {
@@ -153,11 +218,16 @@ fn failed(rule: &Rule, packet: &Packet) -> Option<(u32, Vec<usize>)> {
             Truth::Unknown => return None,
             Truth::No if failed.len() == MOST_FAILED => return None,
             Truth::No => {
-                let apart = distance(condition, packet);
+                let held = before_nat(condition, packet).is_some();
+                let apart = if held {
+                    BEFORE_NAT
+                } else {
+                    distance(condition, packet)
+                };
                 if apart >= FAR {
                     return None;
                 }
-                sum += apart + if failed.is_empty() { 0 } else { SECOND };
+                sum += apart + if failed.is_empty() || held { 0 } else { SECOND };
                 failed.push(index);
             }
         }
@@ -180,8 +250,29 @@ fn told(table: &Table, candidate: Candidate, accepted_by: Option<Place>) -> Opti
         place: candidate.place,
         misses,
         accepted_by: accepted_by.filter(|place| *place != candidate.place),
+        behind: None,
     };
     Some(miss)
+}
+
+/// The option that asks for what a first packet's destination was, where only DNAT keeps a condition from holding.
+fn before_nat(condition: &Condition, packet: &Packet) -> Option<&'static str> {
+    let conn = &packet.conn;
+    let original = conn.original.as_ref()?;
+    if conn.dnat != Some(true) || conn.is_reply != Some(false) || condition.negated {
+        return None;
+    }
+    let option = match &condition.ask {
+        Ask::Net(End::Destination, _) => "--ctorigdst",
+        Ask::Ports(PortsOf::Destination, _) => "--ctorigdstport",
+        _ => return None,
+    };
+    let before = Packet {
+        dst: Some(original.dst),
+        dport: original.dport,
+        ..packet.clone()
+    };
+    (condition.holds(&before) == Truth::Yes).then_some(option)
 }
 
 fn miss(condition: &Condition, packet: &Packet) -> Miss {
@@ -196,6 +287,12 @@ fn miss(condition: &Condition, packet: &Packet) -> Miss {
         } else {
             format!("one digit differs: {needs}, {has}")
         }
+    });
+    let translated = before_nat(condition, packet);
+    let remark = translated.map_or(remark, |option| {
+        Some(format!(
+            "it was so before DNAT, which -m conntrack {option} asks for"
+        ))
     });
     Miss {
         needs: condition.needs(),

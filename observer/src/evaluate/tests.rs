@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::report::record::{CtState, Hook};
+use crate::report::record::{CtState, Hook, Tuple};
 use crate::ruleset::ipset::Sets;
 use crate::ruleset::xtables::save;
 
@@ -491,4 +491,76 @@ fn the_nearest_come_first_and_what_is_far_is_left_out() {
     // What stands behind the rule that drops was not missed.
     let behind = "-A INPUT -p tcp -j DROP\n-A INPUT -s 10.244.0.0/16 -j ACCEPT";
     assert_eq!(near(&filter(behind), Hook::Input, &syn()), []);
+}
+
+#[test]
+fn what_is_taken_whole_by_a_rule_before_it_is_never_asked() {
+    let before = "-A INPUT -p tcp -j DROP\n-A INPUT -p tcp -m tcp --dport 80 -j ACCEPT";
+    let back = "-A INPUT -j X\n-A X -j RETURN\n-A X -s 10.224.0.0/16 -j Y\n-A X -i flannel.1 -j ACCEPT";
+    for (rules, first, second) in [(before, 0, 1), (back, 0, 2)] {
+        let found = near(&filter(rules), Hook::Input, &syn());
+        assert_eq!(found.len(), 1, "{rules}: {found:?}");
+        let place = |rule| Place {
+            chain: found[0].place.chain,
+            rule: Some(rule),
+        };
+        assert_eq!(found[0].place, place(second), "{rules}");
+        assert_eq!(found[0].behind, Some(place(first)), "{rules}");
+    }
+    for rules in [
+        // For one host only: it may well be meant so.
+        "-A INPUT -s 10.224.0.0/32 -j DROP\n-A INPUT -p tcp -m tcp --dport 80 -j ACCEPT",
+        "-A INPUT -p tcp -j DROP\n-A INPUT -p tcp -m tcp --dport 81 -j ACCEPT",
+        // Without the first the second drops it.
+        "-A INPUT -p tcp -j DROP\n-A INPUT -p tcp -m tcp --dport 80 -j DROP\n-A INPUT -p tcp -m tcp --dport 80 -j ACCEPT",
+        "-A INPUT -j DROP\n-A INPUT -j X\n-A INPUT -p tcp -j ACCEPT\n-A X -p tcp -j DROP",
+        // Whether the first takes it is not known.
+        "-A INPUT -m limit --limit 1/s -j DROP\n-A INPUT -p tcp -j ACCEPT",
+        "-A INPUT -p tcp -j DROP\n-A INPUT -p tcp -m limit --limit 1/s -j ACCEPT",
+    ] {
+        let found = near(&filter(rules), Hook::Input, &syn());
+        assert!(
+            found.iter().all(|miss| miss.behind.is_none()),
+            "{rules}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn what_held_until_dnat_is_said_with_the_option_that_asks_for_it() {
+    let rules = "-A INPUT -d 192.0.2.1/32 -p tcp -m tcp --dport 8081 -j ACCEPT";
+    let translated = |dnat| {
+        let original = Tuple {
+            src: addr("10.224.0.0"),
+            sport: Some(41234),
+            dst: addr("192.0.2.1"),
+            dport: Some(8081),
+            icmp_id: None,
+        };
+        Packet {
+            conn: Conn {
+                dnat: Some(dnat),
+                original: Some(original),
+                ..Conn::new()
+            },
+            ..syn()
+        }
+    };
+    let found = near(&filter(rules), Hook::Input, &translated(true));
+    assert!(found[0].distance <= NearMiss::TELLING);
+    let remarks: Vec<_> = found[0]
+        .misses
+        .iter()
+        .filter_map(|miss| miss.remark.as_deref())
+        .collect();
+    assert_eq!(
+        remarks,
+        ["--ctorigdst", "--ctorigdstport"]
+            .map(|option| format!("it was so before DNAT, which -m conntrack {option} asks for"))
+    );
+    assert_eq!(near(&filter(rules), Hook::Input, &translated(false)), []);
+    // Of an answer the original destination is its source.
+    let mut answer = translated(true);
+    answer.conn.is_reply = Some(true);
+    assert_eq!(near(&filter(rules), Hook::Input, &answer), []);
 }

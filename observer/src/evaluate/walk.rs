@@ -64,6 +64,18 @@ pub struct Step {
     pub is_sure: bool,
 }
 
+/// A rule, and whether it matched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Met {
+    /// The rule.
+    pub place: Place,
+    /// Whether it did.
+    pub matched: bool,
+}
+
+/// What a rule is taken to do, whatever its conditions say.
+pub type Force = Met;
+
 /// A rule of which it is not known whether it matches, and what was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Doubt {
@@ -97,11 +109,12 @@ pub fn walk(
     walk_guided((table, hook), packet, None, around, bounds)
 }
 
-/// As [`walk`], but one rule is taken to match when it is met first, in the way that earlier doubts were decided.
+/// As [`walk`], but one rule is taken to match, or not to, when it is met first, in the way that earlier doubts were
+/// decided.
 pub fn walk_forced(
     table: &Table,
     hook: Hook,
-    (packet, force): (&Packet, Place),
+    (packet, force): (&Packet, Force),
     doubts: &[Doubt],
     around: &dyn Surroundings,
     bounds: &mut Bounds,
@@ -134,14 +147,14 @@ fn walk_guided(
     walker.all(State::at(base, packet.clone()), bounds)
 }
 
-/// Goes one way again, the one in which doubts were decided so, and tells of each rule that did not match.
+/// Goes one way again, the one in which doubts were decided so, and tells of each rule that surely matched or did not.
 pub fn retrace(
     table: &Table,
     hook: Hook,
     packet: &Packet,
     doubts: &[Doubt],
     (around, bounds): (&dyn Surroundings, &mut Bounds),
-    missed: &mut dyn FnMut(Place, &Rule, &Packet),
+    met: &mut dyn FnMut(Met, &Rule, &Packet),
 ) {
     let Some(base) = table.base(hook) else { return };
     let walker = Walker {
@@ -156,7 +169,7 @@ pub fn retrace(
         State::at(base, packet.clone()),
         &mut bounds.rules,
         &mut Vec::new(),
-        missed,
+        met,
     );
 }
 
@@ -172,7 +185,7 @@ struct Walker<'a> {
 #[derive(Clone, Copy)]
 struct Guide<'a> {
     doubts: &'a [Doubt],
-    force: Option<Place>,
+    force: Option<Force>,
 }
 
 /// Where a way is.
@@ -246,7 +259,7 @@ impl Walker<'_> {
         mut state: State,
         rules: &mut usize,
         waiting: &mut Vec<State>,
-        missed: &mut dyn FnMut(Place, &Rule, &Packet),
+        met: &mut dyn FnMut(Met, &Rule, &Packet),
     ) -> Outcome {
         loop {
             let Some(chain) = self.table.chains.get(state.chain) else {
@@ -272,11 +285,16 @@ impl Walker<'_> {
             let place = state.place();
             match self.asks(rule, &mut state) {
                 Truth::No => {
-                    missed(place, rule, &state.packet);
+                    let matched = false;
+                    met(Met { place, matched }, rule, &state.packet);
                     state.rule += 1;
                     continue;
                 }
-                Truth::Yes => state.steps.push(Step { place, is_sure: true }),
+                Truth::Yes => {
+                    let matched = true;
+                    met(Met { place, matched }, rule, &state.packet);
+                    state.steps.push(Step { place, is_sure: true });
+                }
                 Truth::Unknown if rule.is_inert(self.table) => {
                     state.steps.push(Step {
                         place,
@@ -306,9 +324,9 @@ impl Walker<'_> {
     /// Whether a rule matches.
     fn asks(&self, rule: &Rule, state: &mut State) -> Truth {
         let force = self.guide.and_then(|guide| guide.force);
-        if force == Some(state.place()) && !state.is_forced {
+        if let Some(force) = force.filter(|force| force.place == state.place() && !state.is_forced) {
             state.is_forced = true;
-            return Truth::Yes;
+            return Truth::of(Some(force.matched));
         }
         let mut all = Truth::Yes;
         for condition in &rule.conditions {

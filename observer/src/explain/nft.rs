@@ -1,7 +1,7 @@
 //! What came of a packet in a base chain of nf_tables, in the words of the trace.
 
 use super::passage::{changes, device};
-use crate::diagnose::nft_near_miss;
+use crate::diagnose::{nft_near_miss, nft_never_asked};
 use crate::evaluate::ChainPassage;
 use crate::evaluate::nftables::{Assumption, Evaluator, Final, NearMiss, Outcome, Place, Step, StepKind};
 use crate::report::record::{
@@ -305,8 +305,9 @@ pub(super) fn hints(last: &ChainPassage, evaluator: &Evaluator<'_>, most: usize)
     near.sort_by_key(distance);
     let nearest = near.first().map_or(0, distance);
     near.retain(|near| distance(near) <= nearest.saturating_add(crate::evaluate::NearMiss::SPREAD));
-    let near = near.iter().take(most);
-    near.filter_map(|near| nft_near_miss(near, evaluator)).collect()
+    let near = near.iter().filter_map(|near| nft_near_miss(near, evaluator));
+    let behind = nft_never_asked(&last.path, evaluator);
+    behind.into_iter().chain(near).take(most).collect()
 }
 
 /// Whether a rule is for packets of another kind: of another protocol, or with what this one has not.

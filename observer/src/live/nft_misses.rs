@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::replay::{Looked, nft_instead};
-use crate::diagnose::nft_near_miss;
+use crate::diagnose::{nft_near_miss, nft_never_asked};
 use crate::evaluate::NearMiss;
 use crate::evaluate::nftables::{
     Bits, Connection, CtState, Device, Direction, Evaluator, Outcome, Packet, Path, Place, Tuple,
@@ -115,6 +115,7 @@ fn instead(drop: &DropLine, ruleset: &Ruleset, in_part: &HashSet<u64>) -> Option
 }
 
 fn hints(evaluator: &Evaluator<'_>, path: &Path) -> Vec<Hint> {
+    let behind = nft_never_asked(path, evaluator);
     let mut near = evaluator.near_misses(path, LOOKED_AT);
     near.retain(|near| near.unknown == 0 && near.failing.len() == 1);
     let distance = |near: &_| -> u32 {
@@ -123,10 +124,8 @@ fn hints(evaluator: &Evaluator<'_>, path: &Path) -> Vec<Hint> {
     };
     near.retain(|near| distance(near) <= NearMiss::TELLING);
     near.sort_by_key(distance);
-    near.iter()
-        .take(MOST)
-        .filter_map(|near| nft_near_miss(near, evaluator))
-        .collect()
+    let near = near.iter().filter_map(|near| nft_near_miss(near, evaluator));
+    behind.into_iter().chain(near).take(MOST).collect()
 }
 
 /// The way that ends where the kernel says that the packet died.

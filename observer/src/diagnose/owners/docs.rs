@@ -27,6 +27,7 @@ For a rule or policy that dropped a packet `observer watch` says whose it is and
   (`observer/src/diagnose/owners/devices.rs`): only then is a whole way opened, else only what this packet needs.
 - Answers go the other way. Where no rule accepts ESTABLISHED they need a line of their own, which observer gives when they
   are dropped.
+- Where iptables-legacy and iptables-nft both have rules at the hook that dropped, that is said as well: a packet must pass both.
 
 observer itself runs none of these commands.
 ";

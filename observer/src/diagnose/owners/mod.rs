@@ -30,9 +30,14 @@ pub fn hints(scene: &Scene<'_>) -> Vec<Hint> {
     if drop.confidence == Confidence::Unknown || !is_asked {
         return Vec::new();
     }
-    let Some((case, who, held)) = owner(scene) else {
+    let Some((case, mut who, held)) = owner(scene) else {
         return Vec::new();
     };
+    if let Some(other) = scene.other_iptables() {
+        who.text.push_str(&format!(
+            " {other} has rules at this hook, too: a packet must pass both, and what accepts it there does not help here."
+        ));
+    }
     let fix = fix_hint(&case.fixes, scene, &held).or_else(|| {
         is_named
             .then(|| fix_hint(entry::advice(), scene, &held))

@@ -1,7 +1,7 @@
 //! What is known of a drop when its owner is asked for.
 
 use super::pattern::is_match;
-use crate::report::record::{DropInfo, DropLine};
+use crate::report::record::{Backend, DropInfo, DropLine, Tool};
 use crate::ruleset::{Chain, Step, Table};
 
 /// A drop, and the ruleset that it was resolved against.
@@ -60,6 +60,27 @@ impl<'a> Scene<'a> {
             let to = targets.find(|name| is_match(pattern, name))?;
             Some((base.name.as_str(), to))
         })
+    }
+
+    /// The other iptables, if its table of the same name has rules at the hook where this one dropped.
+    pub fn other_iptables(&self) -> Option<&'static str> {
+        let drop = self.drop();
+        let (backend, name) = match drop.tool? {
+            Tool::IptablesLegacy => (Backend::Nft, "iptables-nft"),
+            Tool::IptablesNft => (Backend::Legacy, "iptables-legacy"),
+            Tool::Nft => return None,
+        };
+        let is_asked = |chain: &Chain| {
+            let base = chain.base.as_ref();
+            base.is_some_and(|base| Some(base.hook) == drop.hook) && !chain.rules.is_empty()
+        };
+        let is_other = |table: &Table| {
+            table.backend == backend
+                && Some(table.family) == drop.family
+                && Some(&table.name) == drop.table.as_ref()
+                && table.chains.iter().any(is_asked)
+        };
+        self.tables.iter().any(is_other).then_some(name)
     }
 
     /// Whether a chain, written `TABLE/CHAIN`, is in the ruleset, in a table like the drop's own.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::near_miss::Failing;
-use crate::evaluate::closeness::{FAR, is_slip, of_net, slip};
+use crate::evaluate::closeness::{FAR, is_alternative, is_slip, of_net, slip};
 use crate::ruleset::xtables::save::Net;
 
 /// What says little: another protocol, another mark.
@@ -22,7 +22,7 @@ impl Failing {
                 name if is_slip(name, self.has.trim_matches('"')) => 15,
                 _ => 35,
             },
-            [_, "sport" | "dport", port] if is_slip(port, &self.has) => 22,
+            [_, "sport" | "dport", port] if is_slip(port, &self.has) || is_alternative(port, &self.has) => 22,
             [_, "sport" | "dport", _] => 40,
             ["ct", "state" | "status", ..] => NO_NEWS,
             _ => OTHER,

@@ -21,6 +21,7 @@ mod hook;
 mod load;
 mod matcher;
 mod near_miss;
+mod never_asked;
 mod packet;
 mod path;
 mod prepared;

@@ -95,7 +95,7 @@ impl Evaluator<'_> {
     }
 
     /// The conditions of a rule, and whether the packet meets them.
-    fn conditions<'s>(
+    pub(super) fn conditions<'s>(
         &'s self,
         place: Place,
         packet: &'s Packet,

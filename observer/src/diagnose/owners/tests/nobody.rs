@@ -56,3 +56,32 @@ fn a_hostile_chain_is_in_no_command() {
         None,
     );
 }
+
+#[test]
+fn the_other_iptables_is_spoken_of_where_it_has_rules_at_the_same_hook() {
+    let told = |other: &str| {
+        let world = World::iptables(OWN).policy("filter", "FORWARD").beside(other);
+        world
+            .told()
+            .0
+            .is_some_and(|who| who.contains("iptables-nft has rules at this hook, too"))
+    };
+    assert!(told(
+        "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -i eth0 -j ACCEPT\nCOMMIT\n"
+    ));
+    for other in [
+        "",
+        "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n",
+        "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -i eth0 -j ACCEPT\nCOMMIT\n",
+        "*mangle\n:FORWARD ACCEPT [0:0]\n-A FORWARD -i eth0 -j ACCEPT\nCOMMIT\n",
+    ] {
+        assert!(!told(other), "{other}");
+    }
+    assert!(
+        !World::iptables(OWN)
+            .policy("filter", "FORWARD")
+            .told()
+            .0
+            .is_some_and(|who| who.contains("too:"))
+    );
+}

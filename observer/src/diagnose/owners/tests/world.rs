@@ -143,6 +143,16 @@ impl World {
         self
     }
 
+    /// These tables of iptables-nft are there as well.
+    pub fn beside(mut self, saved: &str) -> Self {
+        for (mut table, texts) in saved.split('*').skip(1).map(of_iptables) {
+            table.backend = Backend::Nft;
+            self.tables.push(table);
+            self.texts.push(texts);
+        }
+        self
+    }
+
     pub fn ip6(mut self) -> Self {
         self.tables
             .iter_mut()

@@ -9,7 +9,7 @@ use super::*;
 use crate::ruleset::nftables::listing::Ruleset;
 
 /// A TCP SYN that begins a connection and comes in by eth0.
-fn syn(source: &str, destination: &str, dport: u16) -> Packet {
+pub(super) fn syn(source: &str, destination: &str, dport: u16) -> Packet {
     let tuple = Tuple {
         source: source.parse().ok(),
         destination: destination.parse().ok(),
@@ -40,7 +40,7 @@ fn syn(source: &str, destination: &str, dport: u16) -> Packet {
     }
 }
 
-fn read(json: &str) -> Ruleset {
+pub(super) fn read(json: &str) -> Ruleset {
     Ruleset::read(json).expect("a ruleset")
 }
 
