@@ -61,7 +61,8 @@ pub mod step {
     pub const RETURN: u32 = 2;
     /// nf_tables: a rule matched.
     pub const RULE: u32 = 3;
-    /// A function of the hook was entered: `words[0]` its address.
+    /// A function of the hook that asks no rules did not let the packet pass: `value` what it returned, `words[0]` an
+    /// address at its beginning.
     pub const FUNCTION: u32 = 4;
     /// nf_tables, without the trace hook: an expression wrote a verdict. `words`: the expression, the base chain, the
     /// chain to go to.

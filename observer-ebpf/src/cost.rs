@@ -18,10 +18,12 @@ pub enum Program {
     WriterExit = 5,
     Immediate = 6,
     Trace = 7,
+    FunctionEntry = 8,
+    FunctionExit = 9,
 }
 
 /// How many there are.
-pub const MEASURED: u32 = 8;
+pub const MEASURED: u32 = 10;
 
 /// The beginning of a run.
 #[repr(C)]

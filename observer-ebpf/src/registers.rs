@@ -11,6 +11,13 @@ pub fn stack_pointer(regs: *mut pt_regs) -> u64 {
     unsafe { read_volatile(&raw const (*regs).rsp) }
 }
 
+/// `regs->ip`: at a function's entry, just behind the call or the instruction that led here.
+#[inline(always)]
+pub fn instruction_pointer(regs: *mut pt_regs) -> u64 {
+    // SAFETY: as above.
+    unsafe { read_volatile(&raw const (*regs).rip) }
+}
+
 /// A function's first three arguments, at its entry. All are read before any is used: the compiler would else compute
 /// where to read from, which the verifier does not allow.
 #[inline(always)]

@@ -4,7 +4,7 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 use observer_common::{Count, EventKind, Filter, HookEvent, MAX_DEPTH, PATH_FILTER, hook_flag};
 
 use super::classify::classify;
-use super::frame::{self, Frame, OURS_ONLY, PathCpu, Running, tracking};
+use super::frame::{self, Frame, Function, OURS_ONLY, PathCpu, Running, tracking};
 use super::sight::Sight;
 use super::{glance, is_inet, list_of, nat, passing, snapshot};
 use crate::look::Look;
@@ -105,6 +105,7 @@ fn begin<S: Look>(frame: *mut Frame, sight: &Sight<S>, state: impl Look, filter:
     frame.run_count = 0;
     frame.moved_tables = 0;
     frame.nft = Running::default();
+    frame.function = Function::default();
     let event = &mut frame.event;
     event.kind = EventKind::Hook as u32;
     event.flags = 0;

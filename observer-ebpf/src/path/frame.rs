@@ -84,6 +84,16 @@ pub struct Running {
     pub open: u64,
 }
 
+/// A function of the hook that runs in a frame, where it is watched.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Function {
+    /// Stack pointer at its entry, 0 while none runs.
+    pub sp: u64,
+    /// An address at its beginning.
+    pub at: u64,
+}
+
 /// A traversal of a hook that is not over.
 #[repr(C)]
 pub struct Frame {
@@ -111,6 +121,8 @@ pub struct Frame {
     pub pad: u32,
     /// What of nf_tables is running for the packet.
     pub nft: Running,
+    /// Which of the hook's functions that are watched is running.
+    pub function: Function,
     /// 1 if the nat table has counters.
     pub has_nat: u32,
     /// 1 if the hook asks no rules: whether user space knows its list was seen at the entry.

@@ -5,7 +5,7 @@ use observer_common::{
     BY_TRACE, BY_VERDICTS, EventKind, Filter, MAX_DEPTH, NftOffsets, PATH_FILTER, Step, hook_flag,
 };
 
-use super::frame::{self, Frame, Running, tracking};
+use super::frame::{self, Frame, Function, Running, tracking};
 use super::{BRIDGE, PREROUTING, packet};
 use crate::conntrack;
 use crate::look::{Look as _, Plain};
@@ -87,6 +87,7 @@ pub fn frameless(offsets: &NftOffsets, pkt: u64, skb: u64) -> Option<*mut Frame>
     of.has_snapshot = 0;
     of.has_flow = 0;
     of.nft = Running::default();
+    of.function = Function::default();
     let event = &mut of.event;
     event.kind = EventKind::Hook as u32;
     event.flags = hook_flag::FRAMELESS | watched(filter);

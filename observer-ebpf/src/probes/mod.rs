@@ -1,5 +1,6 @@
 //! One file per tracepoint or kernel function that is watched, named after it.
 
+mod hook_function;
 mod kfree_skb;
 mod nf_hook_slow;
 mod nft_do_chain;

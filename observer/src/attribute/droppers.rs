@@ -1,5 +1,7 @@
 //! Hook functions that are no ruleset and can drop a packet, and what it means when they do.
 
+use std::collections::BTreeMap;
+
 use observer_common::{DropEvent, flag};
 
 use super::Site;
@@ -121,6 +123,31 @@ pub fn text(function: &HookFunction) -> Option<&'static str> {
 fn known(name: &str) -> Option<(Needs, &'static str)> {
     let found = DROPPERS.iter().find(|(start, ..)| name.starts_with(start));
     found.map(|(_, needs, text)| (*needs, *text))
+}
+
+/// Functions that share a hook with others like them, of which each can have dropped a packet whatever it is: nothing but
+/// what they return tells them apart.
+pub fn alike(snapshot: &Snapshot) -> Vec<&str> {
+    let mut by_hook: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+    for function in snapshot
+        .hooks
+        .functions
+        .iter()
+        .filter(|function| !function.in_nat)
+    {
+        let name = function.name.as_str();
+        let needs_nothing = known(name).is_none_or(|(needs, _)| needs == Needs::Nothing);
+        let asks_rules = REROUTE.contains(&name) || is_ruleset(snapshot, function);
+        if needs_nothing && !name.is_empty() && !HARMLESS.contains(&name) && !asks_rules {
+            let device = function.device.as_ref().map_or(0, |device| device.ifindex);
+            by_hook
+                .entry((function.hook.name(), function.family as u8, device))
+                .or_default()
+                .push(name);
+        }
+    }
+    let several = by_hook.into_values().filter(|names| names.len() > 1);
+    several.flatten().collect()
 }
 
 /// Indices of the functions that can have dropped a packet in this hook, apart from the rules they ask, in the order in

@@ -22,8 +22,13 @@ impl Scene<'_> {
                 [one] => self.the_only_one(one),
                 _ => None,
             };
+            let may_be_malformed = self.symbol == NFT_FREES && !is_whole(self.event);
             return by_elimination.unwrap_or_else(|| Verdict {
-                note: Some("no rule with a counter dropped it"),
+                note: Some(if may_be_malformed {
+                    "no rule with a counter dropped it; a condition of a rule drops by itself what it finds malformed"
+                } else {
+                    "no rule with a counter dropped it"
+                }),
                 ..unknown(uncounted)
             });
         }

@@ -18,6 +18,7 @@ mod whole;
 mod tests;
 
 pub use culprit::{Culprit, Verdict, decide};
+pub use droppers::alike;
 pub use hook::{Site, site_of};
 pub use named::{name, tool};
 pub use passages::{bare, hook_of, passages};

@@ -1,20 +1,30 @@
 //! What a record of the hook that a packet died in proves: the last thing that it met there.
 
-use observer_common::{DropEvent, HookEvent, hook_flag};
+use observer_common::{DropEvent, HookEvent, hook_flag, step};
 
 use super::culprit::{Culprit, Told, Verdict};
-use super::droppers::suspects;
+use super::droppers::{is_on, suspects};
 use super::passages::{Met, Outcome, Visit, verdict, visits};
-use super::scene::NFT_FREES;
+use super::scene::{NFT_FREES, QUEUE_FREES};
 use super::verdicts::open_chain;
-use super::walk::Counts;
+use super::walk::{Counts, steps};
 use super::{Site, hook_of};
 use crate::report::record::{Backend, Confidence, PassVerdict};
-use crate::ruleset::{Ending, Place, Policy, Snapshot};
+use crate::ruleset::{Ending, HookFunction, Place, Policy, Snapshot, Step};
 
 /// Flags of a record that proves nothing.
 const NO_PROOF: u32 =
     hook_flag::MIXED | hook_flag::CUT | hook_flag::UNSEEN | hook_flag::STALE | hook_flag::RESUMED;
+
+/// Frees what a function of the hook drops.
+const HOOK_FREES: &str = "nf_hook_slow";
+/// `NF_VERDICT_MASK`, include/uapi/linux/netfilter.h; `NF_DROP` is 0.
+const VERDICT_MASK: u32 = 0xff;
+/// What is to be known of a rule that dropped and says otherwise (`hotdrop` of `struct xt_action_param`).
+const HOTDROP: &str =
+    "a condition of the rule dropped it by itself: for that the packet is malformed, or memory was short";
+/// Within so many bytes of a function's address a probe at its entry finds itself.
+const ENTRY_BYTES: u64 = 16;
 
 /// How a packet died.
 pub struct Death<'a> {
@@ -49,8 +59,9 @@ pub fn prove(
         return verdict;
     }
     let seen = visits(last, snapshot);
-    let dropping = seen.last().and_then(|visit| drops(visit, snapshot));
+    let dropping = seen.last().and_then(|visit| drops(visit, snapshot, death.symbol));
     let proof = match (dropping, open_chain(last, snapshot)) {
+        _ if let Some(function) = returned_drop(drop, last, snapshot, death) => Some(by_return(function)),
         (Some((table, met)), _) => by_rule(table, met, &seen, last, snapshot, death),
         (None, Some((table, base))) => by_open_chain(table, base, snapshot, death),
         (None, None) => by_function(drop, &seen, last, snapshot, death.site),
@@ -78,11 +89,48 @@ fn same_place(a: &Verdict, b: &Verdict) -> bool {
     key(a).is_some() && key(a) == key(b)
 }
 
-/// The last thing met in a table, if it ends every packet.
-fn drops(visit: &Visit, snapshot: &Snapshot) -> Option<(usize, Met)> {
+/// The last thing met in a table, if it ends every packet, or queued this one and that failed.
+fn drops(visit: &Visit, snapshot: &Snapshot, symbol: &str) -> Option<(usize, Met)> {
     let met = *visit.steps.last()?;
     let table = snapshot.tables.get(visit.table)?;
-    (verdict(table, visit) == Some(PassVerdict::Drop)).then_some((visit.table, met))
+    let ends = match verdict(table, visit)? {
+        PassVerdict::Drop => true,
+        PassVerdict::Queue => symbol == QUEUE_FREES,
+        _ => false,
+    };
+    ends.then_some((visit.table, met))
+}
+
+/// The hook's function that returned `NF_DROP` for this packet, if what ran the hook freed it then.
+fn returned_drop(
+    drop: &DropEvent,
+    last: &HookEvent,
+    snapshot: &Snapshot,
+    death: &Death<'_>,
+) -> Option<usize> {
+    let site = death.site.filter(|site| site.function.is_none())?;
+    // What the rules before it counted is written down in the end.
+    let mut told = steps(last).iter().filter(|step| step.kind != step::COUNTER);
+    let returned = told.next_back().filter(|step| step.kind == step::FUNCTION)?;
+    let is_it = |function: &HookFunction| {
+        let begin = function.address..function.address.saturating_add(ENTRY_BYTES);
+        !function.in_nat && begin.contains(&returned.words[0]) && is_on(drop, site, function)
+    };
+    let is_drop = returned.value & VERDICT_MASK == 0;
+    let index = snapshot.hooks.functions.iter().position(is_it);
+    index.filter(|_| is_drop && death.symbol == HOOK_FREES)
+}
+
+fn by_return(function: usize) -> Verdict {
+    Verdict {
+        culprit: Culprit::Function(function),
+        confidence: Confidence::Exact,
+        by_counter: false,
+        told_by: Told::Nobody,
+        jumps_fit: false,
+        path: None,
+        note: None,
+    }
 }
 
 fn by_rule(
@@ -107,7 +155,21 @@ fn by_rule(
     };
     let is_sure = told_by != Told::Verdict || !is_policy || death.all_watched(table, snapshot);
     let path = seen.last().map(chain_path);
-    Some(told(place(table, met.chain, met.rule), told_by, is_sure, path))
+    let verdict = told(place(table, met.chain, met.rule), told_by, is_sure, path);
+    let by_match = matches!(met.outcome, Outcome::Verdict(0)) && lets_pass(table, met, snapshot);
+    Some(Verdict {
+        note: verdict.note.or(by_match.then_some(HOTDROP)),
+        ..verdict
+    })
+}
+
+/// Whether a rule, as it is written, drops nothing.
+fn lets_pass(table: usize, met: Met, snapshot: &Snapshot) -> bool {
+    let rule = met.rule.and_then(|rule| {
+        let chain = snapshot.tables.get(table)?.chains.get(met.chain)?;
+        chain.rules.get(rule)
+    });
+    rule.is_some_and(|rule| !matches!(rule.step, Step::Drop | Step::MayDrop | Step::Map))
 }
 
 /// A base chain was entered and not left, and no rule of it came to a verdict: if `nft_do_chain` freed the packet, the

@@ -5,6 +5,7 @@ mod btf_section;
 pub mod budget;
 mod cpus;
 mod devices;
+mod function_probes;
 mod memory;
 mod namespaces;
 pub mod netlink;

@@ -10,6 +10,7 @@ use aya::programs::{FEntry, FExit, KProbe};
 use aya::{Btf, Ebpf};
 
 use super::Symbols;
+use super::function_probes::FunctionProbes;
 use super::programs::{Programs, program};
 use super::verdict_probes::VerdictProbes;
 
@@ -27,6 +28,8 @@ pub struct PathProbes {
     trace: Option<KProbeLinkId>,
     /// Those on the functions that write nf_tables' verdicts.
     pub(super) verdicts: VerdictProbes,
+    /// Those on functions of hooks that ask no rules.
+    functions: FunctionProbes,
     /// What was loaded already: a program is loaded once.
     loaded: Vec<&'static str>,
     /// Why fentry cannot be had, if it was tried.
@@ -173,7 +176,10 @@ impl PathProbes {
             &[]
         };
         let fixed = hooks.iter().chain(trace).map(|name| (*name).to_owned());
-        fixed.chain(self.verdicts.names()).collect()
+        fixed
+            .chain(self.verdicts.names())
+            .chain(self.functions.names())
+            .collect()
     }
 }
 
@@ -194,7 +200,17 @@ impl Programs {
         self.path_probes.attach_trace(&mut self.ebpf.borrow_mut())
     }
 
-    /// Takes the probes off the hooks, the trace hook and the writers of verdicts.
+    /// Attaches to functions of hooks, by their symbols. What is attached already stays; call again when hooks changed.
+    /// False if nothing was to do.
+    ///
+    /// # Errors
+    /// This kernel allows no kprobes.
+    pub fn attach_functions(&mut self, functions: &BTreeSet<String>) -> Result<bool> {
+        let mut ebpf = self.ebpf.borrow_mut();
+        self.path_probes.functions.attach(&mut ebpf, functions)
+    }
+
+    /// Takes the probes off the hooks and their functions, the trace hook and the writers of verdicts.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -202,7 +218,12 @@ impl Programs {
         let mut ebpf = self.ebpf.borrow_mut();
         let trace = self.path_probes.detach_trace(&mut ebpf);
         let verdicts = self.path_probes.verdicts.detach(&mut ebpf);
-        self.path_probes.detach_hooks(&mut ebpf).and(trace).and(verdicts)
+        let functions = self.path_probes.functions.detach(&mut ebpf);
+        self.path_probes
+            .detach_hooks(&mut ebpf)
+            .and(trace)
+            .and(verdicts)
+            .and(functions)
     }
 
     /// Takes the probe off nf_tables' trace hook.

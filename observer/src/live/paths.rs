@@ -9,7 +9,7 @@ use observer_common::{BY_TRACE, BY_VERDICTS, Count, DropEvent, Filter, MAX_FILTE
 use super::line::Known;
 use super::open::Live;
 use super::{clock, filter};
-use crate::attribute::tool;
+use crate::attribute::{alike, tool};
 use crate::cli::watch::{Probes, WatchConfig};
 use crate::kernel::budget::{Action, Budget, Permille};
 use crate::kernel::trace_key::{TraceKey, gates, nf_tables_is_present};
@@ -176,6 +176,7 @@ impl Live {
             ..filter
         };
         self.refresh_trace();
+        self.refresh_functions();
         self.programs.set_path_filter(&self.path_filter)?;
         self.watch_cost();
         Ok(())
@@ -240,6 +241,24 @@ impl Live {
         }
         if let Some(text) = self.paths.nft_note().filter(|_| !was_noted) {
             log::info!("{text}");
+        }
+    }
+
+    /// Watches the functions of hooks that nothing but themselves can tell apart: call when hooks or modules changed.
+    pub(super) fn refresh_functions(&mut self) {
+        if self.path_filter.enabled == 0 {
+            return;
+        }
+        let functions = self
+            .store
+            .all()
+            .flat_map(|snapshot| alike(snapshot))
+            .map(str::to_owned)
+            .collect();
+        match self.programs.attach_functions(&functions) {
+            Ok(true) => self.watch_cost(),
+            Ok(false) => {}
+            Err(error) => log::info!("functions of hooks are not watched: {}", first_line(&error)),
         }
     }
 

@@ -142,6 +142,7 @@ impl Live {
         self.refresh_modules();
         if self.store.read(&mut self.programs, &self.symbols, net) {
             self.refresh_trace();
+            self.refresh_functions();
             log::debug!("the rulesets of the namespace at {net:x} were read anew");
         }
     }

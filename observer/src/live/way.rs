@@ -10,7 +10,7 @@ use crate::attribute::{bare, hook_of, passages};
 use crate::kernel::NetnsNames;
 use crate::report::endpoint;
 use crate::report::record::{Change, Hook, Mark, Netns, PassVerdict, Passage, Tuple};
-use crate::ruleset::{INET_HOOKS, Snapshot};
+use crate::ruleset::{HookFunction, INET_HOOKS, Snapshot};
 use crate::trace::{Way, before, device, headers, tuple_of};
 
 /// `NFPROTO_IPV4`, `NFPROTO_IPV6`
@@ -66,7 +66,7 @@ fn of_hook(event: &HookEvent, snapshot: Option<&Snapshot>, names: &mut NetnsName
     changes(event, &mut found);
     if let Some(snapshot) = snapshot
         && is_offloaded(event, snapshot)
-        && let Some(last) = found.last_mut()
+        && let Some(last) = found.last_mut().filter(|last| last.table.is_none())
     {
         last.note = Some(OFFLOADED.to_owned());
     }
@@ -164,7 +164,9 @@ fn translations(event: &HookEvent) -> Vec<Change> {
     if event.flags & hook_flag::AFTER == 0 {
         return Vec::new();
     }
-    let (Some(then), Some(now)) = (tuple(before(event)), tuple(&event.other)) else {
+    // As much was read of it as before.
+    let after = &event.other[..before(event).len().min(event.other.len())];
+    let (Some(then), Some(now)) = (tuple(before(event)), tuple(after)) else {
         return Vec::new();
     };
     let mut found = Vec::new();
@@ -188,14 +190,21 @@ fn tuple(header: &[u8]) -> Option<Tuple> {
     tuple_of(&headers(header)?)
 }
 
-/// A flow table forwards packets by itself: it takes them at a device's ingress (`nf_flow_offload_ip_hook`,
-/// net/netfilter/nf_flow_table_ip.c).
+/// A flow table forwards packets by itself: it takes them at its devices' ingress (`nf_flow_offload_ip_hook`,
+/// net/netfilter/nf_flow_table_ip.c). A rule there may take them as well (`fwd`): it did not if it would have been seen.
 fn is_offloaded(event: &HookEvent, snapshot: &Snapshot) -> bool {
     let stolen = event.returned == 0 && event.flags & hook_flag::FREED == 0;
-    let mut functions = snapshot.hooks.functions.iter();
-    stolen
-        && hook_of(event.pf, event.hook) == Some(Hook::Ingress)
-        && functions.any(|function| function.name.starts_with("nf_flow_offload"))
+    if !stolen || hook_of(event.pf, event.hook) != Some(Hook::Ingress) {
+        return false;
+    }
+    let is_here = |function: &&HookFunction| {
+        let device = function.device.as_ref().map(|device| device.ifindex);
+        function.hook == Hook::Ingress && device == Some(event.in_ifindex)
+    };
+    let here = || snapshot.hooks.functions.iter().filter(is_here);
+    let is_flow_table = |function: &HookFunction| function.name.starts_with("nf_flow_offload");
+    let rules_are_seen = event.flags & (hook_flag::TRACED | hook_flag::VERDICTS) != 0;
+    here().any(is_flow_table) && (rules_are_seen || here().all(is_flow_table))
 }
 
 /// Hooks that the packet must have passed before this one in the same namespace, and that have no functions.

@@ -134,10 +134,25 @@ pub struct NftLayout {
     pub type_name: u64,
     /// `nft_lookup.dreg_set`
     pub lookup_dreg_set: Option<u64>,
+    /// Objects with names.
+    pub objects: Option<ObjectLayout>,
     /// `net.nft.gencursor`
     pub gencursor: u64,
     /// Where the generation counter lies.
     pub seq: Option<SeqLayout>,
+}
+
+/// nf_tables' objects with names (synproxies, expectations, …), include/net/netfilter/nf_tables.h.
+#[derive(Clone, Copy, Debug)]
+pub struct ObjectLayout {
+    /// `nft_object.ops`
+    pub ops: u64,
+    /// `nft_object_ops.type`
+    pub ops_type: u64,
+    /// `nft_object_type.type`
+    pub type_number: u64,
+    /// `nft_set.objtype`: of a map of objects.
+    pub of_set: u64,
 }
 
 /// Where nf_tables counts the generations of a namespace's ruleset.
@@ -220,8 +235,10 @@ fn nft(types: &mut Types) -> Option<NftLayout> {
                 .offset(NF_TABLES, "nftables_pernet.base_seq")
                 .map(|at| SeqLayout::PerNet(at.into()))
         });
+    let objects = objects(types);
     let mut bits = |path: &str| types.bit_offset(NF_TABLES, path).map(u64::from);
     Some(NftLayout {
+        objects,
         blobs: bits("nft_chain.blob_gen_0")? / 8,
         chain_list: bits("nft_chain.list")? / 8,
         chain_table: bits("nft_chain.table")? / 8,
@@ -245,5 +262,15 @@ fn nft(types: &mut Types) -> Option<NftLayout> {
         lookup_dreg_set: bits("nft_lookup.dreg_set").map(|bits| bits / 8),
         gencursor: bits("net.nft.gencursor")? / 8,
         seq,
+    })
+}
+
+fn objects(types: &mut Types) -> Option<ObjectLayout> {
+    let mut at = |path: &str| types.offset(NF_TABLES, path).map(u64::from);
+    Some(ObjectLayout {
+        ops: at("nft_object.ops")?,
+        ops_type: at("nft_object_ops.type")?,
+        type_number: at("nft_object_type.type")?,
+        of_set: at("nft_set.objtype")?,
     })
 }

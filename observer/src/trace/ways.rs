@@ -21,8 +21,9 @@ const LONGEST_NS: u64 = 5_000_000_000;
 const QUIET_NS: u64 = 100_000_000;
 /// `NEXTHDR_FRAGMENT`
 const IPV6_FRAGMENT: u8 = 44;
-/// `NF_INET_LOCAL_OUT`, `NFPROTO_IPV4`, `NFPROTO_IPV6`
+/// `NF_INET_LOCAL_OUT`, `NF_INET_POST_ROUTING`, `NFPROTO_IPV4`, `NFPROTO_IPV6`
 const OUTPUT: u8 = 3;
+const POSTROUTING: u8 = 4;
 const INET: [u8; 2] = [2, 10];
 
 /// The ways of packets that are still going.
@@ -189,8 +190,13 @@ fn follows(last: &HookEvent, next: &HookEvent) -> bool {
     let is_new = INET.contains(&next.pf) && next.hook == OUTPUT && next.first == 0 && !is_tunnel;
     let again =
         last.pf == next.pf && last.hook == next.hook && last.net == next.net && last.entries == next.entries;
+    // What was not made here comes to POSTROUTING from a device. Without hooks on OUTPUT it is the first to see a packet.
+    let leaves_where_made =
+        INET.contains(&next.pf) && next.hook == POSTROUTING && next.in_ifindex == 0 && !is_tunnel;
+    let was_elsewhere = leaves_where_made && last.net != next.net;
     !is_dead
         && (!is_new || again)
+        && !was_elsewhere
         && next.time_ns.saturating_sub(last.time_ns) < LONGEST_NS
         && is_same(Identity::of(before(last)), Identity::of(before(next)))
 }
@@ -320,6 +326,23 @@ mod tests {
         ways.add(&at(3, 1, |_| {}));
         ways.add(&at(3, 2, |event| event.entries = 1));
         assert_eq!(ways.finished(u64::MAX, false).len(), 2, "made here twice");
+    }
+
+    #[test]
+    fn what_leaves_a_host_without_having_come_in_was_made_there() {
+        let mut ways = Ways::default();
+        for packet in 0..2 {
+            ways.add(&at(4, 10 * packet + 1, |event| event.net = 1));
+            ways.add(&at(0, 10 * packet + 2, |event| {
+                (event.net, event.returned) = (2, 0)
+            }));
+        }
+        let told = ways.finished(u64::MAX, false);
+        assert_eq!(told.iter().map(hooks).collect::<Vec<_>>(), [[4, 0], [4, 0]]);
+        let mut ways = Ways::default();
+        ways.add(&at(0, 1, |event| event.net = 1));
+        ways.add(&at(4, 2, |event| (event.net, event.in_ifindex) = (2, 7)));
+        assert_eq!(hooks(&ways.of_drop(&death(3))), [0, 4], "it came in by a device");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Hook functions that are no ruleset, and rules that queue or translate.
 
+use observer_common::HookEvent;
+
 use super::*;
-use crate::attribute::{Verdict, name};
+use crate::attribute::{Death, Verdict, alike, name, prove};
 use crate::report::record::{Cause, Evidence};
 use crate::ruleset::HookFunction;
 
@@ -305,5 +307,65 @@ fn a_rule_that_translated_is_not_it() {
     assert_eq!(
         in_hook(&moved, &snapshot, Hook::Forward),
         (Culprit::Place(FORWARD_QUEUE), Confidence::Inferred)
+    );
+}
+
+/// What a function returned, as its probe says it: from just behind its first instruction.
+fn returned(address: u64, value: u32) -> Box<HookEvent> {
+    let mut record = crate::capture::blank_hook();
+    record.flags = observer_common::hook_flag::FREED;
+    (record.returned, record.pf, record.hook, record.generation) = (-1, 2, 1, 1);
+    // Behind it what the rules of the hook counted; the first step is of kind COUNTER.
+    record.step_count = 2;
+    record.steps[0].kind = observer_common::step::FUNCTION;
+    record.steps[0].value = value;
+    record.steps[0].words = [address + 5, 0, 0];
+    record
+}
+
+#[test]
+fn of_functions_that_are_alike_the_one_that_returned_drop_is_it() {
+    let mut snapshot = without_rules();
+    let ipvs = |name, address, priority| HookFunction {
+        address,
+        ..function(Hook::Input, name, priority)
+    };
+    snapshot.hooks.functions.extend([
+        ipvs("ip_vs_out_hook", 0x1000, 98),
+        ipvs("ip_vs_in_hook", 0x2000, 99),
+    ]);
+    assert_eq!(alike(&snapshot), ["ip_vs_out_hook", "ip_vs_in_hook"]);
+    let drop = dropped(None);
+    let prove = |last: &HookEvent, symbol: &str| {
+        let site = inet(Hook::Input);
+        let before = verdict(&drop, &snapshot, site, symbol);
+        let death = Death {
+            site,
+            symbol,
+            is_watched: &|_| true,
+        };
+        let proved = prove(before, &drop, last, &snapshot, &death);
+        (proved.culprit, proved.confidence)
+    };
+    let exact = (Culprit::Function(6), Confidence::Exact);
+    assert_eq!(prove(&returned(0x2000, 0), "nf_hook_slow"), exact);
+    // Stolen, not dropped; not what frees in a hook; a function that is not on this hook.
+    for (last, symbol) in [
+        (returned(0x2000, 2), "nf_hook_slow"),
+        (returned(0x2000, 0), "nft_do_chain"),
+        (returned(0x3000, 0), "nf_hook_slow"),
+    ] {
+        assert_ne!(prove(&last, symbol).1, Confidence::Exact);
+    }
+}
+
+#[test]
+fn a_function_that_nothing_is_like_is_not_watched() {
+    let mut snapshot = without_rules();
+    let bpf = function(Hook::Prerouting, "nf_hook_run_bpf", -150);
+    snapshot.hooks.functions.push(bpf);
+    assert!(
+        alike(&snapshot).is_empty(),
+        "conntrack and NAT are told apart by the connection"
     );
 }

@@ -138,6 +138,49 @@ fn the_rule_whose_expression_wrote_drop_is_it() {
 }
 
 #[test]
+fn a_rule_that_queues_is_it_where_the_queue_could_not_take_the_packet() {
+    let queued = |symbol| {
+        let last = record(&[
+            BEGIN,
+            verdict(7 << 16 | 3, expression(FORWARD_RULES, 1), 0),
+            end(7 << 16 | 3),
+        ]);
+        proved(&last, symbol, &WRITERS)
+    };
+    let (culprit, confidence) = queued("nf_queue");
+    assert_eq!(
+        (culprit, confidence),
+        (
+            Culprit::Place(place(0, Some(1), Ending::Certain)),
+            Confidence::Exact
+        )
+    );
+    // What was freed elsewhere was not dropped for being queued.
+    assert_ne!(queued("nf_hook_slow").1, Confidence::Exact);
+}
+
+#[test]
+fn a_rule_that_accepts_and_dropped_says_why() {
+    let last = record(&[BEGIN, verdict(0, expression(SUB_RULES, 0), 0)]);
+    let (snapshot, drop) = (nft(), event(&[]));
+    let death = Death {
+        site: inet(Hook::Forward),
+        symbol: "nft_do_chain",
+        is_watched: &|_| true,
+    };
+    let before = decide(
+        &drop,
+        &snapshot,
+        death.site,
+        death.symbol,
+        &mut Pending::default(),
+    );
+    let verdict = prove(before, &drop, &last, &snapshot, &death);
+    assert_eq!(verdict.confidence, Confidence::Exact);
+    assert!(verdict.note.is_some_and(|note| note.contains("malformed")));
+}
+
+#[test]
 fn a_policy_is_it_if_no_rule_decided_and_everything_was_watched() {
     let last = record(&[
         BEGIN,

@@ -14,6 +14,13 @@ use crate::ruleset::{Counter, Rule, Step};
 const OPS_EVAL: u64 = 0;
 /// What `meta … set` and `ct … set` are evaluated by (net/netfilter/nft_meta.c, nft_ct.c).
 const SETS: [&str; 3] = ["nft_meta_set_eval", "nft_meta_bridge_set_eval", "nft_ct_set_eval"];
+/// What targets of ebtables are evaluated by (net/netfilter/nft_compat.c).
+const OF_BRIDGE: &str = "nft_target_eval_bridge";
+/// Targets of ebtables that are given a verdict of their own (`--mark-target DROP`).
+const WITH_VERDICT: [&str; 4] = ["mark", "dnat", "snat", "redirect"];
+/// Objects that can end a packet (`NFT_OBJECT_*`, include/uapi/linux/netfilter/nf_tables.h): an expectation that clashes
+/// with another's, a handshake that does not come about. Of the others some do if memory is short.
+const DECIDERS: [(u32, &str); 2] = [(9, "ct expectation"), (10, "synproxy")];
 /// `NFT_META_MARK`, include/uapi/linux/netfilter/nf_tables.h
 const META_MARK: u8 = 3;
 /// `NFT_CT_L3PROTOCOL` and `NFT_CT_PROTOCOL`, the same header: nft 1.0.6 takes a question for them for a mere requirement of
@@ -39,6 +46,8 @@ struct Kind {
     size: u32,
     /// xt extension behind nft_compat: its name.
     extension: Option<String>,
+    /// Whether it is an extension of ebtables.
+    of_bridge: bool,
 }
 
 /// Decodes rules.
@@ -104,12 +113,35 @@ impl<'a, R: Reader> Decoder<'a, R> {
                 self.functions.insert(kind.function);
             }
             apply(&mut rule, &kind, expr, chains, self.nft.lookup_dreg_set);
+            if kind.name == "objref"
+                && let Some(object) = self.deciding_object(expr)
+            {
+                (rule.step, rule.target) = (Step::MayDrop, Some(object.to_owned()));
+            }
             if is_comment(&kind) {
                 rule.comment = self.comment(expr);
             }
             at += kind.size as usize;
         }
         Some(rule)
+    }
+
+    /// What a reference to an object (`struct nft_object *`), or to a map of them (`struct nft_objref_map`), can end a
+    /// packet by.
+    fn deciding_object(&self, expr: &[u8]) -> Option<&'static str> {
+        let of = self.nft.objects?;
+        let at = u64_at(expr, 8)?;
+        let number = if expr.len() == POINTER_ONLY {
+            let ops = self.memory.u64(at + of.ops)?;
+            self.memory
+                .u32(self.memory.u64(ops + of.ops_type)? + of.type_number)?
+        } else {
+            self.memory.u32(at + of.of_set)?
+        };
+        DECIDERS
+            .iter()
+            .find(|(known, _)| *known == number)
+            .map(|(_, name)| *name)
     }
 
     /// The text of a `comment` match. Large matches keep their data apart (`struct nft_xt_match_priv`).
@@ -141,16 +173,16 @@ impl<'a, R: Reader> Decoder<'a, R> {
         )?;
         let extension = self.extension(ops, &name);
         let function = self.memory.u64(ops.wrapping_add(OPS_EVAL))?;
-        let sets = self
-            .symbols
-            .of(function)
-            .is_some_and(|symbol| SETS.contains(&symbol.name));
+        let symbol = self.symbols.of(function).map(|symbol| symbol.name);
+        let sets = symbol.is_some_and(|name| SETS.contains(&name));
+        let of_bridge = symbol == Some(OF_BRIDGE);
         Some(Kind {
             function,
             sets,
             name,
             size,
             extension,
+            of_bridge,
         })
     }
 
@@ -181,7 +213,7 @@ fn apply(rule: &mut Rule, kind: &Kind, expr: &[u8], chains: &HashMap<u64, usize>
             });
         }
         "immediate" => immediate(rule, expr, chains),
-        "target" => target(rule, kind.extension.as_deref().unwrap_or("?")),
+        "target" => target(rule, kind.extension.as_deref().unwrap_or("?"), kind.of_bridge),
         "reject" => (rule.step, rule.target) = (Step::Drop, Some("reject".to_owned())),
         "queue" => (rule.step, rule.target) = (Step::MayDrop, Some("queue".to_owned())),
         "synproxy" => (rule.step, rule.target) = (Step::MayDrop, Some("synproxy".to_owned())),
@@ -227,9 +259,10 @@ fn immediate(rule: &mut Rule, expr: &[u8], chains: &HashMap<u64, usize>) {
     };
 }
 
-fn target(rule: &mut Rule, name: &str) {
+fn target(rule: &mut Rule, name: &str, of_bridge: bool) {
     rule.target = Some(name.to_owned());
     rule.step = match name {
+        _ if of_bridge && WITH_VERDICT.contains(&name) => Step::MayDrop,
         "REJECT" => Step::Drop,
         "NFQUEUE" | "SYNPROXY" | "TPROXY" | "DNAT" | "SNAT" | "MASQUERADE" | "REDIRECT" | "NETMAP" => {
             Step::MayDrop

@@ -6,7 +6,7 @@ use super::{Expressions, Reading, read};
 use crate::kernel::{Dump, Symbols};
 use crate::report::record::{Backend, Hook, TableFamily};
 use crate::ruleset::hooks::HookFunction;
-use crate::ruleset::layout::{NftLayout, SeqLayout, XtLayout};
+use crate::ruleset::layout::{NftLayout, ObjectLayout, SeqLayout, XtLayout};
 use crate::ruleset::{Policy, Snapshot, Step, Table};
 
 const NET: u64 = 0xffff_8880_0000_0000;
@@ -19,6 +19,7 @@ const NAMES: u64 = 0xffff_8880_0005_0000;
 const BLOBS: u64 = 0xffff_8880_0006_0000;
 const OPS: u64 = 0xffff_8880_0007_0000;
 const XT: u64 = 0xffff_8880_0008_0000;
+const OBJECT: u64 = 0xffff_8880_0009_0000;
 
 const NFT: NftLayout = NftLayout {
     blobs: 0,
@@ -42,6 +43,12 @@ const NFT: NftLayout = NftLayout {
     ops_data: 32,
     type_name: 40,
     lookup_dreg_set: Some(10),
+    objects: Some(ObjectLayout {
+        ops: 0x10,
+        ops_type: 8,
+        type_number: 4,
+        of_set: 0,
+    }),
     gencursor: 8,
     seq: Some(SeqLayout::InNet(0)),
 };
@@ -60,7 +67,7 @@ const XT_LAYOUT: XtLayout = XtLayout {
 };
 
 /// Expressions by their operations: name, size, extension.
-const KINDS: [(&str, u32, &str); 8] = [
+const KINDS: [(&str, u32, &str); 9] = [
     ("counter", 16, ""),
     ("immediate", 32, ""),
     ("cmp", 24, ""),
@@ -69,6 +76,7 @@ const KINDS: [(&str, u32, &str); 8] = [
     ("lookup", 64, ""),
     ("limit", 16, ""),
     ("masq", 24, ""),
+    ("objref", 16, ""),
 ];
 
 fn ops(name: &str) -> u64 {
@@ -302,6 +310,21 @@ fn a_counter_before_something_that_can_still_miss_is_no_proof() {
             rule.handle
         );
     }
+}
+
+#[test]
+fn a_named_synproxy_or_expectation_may_drop_and_a_named_counter_does_not() {
+    for (number, step) in [(10_u32, Step::MayDrop), (9, Step::MayDrop), (1, Step::Continue)] {
+        let mut dump = memory(&[rule(3, &[expr("objref", &[OBJECT])])]);
+        dump.put_u64(OBJECT + 0x10, OBJECT + 0x100);
+        dump.put_u64(OBJECT + 0x108, OBJECT + 0x200);
+        dump.put(OBJECT + 0x204, &number.to_ne_bytes());
+        let table = table(&dump).expect("reads");
+        assert_eq!(table.chains[0].rules[0].step, step, "{number}");
+    }
+    let dangling = memory(&[rule(3, &[expr("objref", &[OBJECT])])]);
+    let table = table(&dangling).expect("reads");
+    assert_eq!(table.chains[0].rules[0].target, None, "the object cannot be read");
 }
 
 #[test]
