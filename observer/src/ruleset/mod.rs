@@ -18,7 +18,7 @@ pub mod xtables;
 
 pub use hooks::{HookDevice, HookFunction, Hooks, INET_HOOKS};
 pub use index::Index;
-pub use layout::{Layout, NftLayout};
+pub use layout::{Layout, NftLayout, ObjectLayout};
 pub use model::{Base, Chain, Counter, Ending, Policy, Rule, Step, Table};
 pub use runs::{Runs, Slot};
 pub use snapshot::{Place, Snapshot};

@@ -16,6 +16,11 @@ pub const TARGETS: &[Target] = &[
         seeds: xtables::saved,
     },
     Target {
+        name: "ipset-save",
+        run: xtables::sets,
+        seeds: xtables::saved_sets,
+    },
+    Target {
         name: "nft-json",
         run: nftables::json,
         seeds: nftables::listed,

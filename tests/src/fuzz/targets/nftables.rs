@@ -5,7 +5,7 @@ use observer::kernel::{Reader, Symbols};
 use observer::report::record::{Hook, TableFamily};
 use observer::ruleset::nftables::listing::{Handles, Ruleset};
 use observer::ruleset::nftables::read;
-use observer::ruleset::{HookFunction, NftLayout};
+use observer::ruleset::{HookFunction, NftLayout, ObjectLayout};
 
 use super::files;
 
@@ -99,6 +99,12 @@ const LAYOUT: NftLayout = NftLayout {
     ops_data: 24,
     type_name: 32,
     lookup_dreg_set: Some(20),
+    objects: Some(ObjectLayout {
+        ops: 12,
+        ops_type: 20,
+        type_number: 28,
+        of_set: 36,
+    }),
     gencursor: 4,
     seq: None,
 };

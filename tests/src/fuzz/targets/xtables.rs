@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use observer::evaluate::{Bounds, Conn, Course, Dev, InForce, Packet, Unknown, near_misses, ways, xtables};
 use observer::report::record::{CtState, Hook, TableFamily};
+use observer::ruleset::ipset::{self, Sets};
 use observer::ruleset::xtables::save::{self, Family};
 use observer::ruleset::xtables::{Blob, Names, decode};
 
@@ -21,6 +22,38 @@ pub(super) fn saved() -> Vec<Vec<u8>> {
     ]
 }
 
+pub(super) fn saved_sets() -> Vec<Vec<u8>> {
+    files![
+        "observer/tests-data/ipset/calico.save",
+        "observer/tests-data/ipset/fail2ban.save",
+        "observer/tests-data/ipset/firewalld.save",
+        "observer/tests-data/ipset/types.save",
+    ]
+}
+
+/// Each set has its own line, and is found by its name if there is but one of it.
+pub(super) fn sets(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let Ok(sets) = ipset::parse(&text) else {
+        return;
+    };
+    assert!(sets.len() <= text.lines().count());
+    let plain: Vec<_> = sets
+        .iter()
+        .filter(|set| set.unread().is_none() && !set.parts.is_empty())
+        .map(|set| (set.name.clone(), set.len()))
+        .collect();
+    let names: Vec<_> = sets.iter().map(|set| set.name.clone()).collect();
+    let mut known = Sets::default();
+    known.add(sets);
+    for (name, len) in &plain {
+        if names.iter().filter(|other| *other == name).count() == 1 {
+            let asked = known.asked(name).expect("a set that was read");
+            assert_eq!(asked.iter().map(|set| set.len()).sum::<usize>(), *len);
+        }
+    }
+}
+
 /// What is read is written and read again: the same. It is asked about a packet, and that ends.
 pub(super) fn save(data: &[u8]) {
     let Ok(document) = save::parse(&String::from_utf8_lossy(data)) else {
@@ -31,7 +64,11 @@ pub(super) fn save(data: &[u8]) {
     assert_eq!(again.to_string(), written);
     for family in [Family::Ip, Family::Ip6] {
         let of_family = |table: &&save::Table| table.family.is_none_or(|of| of == family);
-        let tables: Vec<_> = document.tables().filter(of_family).map(xtables::table).collect();
+        let tables: Vec<_> = document
+            .tables()
+            .filter(of_family)
+            .map(|table| xtables::table(table, &Sets::default()))
+            .collect();
         let asked = InForce {
             tables: &tables,
             nft: None,
