@@ -30,7 +30,7 @@ pub struct Cases {
 /// Whether cases can be kept there; the directory is made if it is not there.
 ///
 /// # Errors
-/// As for [`Cases::open`].
+/// It is none, or cannot be made.
 pub fn check(directory: &Path) -> Result<()> {
     Cases::open(directory).map(drop)
 }

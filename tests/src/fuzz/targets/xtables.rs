@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use observer::evaluate::{Bounds, Conn, Course, Dev, InForce, Packet, Unknown, near_misses, ways, xtables};
 use observer::report::record::{CtState, Hook, TableFamily};
-use observer::ruleset::ipset::{self, Sets};
+use observer::ruleset::ipset::{self, Part, Sets};
 use observer::ruleset::xtables::save::{self, Family};
 use observer::ruleset::xtables::{Blob, Names, decode};
 
@@ -40,7 +40,7 @@ pub(super) fn sets(data: &[u8]) {
     assert!(sets.len() <= text.lines().count());
     let plain: Vec<_> = sets
         .iter()
-        .filter(|set| set.unread().is_none() && !set.parts.is_empty())
+        .filter(|set| set.unread().is_none() && !set.parts.contains(&Part::Set))
         .map(|set| (set.name.clone(), set.len()))
         .collect();
     let names: Vec<_> = sets.iter().map(|set| set.name.clone()).collect();
