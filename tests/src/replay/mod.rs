@@ -1,6 +1,7 @@
 //! The evaluator held against the kernel: random rulesets and random packets in a namespace of its own. What the kernel's
 //! counters say a packet has met must be one of the ways that the evaluator tells; where it tells one only, that one.
 
+mod gauge;
 mod nft;
 mod packets;
 mod random;
@@ -130,6 +131,10 @@ fn one_case(
         text.push_str(&world.load(&own)?);
     }
     let mut before = counted(trial, world)?;
+    let mut gauge = world
+        .gauge(&before.iptables)
+        .filter(|_| !trial.mixed)
+        .transpose()?;
     // What the kernel has, not what was written: that the model reads the tool's words is tried, too.
     let saved = save::parse(&world.saved()?)?;
     let saved: Vec<_> = saved.into_tables().collect();
@@ -146,10 +151,16 @@ fn one_case(
     for number in 0..trial.packets {
         let asked = Asked::make(&mut random, case * trial.packets + number, trial.family);
         world.send(&asked)?;
-        let after = counted(trial, world)?;
-        let moved = verdict::moved(&before.iptables, &after.iptables);
-        let moved_nft = nft::moved(&before.nft, &after.nft);
-        before = after;
+        let (moved, moved_nft) = match &mut gauge {
+            Some(gauge) => (gauge.moved()?, Default::default()),
+            None => {
+                let after = counted(trial, world)?;
+                let moved = verdict::moved(&before.iptables, &after.iptables);
+                let moved_nft = nft::moved(&before.nft, &after.nft);
+                before = after;
+                (moved, moved_nft)
+            }
+        };
         // Each way by itself: what the kernel counted is one of them.
         let mut bounds = Bounds {
             merges: false,
@@ -185,7 +196,10 @@ fn one_case(
             ));
         }
     }
-    Ok(())
+    match gauge {
+        Some(gauge) => gauge.check(&world.counters()?),
+        None => Ok(()),
+    }
 }
 
 /// What the kernel has counted so far.

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use observer::evaluate::{Kinds, Packet, Route, Surroundings};
 use observer::ruleset::ipset::{Sets, in_force};
 
+use super::gauge::Gauge;
 use super::packets::{Asked, own};
 use crate::cluster::rules::{self, Counters};
 use crate::cluster::{Backend, Family};
@@ -108,6 +109,12 @@ impl World {
 
     pub(super) fn counters(&self) -> Result<Counters> {
         rules::counters(&self.netns, self.backend, self.family)
+    }
+
+    /// What reads the counters of legacy iptables without a tool; there is none for others.
+    pub(super) fn gauge(&self, counters: &Counters) -> Option<Result<Gauge>> {
+        (self.backend == Backend::Legacy)
+            .then(|| Gauge::of(&self.netns, self.family, &self.saved()?, counters))
     }
 
     /// As the tool prints them.

@@ -5,7 +5,7 @@ use super::change::changes;
 use super::load::{At, Scene};
 use super::packet::Packet;
 use super::path::{Outcome, Path, Place, StepKind};
-use super::prepared::PreparedTable;
+use super::prepared::{Known, PreparedTable};
 use super::rule::{self, End, Final, RuleRun};
 use crate::ruleset::nftables::listing::{Rule, Statement, Verdict};
 use std::borrow::Cow;
@@ -97,7 +97,9 @@ impl<'a> Walk<'a> {
         }];
         let mut ended: Vec<Path> = Vec::new();
         let mut rules = 0;
+        let mut known = Known::default();
         while let Some(mut way) = open.pop() {
+            known.forget();
             while way.path.outcome.is_none() {
                 rules += 1;
                 let is_long = rules > MOST_RULES || way.path.steps.len() >= MOST_STEPS;
@@ -106,7 +108,7 @@ impl<'a> Walk<'a> {
                     way.path.end(Outcome::Unknown, self.place(way.chain, None));
                 } else {
                     *left -= 1;
-                    self.advance(&mut way, &mut open);
+                    self.advance(&mut way, &mut known, &mut open);
                 }
             }
             ended.push(way.path);
@@ -115,16 +117,18 @@ impl<'a> Walk<'a> {
     }
 
     /// Asks the next rule, or leaves the chain.
-    fn advance(&self, way: &mut Way, open: &mut Vec<Way>) {
+    fn advance(&self, way: &mut Way, known: &mut Known, open: &mut Vec<Way>) {
         let chain = self.table.table.chains.get(way.chain);
         match chain.and_then(|chain| chain.rules.get(way.rule)) {
             Some(rule) => {
                 let place = self.place(way.chain, Some(way.rule));
                 way.rule += 1;
-                if self.fails_at_once(way, place) {
+                if self.fails_at_once(way, place, known) {
                     miss(way, place, rule);
                     return;
                 }
+                // It may leave another packet behind.
+                known.forget();
                 let mut run = Run::of(rule::run(rule, &way.path.packet, self.table, self.at));
                 if self.table.is_listed_in_part(rule) {
                     run = run.doubted(&way.path.packet);
@@ -136,14 +140,15 @@ impl<'a> Walk<'a> {
     }
 
     /// Whether a condition that a rule begins with surely does not hold: then nothing of it is done.
-    fn fails_at_once(&self, way: &Way, place: Place) -> bool {
+    fn fails_at_once(&self, way: &Way, place: Place, known: &mut Known) -> bool {
         let leading = place.rule.and_then(|rule| self.table.leading(place.chain, rule));
         leading.is_some_and(|leading| {
-            leading.fails(Scene {
+            let scene = Scene {
                 packet: &way.path.packet,
                 table: self.table,
                 at: self.at,
-            })
+            };
+            leading.fails(scene, known)
         })
     }
 

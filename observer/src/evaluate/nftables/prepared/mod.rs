@@ -9,7 +9,8 @@ use std::collections::{HashMap, HashSet};
 use crate::ruleset::nftables::listing::{
     Datatype, Element, Expression, Rule, Set, Statement, Table, ValueOrName, Verdict,
 };
-pub(super) use leading::Leading;
+use leading::Asked;
+pub(super) use leading::{Known, Leading};
 pub(super) use set::{Found, PreparedSet};
 
 /// A table with its names.
@@ -22,6 +23,7 @@ pub(super) struct PreparedTable<'a> {
     unnamed: HashMap<usize, PreparedSet<'a>>,
     /// For each rule of each chain what it asks before it does anything.
     leading: Vec<Vec<Leading<'a>>>,
+    asked: Asked<'a>,
     /// Handles of rules that ask more than is listed.
     in_part: HashSet<u64>,
     /// Whether packets are of another moment than the list.
@@ -33,17 +35,20 @@ impl<'a> PreparedTable<'a> {
         fn by_name<'a>(names: impl Iterator<Item = &'a str>) -> HashMap<&'a str, usize> {
             names.enumerate().map(|(index, name)| (name, index)).collect()
         }
+        let mut asked = Asked::default();
+        let mut leading = |rule| Leading::of(rule, &mut asked);
+        let chains = table.chains.iter();
+        let leading = chains
+            .map(|chain| chain.rules.iter().map(&mut leading).collect())
+            .collect();
         let mut prepared = Self {
             table,
             chains: by_name(table.chains.iter().map(|chain| chain.name.as_str())),
             names: by_name(table.sets.iter().map(|set| set.name.as_str())),
             sets: table.sets.iter().map(PreparedSet::named).collect(),
             unnamed: HashMap::new(),
-            leading: table
-                .chains
-                .iter()
-                .map(|chain| chain.rules.iter().map(Leading::of).collect())
-                .collect(),
+            leading,
+            asked,
             in_part: HashSet::new(),
             is_of_the_past: false,
         };
