@@ -13,7 +13,7 @@ use observer_common::{
 
 use crate::{
     maps::{BASELINES, CANDIDATES, READY, Scratch},
-    memory::{field, offset, read, read_bytes},
+    memory::{as_number, field, offset, read, read_bytes},
     nets::{self, generation_of},
 };
 
@@ -73,16 +73,17 @@ pub fn compare(scratch: *mut Scratch, cpu_offset: u64, net: u64) {
     event.flags |= flag::COMPARED;
 }
 
-/// Is what user space has read still in force? Hook lists, tables and the nf_tables generation are compared.
+/// Is what user space has read still in force? Hook lists, tables and the nf_tables generation are compared: all of them before
+/// there is a branch, for the verifier would follow each.
 #[inline(always)]
 pub fn is_stale(net: u64, state: &NetState) -> bool {
-    let mut stale = false;
+    let mut differs = 0;
     if let Some(hooks) = field::<[u64; 10]>(net, offset!(net_hooks)) {
         for (now, read) in hooks.iter().zip(&state.hooks) {
-            stale |= now != read;
+            differs |= now ^ read;
         }
     }
-    stale | has_other_tables(state, u32::MAX) | (nft_seq(state) != state.nft_seq_value)
+    (as_number(differs) != 0) | has_other_tables(state, u32::MAX) | (nft_seq(state) != state.nft_seq_value)
 }
 
 /// Does a table of x_tables have other rules than those that were read? `which`: a bit for each that matters.
@@ -91,16 +92,21 @@ pub fn has_other_tables(state: &NetState, which: u32) -> bool {
     if which == 0 {
         return false;
     }
-    let mut other = false;
+    let mut differs = 0;
     for (place, table) in state.tables.iter().enumerate() {
         if which >> place == 0 {
             break;
         }
         if which >> place & 1 != 0 && table.private_at != 0 {
-            other |= read::<u64>(table.private_at) != Some(table.private);
+            let mut now = 0_u64;
+            // SAFETY: the length is the number's. What cannot be read is zero, which no table's is.
+            unsafe {
+                read_bytes((&raw mut now).cast(), size_of::<u64>() as u32, table.private_at);
+            }
+            differs |= now ^ table.private;
         }
     }
-    other
+    as_number(differs) != 0
 }
 
 /// nf_tables' generation as it is now; 0 if it is not known where it lies.

@@ -54,6 +54,17 @@ pub fn is_kernel_address(address: u64) -> bool {
     address >= 0xff00_0000_0000_0000
 }
 
+/// The number, which the compiler then has to make: of `a ^ b | c ^ d`, asked whether it is zero, it would make two branches.
+#[inline(always)]
+pub fn as_number(number: u64) -> u64 {
+    let mut place = 0;
+    // SAFETY: a reference can be written and read.
+    unsafe {
+        core::ptr::write_volatile(&raw mut place, number);
+        core::ptr::read_volatile(&raw const place)
+    }
+}
+
 /// A length that the verifier of every version sees the bound of: read anew, so that the compiler cannot know it
 /// and leave the test out, or spill it before the test.
 #[inline(always)]

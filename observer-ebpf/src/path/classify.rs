@@ -31,24 +31,22 @@ pub fn classify(skb: impl Look, frame: *mut Frame, cpu: *mut PathCpu, filter: &F
         return tracking::YES;
     }
     let nfct = frame.event.nfct;
-    if packet::unwrap_tunnel(skb, &mut frame.event) {
-        if is_match(frame, cpu, filter) {
-            return tracking::YES;
+    // The packet within, or the connection's other addresses: in one place, since the verifier follows the filter anew in each.
+    if !packet::unwrap_tunnel(skb, &mut frame.event) {
+        if !conntrack::fill(nfct, &mut frame.event.conn) {
+            return if filter.dst_count | filter.src_count | filter.port_count == 0 {
+                tracking::NONE
+            } else {
+                before_conntrack(frame, cpu)
+            };
         }
-        return tracking::NONE;
-    }
-    if conntrack::fill(nfct, &mut frame.event.conn) {
         frame.event.flags |= hook_flag::CONN;
-        return if is_match(frame, cpu, filter) {
-            tracking::YES
-        } else {
-            tracking::NONE
-        };
     }
-    if filter.dst_count | filter.src_count | filter.port_count == 0 {
-        return tracking::NONE;
+    if is_match(frame, cpu, filter) {
+        tracking::YES
+    } else {
+        tracking::NONE
     }
-    before_conntrack(frame, cpu)
 }
 
 /// Whether the filter matches what the record has of the packet so far.

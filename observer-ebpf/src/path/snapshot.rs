@@ -22,25 +22,27 @@ const GROUP: u64 = 8;
 /// What the callbacks of `bpf_loop` share.
 #[repr(C)]
 struct Work {
+    frame: *mut Frame,
     event: *mut HookEvent,
     cpu: *mut PathCpu,
     cpu_offset: u64,
     first: u32,
     depth: u32,
     failed: u32,
-    /// Tables with a counter that moved, a bit each.
-    moved: u32,
+    pad: u32,
 }
 
 /// The comparison of one run.
 #[repr(C)]
 struct Pair {
+    frame: *mut Frame,
     event: *mut HookEvent,
     now: *const u64,
     then: *mut u64,
     slots: u32,
     first_slot: u32,
-    moved: u64,
+    /// The bit of the run's table; 0 if it is not of x_tables.
+    table: u64,
 }
 
 /// Copies the frame's runs.
@@ -85,22 +87,20 @@ fn run(frame: *mut Frame, depth: u32, each: *mut c_void) -> bool {
         return false;
     }
     let mut work = Work {
+        frame,
         event,
         cpu,
         cpu_offset,
         first,
         depth,
         failed: 0,
-        moved: 0,
+        pad: 0,
     };
     // SAFETY: the callback has the signature that the helper wants, and `work` outlives the call.
     unsafe { bpf_loop(count, each, (&raw mut work).cast(), 0) };
-    // SAFETY: this CPU's element.
-    unsafe {
-        (*frame).moved_tables |= work.moved;
-        if work.failed != 0 {
-            (*event).flags |= hook_flag::UNSEEN;
-        }
+    if work.failed != 0 {
+        // SAFETY: this CPU's element.
+        unsafe { (*event).flags |= hook_flag::UNSEEN };
     }
     work.failed == 0
 }
@@ -169,19 +169,21 @@ unsafe extern "C" fn compare_one(index: u64, work: *mut c_void) -> i64 {
         return 1;
     }
     let mut pair = Pair {
+        frame: work.frame,
         event: work.event,
         now,
         then: then.cast(),
         slots,
         first_slot: run.first_slot,
-        moved: 0,
+        table: if run.table < MAX_TABLES as u32 {
+            1 << run.table
+        } else {
+            0
+        },
     };
     let groups = slots.div_ceil(GROUP as u32);
     // SAFETY: the callback has the signature that the helper wants, and `pair` outlives the call.
     unsafe { bpf_loop(groups, compare_group as *mut c_void, (&raw mut pair).cast(), 0) };
-    if pair.moved != 0 && run.table < MAX_TABLES as u32 {
-        work.moved |= 1 << run.table;
-    }
     0
 }
 
@@ -215,7 +217,8 @@ unsafe extern "C" fn compare_group(group: u64, pair: *mut c_void) -> i64 {
         if first == 0 {
             continue;
         }
-        pair.moved = 1;
+        // SAFETY: this CPU's element.
+        unsafe { (*pair.frame).moved_tables |= pair.table as u32 };
         frame::push(
             pair.event,
             Step {

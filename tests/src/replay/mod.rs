@@ -117,6 +117,8 @@ fn one_case(
     (world, kinds): (&World, Option<&Kinds>),
     found: &mut Found,
 ) -> Result<()> {
+    // Ports come again after some tens of thousands of packets, and are to be new connections then.
+    world.forget_connections()?;
     let mut random = Random::new(trial.seed, case);
     let mut text = ruleset::make(&mut random, trial.family, kinds);
     world.restore(&text)?;

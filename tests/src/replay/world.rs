@@ -117,6 +117,10 @@ impl World {
             .then(|| Gauge::of(&self.netns, self.family, &self.saved()?, counters))
     }
 
+    pub(super) fn forget_connections(&self) -> Result<()> {
+        exec::run(Some(&self.netns), "conntrack", &["-F"], "").map(drop)
+    }
+
     /// As the tool prints them.
     pub(super) fn saved(&self) -> Result<String> {
         let program = format!("{}-save", rules::tool(self.backend, self.family));
