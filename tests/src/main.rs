@@ -50,12 +50,12 @@ enum Verb {
         /// Only the scenarios that every kernel runs.
         #[arg(long)]
         every_kernel: bool,
-        /// Beside those, only the scenarios that show something where packets can be followed.
+        /// Beside those, one variant of each scenario that shows something where packets can be followed.
         #[arg(long)]
         of_paths: bool,
-        /// Of each scenario only its first variant.
+        /// One variant of each scenario.
         #[arg(long)]
-        first_variants: bool,
+        one_variant: bool,
         /// Only scenarios with this in their name.
         #[arg(default_value = "")]
         filter: String,
@@ -200,16 +200,17 @@ fn run(cli: Cli) -> Result<bool> {
             patience,
             every_kernel,
             of_paths,
-            first_variants,
+            one_variant,
             filter,
         } => {
             let mut variants = scenario::list(&data, &filter)?;
             variants.retain(|variant| {
                 !(every_kernel || of_paths) || variant.every_kernel || (of_paths && variant.of_paths)
             });
-            if first_variants {
-                // Those of a scenario follow each other.
-                variants.dedup_by(|one, before| one.scenario == before.scenario);
+            if one_variant {
+                variants = scenario::one_of_each(variants, |_| true);
+            } else if of_paths {
+                variants = scenario::one_of_each(variants, |variant| !variant.every_kernel);
             }
             if variants.is_empty() {
                 bail!("no scenario has `{filter}` in its name; see `observer-lab list`");

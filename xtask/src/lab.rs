@@ -38,9 +38,9 @@ pub enum Choice<'a> {
     Every,
     /// Those whose file says `every_kernel = true`.
     EveryKernels,
-    /// Of each of those only the first variant.
-    FirstVariants,
-    /// Those of every kernel, and those that show something only where packets can be followed.
+    /// One variant of each of those.
+    OneVariant,
+    /// Those of every kernel, and one variant of each that shows something only where packets can be followed.
     OfPaths,
     /// Those with this in their name.
     Named(&'a str),
@@ -52,7 +52,7 @@ impl Choice<'_> {
         match self {
             Self::Every => vec![],
             Self::EveryKernels => vec!["--every-kernel".to_owned()],
-            Self::FirstVariants => vec!["--every-kernel".to_owned(), "--first-variants".to_owned()],
+            Self::OneVariant => vec!["--every-kernel".to_owned(), "--one-variant".to_owned()],
             Self::OfPaths => vec!["--of-paths".to_owned()],
             Self::Named(part) => vec![part.to_owned()],
         }

@@ -148,7 +148,7 @@ fn choice<'a>(place: Place, filter: Option<&'a str>, places: &[Place]) -> lab::C
         (Some(part), _) => lab::Choice::Named(part),
         (None, Place::Vm(series)) if places.len() > 1 && series.runs_all_of_paths() => lab::Choice::OfPaths,
         (None, Place::Vm(series)) if places.len() > 1 && series.has_a_fuller_twin() => {
-            lab::Choice::FirstVariants
+            lab::Choice::OneVariant
         }
         (None, Place::Vm(_)) if places.len() > 1 => lab::Choice::EveryKernels,
         (None, _) => lab::Choice::Every,
@@ -241,7 +241,7 @@ mod tests {
         let cloud = Place::Vm("6.1-cloud".parse().unwrap());
         assert_eq!(choice(rt, None, &all), lab::Choice::EveryKernels);
         assert_eq!(choice(ordinary, None, &all), lab::Choice::OfPaths);
-        assert_eq!(choice(cloud, None, &all), lab::Choice::FirstVariants);
+        assert_eq!(choice(cloud, None, &all), lab::Choice::OneVariant);
         assert_eq!(choice(ordinary, None, &[ordinary]), lab::Choice::Every);
         assert_eq!(choice(Place::Host, None, &all), lab::Choice::Every);
         assert_eq!(choice(rt, None, &[rt]), lab::Choice::Every);

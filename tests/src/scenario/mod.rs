@@ -14,6 +14,8 @@ pub mod run;
 pub mod spec;
 pub mod step;
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 
 use crate::cluster::{Backend, Data, Family};
@@ -92,6 +94,31 @@ pub fn list(data: &Data, filter: &str) -> Result<Vec<Variant>> {
     Ok(variants)
 }
 
+/// One variant of each scenario that is `thinned`, and all of the others. Which one it is goes round, so that every family and
+/// backend has its share.
+pub fn one_of_each(variants: Vec<Variant>, thinned: impl Fn(&Variant) -> bool) -> Vec<Variant> {
+    let mut sizes = BTreeMap::<String, usize>::new();
+    for variant in &variants {
+        *sizes.entry(variant.scenario.clone()).or_default() += 1;
+    }
+    let (mut scenario, mut round, mut index) = (String::new(), 0, 0);
+    let mut kept = Vec::new();
+    for variant in variants {
+        // Those of a scenario follow each other.
+        if variant.scenario == scenario {
+            index += 1;
+        } else {
+            (scenario, index) = (variant.scenario.clone(), 0);
+            round += 1;
+        }
+        let size = sizes.get(&scenario).copied().unwrap_or(1);
+        if !thinned(&variant) || index == round % size {
+            kept.push(variant);
+        }
+    }
+    kept
+}
+
 #[cfg(test)]
 mod tests {
     use super::spec::Scenario;
@@ -101,6 +128,24 @@ mod tests {
 
     fn data() -> Data {
         Data::new(Path::new(env!("CARGO_MANIFEST_DIR")))
+    }
+
+    #[test]
+    fn one_of_each_leaves_no_scenario_out_and_both_families_in() {
+        let all = list(&data(), "").expect("scenarios");
+        let scenarios = |variants: &[Variant]| {
+            let names = variants.iter().map(|variant| variant.scenario.clone());
+            names.collect::<std::collections::BTreeSet<_>>()
+        };
+        let thin = one_of_each(all.clone(), |_| true);
+        assert_eq!(scenarios(&thin), scenarios(&all));
+        assert_eq!(thin.len(), scenarios(&all).len());
+        for family in [Family::Ip, Family::Ip6] {
+            assert!(thin.iter().any(|variant| variant.family == family));
+        }
+        let kept = one_of_each(all.clone(), |variant| !variant.every_kernel);
+        let of_every_kernel = |variants: &[Variant]| variants.iter().filter(|one| one.every_kernel).count();
+        assert_eq!(of_every_kernel(&kept), of_every_kernel(&all));
     }
 
     #[test]
