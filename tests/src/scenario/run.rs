@@ -11,7 +11,7 @@ use super::check::{self, End};
 use super::culprit::Scene;
 use super::judge::{self, judge, judge_kernels};
 use super::phase::{self, Record};
-use super::spec::{Header, Scenario};
+use super::spec::{Header, Probes, Scenario};
 use super::step::Stage;
 use super::{Variant, features};
 use crate::cluster::{Cluster, Data, Setup};
@@ -145,9 +145,12 @@ impl Lab {
         }
         // Without an observer everything can be looked at but what probes would show.
         let probes = blank.needs_probes.filter(|_| self.observer.is_some());
-        if probes.is_some_and(|probes| !probes.is_here()) {
-            let why = "this kernel lets no program observe paths".to_owned();
-            return Ok(Ended::with(Outcome::Skipped(why)));
+        if let Some(probes) = probes.filter(|probes| !probes.is_here()) {
+            let why = match probes {
+                Probes::Path => "this kernel lets no program observe paths",
+                Probes::Drops => "it is about kernels that let no program observe paths",
+            };
+            return Ok(Ended::with(Outcome::Skipped(why.to_owned())));
         }
         let watch = Stopwatch::start();
         let mut cluster = Cluster::up(&self.data, &blank.cluster, &place.setup(), &self.run)?;

@@ -169,7 +169,9 @@ impl Header {
 
     /// Whether it shows something only where packets can be followed.
     pub fn is_of_paths(&self) -> bool {
-        self.needs_probes.is_some() || !self.native.is_empty() || !self.path.is_empty()
+        let is_for_others = self.needs_probes == Some(Probes::Drops);
+        let shows = self.needs_probes.is_some() || !self.native.is_empty() || !self.path.is_empty();
+        shows && !is_for_others
     }
 
     /// Every pair of backend and family that it runs with.
