@@ -45,12 +45,12 @@ impl Runs {
     /// Chooses the runs. `chunks`: how many elements the kernel side has for the copies of one hook.
     pub fn of(tables: &[Table], chunks: u32) -> Self {
         let mut runs = Self::default();
+        let legacy = legacy_count(tables);
         for list in 0..MAX_HOOKS {
             let hook = INET_HOOKS[list % INET_HOOKS.len()];
             let is_v6 = list >= INET_HOOKS.len();
             let first = runs.runs.len();
             let mut room = Room::new(chunks);
-            let legacy = legacy_count(tables);
             let count = runs.add(counters(tables, hook, is_v6, false), legacy, &mut room);
             let nat_count = runs.add(counters(tables, hook, is_v6, true), legacy, &mut room);
             runs.hooks[list] = HookRuns {
@@ -58,8 +58,8 @@ impl Runs {
                 count,
                 nat_count,
                 cut: u32::from(room.is_cut),
-                tables: asked(tables, hook, is_v6, false),
-                nat_tables: asked(tables, hook, is_v6, true),
+                tables: asked(tables, legacy, hook, is_v6, false),
+                nat_tables: asked(tables, legacy, hook, is_v6, true),
                 has_nft: u32::from(
                     tables
                         .iter()
@@ -118,9 +118,8 @@ fn legacy_count(tables: &[Table]) -> u32 {
 }
 
 /// The x_tables tables that a hook asks, by their place: the nat table or all others.
-fn asked(tables: &[Table], hook: Hook, is_v6: bool, of_nat: bool) -> u32 {
-    let legacy = tables.iter().take(legacy_count(tables) as usize);
-    let bits = legacy.take(MAX_TABLES).enumerate();
+fn asked(tables: &[Table], legacy: u32, hook: Hook, is_v6: bool, of_nat: bool) -> u32 {
+    let bits = tables.iter().take(legacy as usize).take(MAX_TABLES).enumerate();
     bits.filter(|(_, table)| (table.name == "nat") == of_nat && is_asked(table, hook, is_v6))
         .fold(0, |bits, (place, _)| bits | 1 << place)
 }

@@ -136,12 +136,11 @@ fn one_case(
         text.push_str(&world.load(&own)?);
     }
     let mut before = counted(trial, world)?;
-    let mut gauge = world
-        .gauge(&before.iptables)
-        .filter(|_| !trial.mixed)
-        .transpose()?;
     // What the kernel has, not what was written: that the model reads the tool's words is tried, too.
-    let saved = save::parse(&world.saved()?)?;
+    let saved = world.saved()?;
+    let gauge = world.gauge(&saved, &before.iptables);
+    let mut gauge = gauge.filter(|_| !trial.mixed).transpose()?;
+    let saved = save::parse(&saved)?;
     let saved: Vec<_> = saved.into_tables().collect();
     sets.changed_by(&saved);
     let tables: Vec<_> = saved.iter().map(|table| xtables::table(table, &sets)).collect();

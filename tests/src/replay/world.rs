@@ -112,9 +112,9 @@ impl World {
     }
 
     /// What reads the counters of legacy iptables without a tool; there is none for others.
-    pub(super) fn gauge(&self, counters: &Counters) -> Option<Result<Gauge>> {
-        (self.backend == Backend::Legacy)
-            .then(|| Gauge::of(&self.netns, self.family, &self.saved()?, counters))
+    /// `saved` is what [`saved`](Self::saved) told, `counters` what [`counters`](Self::counters) did.
+    pub(super) fn gauge(&self, saved: &str, counters: &Counters) -> Option<Result<Gauge>> {
+        (self.backend == Backend::Legacy).then(|| Gauge::of(&self.netns, self.family, saved, counters))
     }
 
     pub(super) fn forget_connections(&self) -> Result<()> {
