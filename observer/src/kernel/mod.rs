@@ -6,6 +6,7 @@ pub mod budget;
 mod cpus;
 mod devices;
 mod function_probes;
+mod kprobes;
 mod memory;
 mod namespaces;
 pub mod netlink;

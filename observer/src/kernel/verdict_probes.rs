@@ -7,11 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
-use aya::programs::KProbe;
-use aya::programs::kprobe::KProbeLinkId;
 
 use super::Symbols;
-use super::programs::program;
+use super::kprobes::Kprobes;
 
 /// Goes through a base chain.
 const CHAIN: &str = "nft_do_chain";
@@ -95,18 +93,11 @@ const PROGRAMS: [&str; 5] = [EVAL_ENTRY, EVAL_EXIT, IMMEDIATE, CHAIN_ENTRY, CHAI
 /// What is attached.
 #[derive(Default)]
 pub(super) struct VerdictProbes {
-    links: Vec<Link>,
-    is_loaded: bool,
+    probes: Kprobes,
     /// Functions by address whose verdicts are seen, and since when; those that write none since ever.
     since_ns: BTreeMap<u64, u64>,
     /// What could not be attached to is not tried again.
     refused: BTreeSet<u64>,
-}
-
-struct Link {
-    program: &'static str,
-    function: &'static str,
-    id: KProbeLinkId,
 }
 
 /// What an expression's function can do.
@@ -139,7 +130,7 @@ impl VerdictProbes {
         if !is_first && wanted.is_empty() {
             return Ok(false);
         }
-        self.load(ebpf)?;
+        self.probes.load(ebpf, &PROGRAMS)?;
         for function in wanted {
             self.attach_writer(ebpf, symbols, function, now_ns);
         }
@@ -148,19 +139,6 @@ impl VerdictProbes {
             return Err(error);
         }
         Ok(true)
-    }
-
-    fn load(&mut self, ebpf: &mut Ebpf) -> Result<()> {
-        if !self.is_loaded {
-            for name in PROGRAMS {
-                let probe: &mut KProbe = program(ebpf, name)?.try_into()?;
-                probe
-                    .load()
-                    .with_context(|| format!("the kernel refuses the program {name}"))?;
-            }
-            self.is_loaded = true;
-        }
-        Ok(())
     }
 
     fn attach_writer(&mut self, ebpf: &mut Ebpf, symbols: &Symbols, function: u64, now_ns: fn() -> u64) {
@@ -172,8 +150,9 @@ impl VerdictProbes {
             Kind::Writer(name) => {
                 // The exit first: an entry without its exit would be waited for.
                 let attached = self
-                    .attach_one(ebpf, EVAL_EXIT, name)
-                    .and_then(|()| self.attach_one(ebpf, EVAL_ENTRY, name));
+                    .probes
+                    .attach(ebpf, EVAL_EXIT, name)
+                    .and_then(|()| self.probes.attach(ebpf, EVAL_ENTRY, name));
                 match attached {
                     Ok(()) => {
                         self.since_ns.insert(function, now_ns());
@@ -194,41 +173,22 @@ impl VerdictProbes {
     }
 
     fn attach_chain(&mut self, ebpf: &mut Ebpf, symbols: &Symbols, now_ns: fn() -> u64) -> Result<()> {
-        self.attach_one(ebpf, IMMEDIATE, IMMEDIATE)?;
+        self.probes.attach(ebpf, IMMEDIATE, IMMEDIATE)?;
         let immediate = symbols.range(IMMEDIATE).context("it has no symbol")?;
         self.since_ns.insert(immediate[0], now_ns());
-        self.attach_one(ebpf, CHAIN_EXIT, CHAIN)?;
-        self.attach_one(ebpf, CHAIN_ENTRY, CHAIN)
-    }
-
-    fn attach_one(&mut self, ebpf: &mut Ebpf, name: &'static str, function: &'static str) -> Result<()> {
-        let probe: &mut KProbe = program(ebpf, name)?.try_into()?;
-        let id = probe
-            .attach(function, 0)
-            .with_context(|| format!("cannot attach to {function}"))?;
-        self.links.push(Link {
-            program: name,
-            function,
-            id,
-        });
-        Ok(())
+        self.probes.attach(ebpf, CHAIN_EXIT, CHAIN)?;
+        self.probes.attach(ebpf, CHAIN_ENTRY, CHAIN)
     }
 
     /// Takes everything off, `nft_do_chain` first.
     pub(super) fn detach(&mut self, ebpf: &mut Ebpf) -> Result<()> {
         self.since_ns.clear();
         self.refused.clear();
-        let mut result = Ok(());
-        while let Some(link) = self.links.pop() {
-            let detached = program(ebpf, link.program)
-                .and_then(|program| Ok(<&mut KProbe>::try_from(program)?.detach(link.id)?));
-            result = result.and(detached);
-        }
-        result
+        self.probes.detach(ebpf)
     }
 
     pub(super) fn is_on(&self) -> bool {
-        !self.links.is_empty()
+        self.probes.is_on()
     }
 
     /// Whether what this function decided was seen since that time, or it decides nothing.
@@ -238,11 +198,7 @@ impl VerdictProbes {
 
     /// What is attached, as the `start` line says it.
     pub(super) fn names(&self) -> impl Iterator<Item = String> + '_ {
-        self.links.iter().map(|link| {
-            let is_exit = link.program == EVAL_EXIT || link.program == CHAIN_EXIT;
-            let how = if is_exit { "kretprobe" } else { "kprobe" };
-            format!("{how}/{}", link.function)
-        })
+        self.probes.names()
     }
 }
 

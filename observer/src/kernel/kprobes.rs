@@ -1,0 +1,74 @@
+//! Programs that are put on functions as kprobes and kretprobes, and taken off again.
+
+use anyhow::{Context as _, Result};
+use aya::Ebpf;
+use aya::programs::KProbe;
+use aya::programs::kprobe::KProbeLinkId;
+
+use super::programs::program;
+
+/// What is attached.
+#[derive(Default)]
+pub(super) struct Kprobes {
+    links: Vec<Link>,
+    is_loaded: bool,
+}
+
+struct Link {
+    program: &'static str,
+    function: String,
+    id: KProbeLinkId,
+}
+
+impl Kprobes {
+    /// Loads the programs, once.
+    pub(super) fn load(&mut self, ebpf: &mut Ebpf, programs: &[&str]) -> Result<()> {
+        if !self.is_loaded {
+            for name in programs {
+                let probe: &mut KProbe = program(ebpf, name)?.try_into()?;
+                probe
+                    .load()
+                    .with_context(|| format!("the kernel refuses the program {name}"))?;
+            }
+            self.is_loaded = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn attach(&mut self, ebpf: &mut Ebpf, name: &'static str, function: &str) -> Result<()> {
+        let probe: &mut KProbe = program(ebpf, name)?.try_into()?;
+        let id = probe
+            .attach(function, 0)
+            .with_context(|| format!("cannot attach to {function}"))?;
+        self.links.push(Link {
+            program: name,
+            function: function.to_owned(),
+            id,
+        });
+        Ok(())
+    }
+
+    /// Takes everything off, the last first.
+    pub(super) fn detach(&mut self, ebpf: &mut Ebpf) -> Result<()> {
+        let mut result = Ok(());
+        while let Some(link) = self.links.pop() {
+            let detached = program(ebpf, link.program)
+                .and_then(|program| Ok(<&mut KProbe>::try_from(program)?.detach(link.id)?));
+            result = result.and(detached);
+        }
+        result
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        !self.links.is_empty()
+    }
+
+    /// What is attached, as the `start` line says it: programs at a function's exit are named so.
+    pub(super) fn names(&self) -> impl Iterator<Item = String> + '_ {
+        self.links.iter().map(|link| {
+            let is_exit = link.program.ends_with("_exit");
+            let how = if is_exit { "kretprobe" } else { "kprobe" };
+            format!("{how}/{}", link.function)
+        })
+    }
+}
