@@ -22,6 +22,9 @@ pub struct Cage {
     /// Whether a seccomp filter refuses bpf(2), as that of a container does.
     #[serde(default)]
     pub no_bpf: bool,
+    /// Whether bpf(2) makes no map: the kernel has no memory.
+    #[serde(default)]
+    pub no_maps: bool,
     /// Whether a seccomp filter knows none of the system calls that are younger than Linux 3.10, for it and for what it runs.
     #[serde(default)]
     pub linux_3_10: bool,
@@ -65,7 +68,7 @@ impl Cage {
         let empty = empty.collect::<Result<Vec<_>>>()?;
         let cover = self.cover.iter().map(|(at, with)| paths((with, at)));
         let cover = cover.collect::<Result<Vec<_>>>()?;
-        let (no_bpf, is_old) = (self.no_bpf, self.linux_3_10);
+        let (no_bpf, no_maps, is_old) = (self.no_bpf, self.no_maps, self.linux_3_10);
         if is_old && !cfg!(target_arch = "x86_64") {
             bail!("which system calls Linux 3.10 has is known of x86_64 only");
         }
@@ -80,6 +83,9 @@ impl Cage {
                 }
                 if is_old {
                     refuse_what_is_younger()?;
+                }
+                if no_maps {
+                    refuse_maps()?;
                 }
                 if no_bpf { refuse_bpf() } else { Ok(()) }
             });
@@ -133,16 +139,35 @@ fn refuse_what_is_younger() -> IoResult<()> {
     refuse(IF_GREATER, LAST, libc::ENOSYS)
 }
 
+const fn step(code: u16, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code, jt, jf, k }
+}
+
+/// Installs a filter that answers bpf(2) with ENOMEM where it is asked for a map: `BPF_MAP_CREATE` is 0
+/// (include/uapi/linux/bpf.h), and the first argument is at byte 16 of what a filter sees.
+fn refuse_maps() -> IoResult<()> {
+    install(&mut [
+        step(LOAD_WORD, 0, 0, 0),
+        step(IF_EQUAL, 0, 3, libc::SYS_bpf as u32),
+        step(LOAD_WORD, 0, 0, 16),
+        step(IF_EQUAL, 0, 1, 0),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOMEM as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ])
+}
+
 /// Installs a filter that answers the calls whose number compares so with an error.
 fn refuse(comparison: u16, number: u32, error: libc::c_int) -> IoResult<()> {
-    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
     // The number of the system call is the first word of what a filter sees (include/uapi/linux/seccomp.h).
-    let mut steps = [
+    install(&mut [
         step(LOAD_WORD, 0, 0, 0),
         step(comparison, 0, 1, number),
         step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | error as u32),
         step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
+    ])
+}
+
+fn install(steps: &mut [libc::sock_filter]) -> IoResult<()> {
     let mut program = libc::sock_fprog {
         len: steps.len() as u16,
         filter: steps.as_mut_ptr(),

@@ -18,6 +18,9 @@ use crate::observer::{Invocation, Observer};
 use crate::results::Outcome;
 use crate::traffic::{self, Udp};
 
+/// How many times it is killed on its way up, and down.
+const STAGES: u32 = 20;
+
 pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     kill(lab, place, &[])
 }
@@ -64,27 +67,96 @@ fn kill(lab: &Lab, place: &Place, more: &[&str]) -> Result<Outcome> {
     observer.signal(Signal::SIGKILL)?;
     observer.wait(lab.patience)?;
 
+    let mut failures = left_behind(lab, &cluster, program, &before)?;
+    if during == before {
+        failures.push("observer showed no BPF object while it ran: nothing was tested".to_owned());
+    }
+    Ok(if failures.is_empty() {
+        Outcome::Passed
+    } else {
+        Outcome::Failed(failures)
+    })
+}
+
+/// What is there that was not, and what is not that was.
+pub(super) fn left_behind(
+    lab: &Lab,
+    cluster: &Cluster,
+    program: &Path,
+    before: &BTreeSet<String>,
+) -> Result<Vec<String>> {
     // The kernel frees BPF objects after a grace period.
     let begun = Instant::now();
-    let mut after = belongings(&cluster, program)?;
-    while !after.is_subset(&before) && begun.elapsed() < lab.patience {
+    let mut after = belongings(cluster, program)?;
+    while !after.is_subset(before) && begun.elapsed() < lab.patience {
         std::thread::sleep(Duration::from_millis(200));
-        after = belongings(&cluster, program)?;
+        after = belongings(cluster, program)?;
     }
-    let left: Vec<&String> = after.difference(&before).collect();
+    let left: Vec<&String> = after.difference(before).collect();
     let gone: Vec<&String> = before
         .difference(&after)
         .filter(|one| !one.starts_with("bpf"))
         .collect();
     let mut failures = Vec::new();
-    if during == before {
-        failures.push("observer showed no BPF object while it ran: nothing was tested".to_owned());
-    }
     if !left.is_empty() {
         failures.push(format!("left behind: {left:?}"));
     }
     if !gone.is_empty() {
         failures.push(format!("taken away: {gone:?}"));
+    }
+    Ok(failures)
+}
+
+/// Killed again and again, a little later each time: while it starts, and while it ends.
+pub(super) fn at_every_stage(lab: &Lab, place: &Place) -> Result<Outcome> {
+    let Some(program) = &lab.observer else {
+        return Ok(Outcome::Skipped("it is about observer alone".into()));
+    };
+    let cluster = Cluster::up(&lab.data, "router", &place.setup(), &lab.run)?;
+    let text = cluster
+        .names()
+        .fill("*filter\n-A FORWARD -d {{server}} -j DROP\nCOMMIT\n")?;
+    cluster.restore("router", &text, true)?;
+    let before = belongings(&cluster, program)?;
+    let args = ["watch", "-o", "json", "--dst", "10.0.0.0/8"].map(str::to_owned);
+    let how = Invocation {
+        program,
+        args: &args,
+        cage: &Cage::default(),
+        directory: place.work,
+    };
+    let trace = place.work.join("stdout");
+    let begun = Instant::now();
+    let mut observer = Observer::start(&how)?;
+    observer.wait_for_start(&trace, lab.patience * 3)?;
+    let start = begun.elapsed();
+    let begun = Instant::now();
+    observer.signal(Signal::SIGINT)?;
+    observer.wait(lab.patience)?;
+    let end = begun.elapsed();
+
+    let mut held = 0;
+    for stage in 0..STAGES {
+        let mut observer = Observer::start(&how)?;
+        std::thread::sleep(start * stage / STAGES);
+        held += usize::from(belongings(&cluster, program)? != before);
+        observer.signal(Signal::SIGKILL)?;
+        observer.wait(lab.patience)?;
+    }
+    for stage in 0..STAGES {
+        let mut observer = Observer::start(&how)?;
+        observer.wait_for_start(&trace, lab.patience * 3)?;
+        observer.signal(Signal::SIGINT)?;
+        std::thread::sleep(end * stage / STAGES);
+        // It may have ended by then.
+        let _ = observer.signal(Signal::SIGKILL);
+        observer.wait(lab.patience)?;
+    }
+    let mut failures = left_behind(lab, &cluster, program, &before)?;
+    if held < STAGES as usize / 4 {
+        failures.push(format!(
+            "it held something of the kernel {held} times of {STAGES}: nothing was tested"
+        ));
     }
     Ok(if failures.is_empty() {
         Outcome::Passed
@@ -108,7 +180,7 @@ fn processes(program: &Path) -> Vec<String> {
 }
 
 /// What observer could leave behind, one string each.
-fn belongings(cluster: &Cluster, program: &Path) -> Result<BTreeSet<String>> {
+pub(super) fn belongings(cluster: &Cluster, program: &Path) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for kind in ["prog", "map", "link"] {
         let list: Vec<serde_json::Value> =

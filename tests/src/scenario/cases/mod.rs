@@ -1,5 +1,6 @@
 //! Scenarios that do not fit data: each a function of this folder.
 
+mod chaos;
 mod closed_pipe;
 mod killed;
 mod replaced;
@@ -57,6 +58,54 @@ pub(super) const ALL: &[Case] = &[
         backends: &[Backend::Nft],
         every_kernel: false,
         run: killed::with_drops,
+    },
+    Case {
+        name: "kill-9-at-every-stage-leaves-nothing-behind",
+        backends: &[Backend::Legacy],
+        every_kernel: false,
+        run: killed::at_every_stage,
+    },
+    Case {
+        name: "stopped-for-a-minute",
+        backends: &[Backend::Legacy],
+        every_kernel: false,
+        run: chaos::stopped,
+    },
+    Case {
+        name: "two-hundred-namespaces-come-and-go",
+        backends: &[Backend::Legacy, Backend::Nft],
+        every_kernel: false,
+        run: chaos::namespaces,
+    },
+    Case {
+        name: "devices-deleted-mid-packet",
+        backends: &[Backend::Legacy],
+        every_kernel: false,
+        run: chaos::devices,
+    },
+    Case {
+        name: "a-processor-goes-and-comes-back",
+        backends: &[Backend::Legacy, Backend::Nft],
+        every_kernel: true,
+        run: chaos::cpus,
+    },
+    Case {
+        name: "the-clock-is-set",
+        backends: &[Backend::Legacy],
+        every_kernel: true,
+        run: chaos::clock,
+    },
+    Case {
+        name: "a-reader-that-stops-reading",
+        backends: &[Backend::Legacy],
+        every_kernel: false,
+        run: chaos::reader,
+    },
+    Case {
+        name: "no-memory-for-maps",
+        backends: &[Backend::Legacy],
+        every_kernel: false,
+        run: chaos::maps,
     },
     Case {
         name: "two-observers-at-once",

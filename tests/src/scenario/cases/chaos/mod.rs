@@ -1,0 +1,18 @@
+//! Disturbances: whatever happens to it or around it, each drop is told with the right name, or counted as lost.
+
+mod arena;
+mod clock;
+mod cpus;
+mod devices;
+mod maps;
+mod namespaces;
+mod reader;
+mod stopped;
+
+pub(super) use clock::run as clock;
+pub(super) use cpus::run as cpus;
+pub(super) use devices::run as devices;
+pub(super) use maps::run as maps;
+pub(super) use namespaces::run as namespaces;
+pub(super) use reader::run as reader;
+pub(super) use stopped::run as stopped;
