@@ -19,6 +19,9 @@ pub fn main() -> Result<()> {
         packages.extend(vm_packages(series)?);
     }
     apt::ensure(&packages)?;
+    for series in MATRIX {
+        kernels::ensure_old(series)?;
+    }
     build()?;
     qemu::ensure()?;
     virtme::ensure()?;
@@ -76,6 +79,7 @@ pub fn fuzz() -> Result<()> {
 /// What a virtual machine of that series needs.
 pub fn vm(series: Series) -> Result<Kernel> {
     apt::ensure(&vm_packages(series)?)?;
+    kernels::ensure_old(series)?;
     qemu::ensure()?;
     virtme::ensure()?;
     virtiofsd::ensure()?;

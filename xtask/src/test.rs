@@ -146,6 +146,7 @@ fn scenarios(
 fn choice<'a>(place: Place, filter: Option<&'a str>, places: &[Place]) -> lab::Choice<'a> {
     match (filter, place) {
         (Some(part), _) => lab::Choice::Named(part),
+        (None, Place::Vm(series)) if series.is_without_bpf() => lab::Choice::WithoutBpf,
         (None, Place::Vm(series)) if places.len() > 1 && series.runs_all_of_paths() => lab::Choice::OfPaths,
         (None, Place::Vm(series)) if places.len() > 1 && series.has_a_fuller_twin() => {
             lab::Choice::OneVariant
@@ -239,6 +240,9 @@ mod tests {
         let rt = Place::Vm("6.12-rt".parse().unwrap());
         let ordinary = Place::Vm("6.12".parse().unwrap());
         let cloud = Place::Vm("6.1-cloud".parse().unwrap());
+        let old = Place::Vm("5.10".parse().unwrap());
+        assert_eq!(choice(old, None, &all), lab::Choice::WithoutBpf);
+        assert_eq!(choice(old, None, &[old]), lab::Choice::WithoutBpf);
         assert_eq!(choice(rt, None, &all), lab::Choice::EveryKernels);
         assert_eq!(choice(ordinary, None, &all), lab::Choice::OfPaths);
         assert_eq!(choice(cloud, None, &all), lab::Choice::OneVariant);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::ladder::{VERDICTS, ladder};
-use super::open::{attribution, kernel_release, load_symbols, privileged, refused};
+use super::open::{attribution, kernel_release, load_symbols, privileged, refused, young_enough};
 use crate::cli::check::{BackendCheck, CheckReport, Missing, Problem, Tracepoint};
 use crate::counting;
 use crate::kernel::trace_key::nf_tables_is_present;
@@ -60,6 +60,7 @@ fn trial(report: &mut CheckReport) -> anyhow::Result<()> {
     let offsets = find_offsets(&mut types)?;
     missing(report, &types, offsets.has_reason != 0);
     privileged()?;
+    young_enough(&types)?;
     let symbols = load_symbols()?;
     let mut programs = Programs::load(offsets, ROOM).map_err(refused)?;
     programs.attach().map_err(refused)?;

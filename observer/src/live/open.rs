@@ -84,6 +84,7 @@ impl Live {
         // The slow file is read beside everything else.
         let symbols = thread::spawn(load_symbols);
         let mut types = Types::load()?;
+        young_enough(&types)?;
         let offsets = find_offsets(&mut types)?;
         let reasons = Reasons::load(&mut types);
         let programs = Programs::load(offsets, room()).map_err(refused)?;
@@ -211,6 +212,17 @@ pub fn privileged() -> Result<()> {
         bail!("this process lacks CAP_BPF and CAP_PERFMON; in a container, add both or run it privileged")
     }
     bail!("observer needs to load eBPF programs, which this user may not: run it with sudo")
+}
+
+/// # Errors
+/// The kernel has no `bpf_loop()`, which the programs call: it is older than 5.17.
+pub fn young_enough(types: &Types) -> Result<()> {
+    // include/uapi/linux/bpf.h; a kernel that does not describe it is left to the verifier.
+    let helpers = types.enumeration("bpf_func_id");
+    if !helpers.is_empty() && !helpers.iter().any(|(name, _)| name == "BPF_FUNC_loop") {
+        bail!("this kernel is too old for observer's programs: it has no bpf_loop() (Linux 5.17 has)");
+    }
+    Ok(())
 }
 
 /// The error of a program that the kernel refuses, in one line.

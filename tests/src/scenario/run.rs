@@ -15,6 +15,7 @@ use super::spec::{Header, Probes, Scenario};
 use super::step::Stage;
 use super::{Variant, features};
 use crate::cluster::{Cluster, Data, Setup};
+use crate::kernel::probes;
 use crate::observer::{self, Invocation, Observer, read_lines};
 use crate::results::{Answer, Outcome, Ran, Results};
 use crate::run_dir::RunDir;
@@ -116,6 +117,10 @@ impl Lab {
                 &"abc"[attempt - 1..attempt]
             ),
         };
+        if self.observer.is_some() && !variant.without_bpf && !probes::programs() {
+            let why = "this kernel is too old for observer's programs";
+            return Ok(Ended::with(Outcome::Skipped(why.to_owned())));
+        }
         let ended = match variant.case {
             Some(case) => case(self, &place).map(Ended::with),
             None => self.run_file(&place),
@@ -149,6 +154,7 @@ impl Lab {
             let why = match probes {
                 Probes::Path => "this kernel lets no program observe paths",
                 Probes::Drops => "it is about kernels that let no program observe paths",
+                Probes::None => "it is about kernels that are too old for observer's programs",
             };
             return Ok(Ended::with(Outcome::Skipped(why.to_owned())));
         }
