@@ -20,6 +20,7 @@ use super::reasons::Reasons;
 use super::totals::Totals;
 use crate::cli::watch::WatchConfig;
 use crate::kernel::{DeviceLayout, Programs, Room, Symbols, Types, find_offsets, possible_cpus};
+use crate::privilege::{self, Task};
 use crate::report::record::{Event, FilterInfo, Line, Start, Time};
 use crate::ruleset::Store;
 
@@ -137,7 +138,8 @@ impl Live {
         self.missed_before = self.programs.missed();
         self.filter.enabled = 1;
         self.programs.set_filter(&self.filter)?;
-        let notes = self.start_paths()?;
+        let mut notes = self.start_paths()?;
+        notes.extend(privilege::costs(Task::Packets));
         self.started_ns = clock::monotonic_ns();
         self.lines.push_back(self.start_line(config.filter.info(), notes));
         release_memory();
@@ -209,7 +211,13 @@ pub fn privileged() -> Result<()> {
         return Ok(());
     }
     if nix::unistd::geteuid().is_root() {
-        bail!("this process lacks CAP_BPF and CAP_PERFMON; in a container, add both or run it privileged")
+        let lacks = [(BPF, "CAP_BPF"), (PERFMON, "CAP_PERFMON")]
+            .into_iter()
+            .filter(|(capability, _)| effective & capability == 0)
+            .map(|(_, name)| name)
+            .collect::<Vec<_>>()
+            .join(" and ");
+        bail!("this process lacks {lacks}: in a container, add what is missing or run it privileged")
     }
     bail!("observer needs to load eBPF programs, which this user may not: run it with sudo")
 }
