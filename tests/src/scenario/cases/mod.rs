@@ -5,6 +5,7 @@ mod closed_pipe;
 mod killed;
 mod replaced;
 mod replayed;
+mod systemd_unit;
 mod two_observers;
 mod two_signals;
 
@@ -37,6 +38,13 @@ pub(super) const ALL: &[Case] = &[
         every_kernel: true,
         without_bpf: true,
         run: alone::run,
+    },
+    Case {
+        name: "the-systemd-unit-is-one-that-systemd-takes",
+        backends: &[Backend::Legacy],
+        every_kernel: false,
+        without_bpf: false,
+        run: systemd_unit::run,
     },
     Case {
         name: "a-closed-pipe-ends-quietly",
