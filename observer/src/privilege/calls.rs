@@ -250,7 +250,7 @@ fn allowed(task: Task) -> Result<Rules, seccompiler::BackendError> {
         libc::SYS_setsockopt,
         any_of(1, &[libc::SOL_SOCKET as u64, SOL_NETLINK])?,
     );
-    // Terminals are asked; no device is set up.
+    // Terminals are asked, and devices for their names and numbers (`if_indextoname`); no device is set up.
     let terminals = [
         libc::TCGETS,
         libc::TIOCGWINSZ,
@@ -258,7 +258,8 @@ fn allowed(task: Task) -> Result<Rules, seccompiler::BackendError> {
         libc::FIONBIO,
         libc::FIOCLEX,
     ];
-    let requests: Vec<u64> = terminals.into_iter().chain(PERF_IOCTLS).collect();
+    let devices = [libc::SIOCGIFNAME, libc::SIOCGIFINDEX];
+    let requests: Vec<u64> = terminals.into_iter().chain(devices).chain(PERF_IOCTLS).collect();
     only(libc::SYS_ioctl, any_of(1, &requests)?);
     Ok(rules)
 }
