@@ -82,16 +82,20 @@ impl Live {
             .as_deref()
             .map(Cases::open)
             .transpose()?;
-        // The slow file is read beside everything else.
-        let symbols = thread::spawn(load_symbols);
-        let mut types = Types::load()?;
-        young_enough(&types)?;
-        let offsets = find_offsets(&mut types)?;
-        let reasons = Reasons::load(&mut types);
-        let programs = Programs::load(offsets, room()).map_err(refused)?;
-        let symbols = symbols
-            .join()
-            .map_err(|_| anyhow::anyhow!("cannot read /proc/kallsyms"))??;
+        // The slow file is read beside everything else. Whatever fails meanwhile, its thread has ended when this returns: one that
+        // goes on would keep rights that are given up next.
+        let (mut types, reasons, programs, symbols) = thread::scope(|scope| -> Result<_> {
+            let symbols = scope.spawn(load_symbols);
+            let mut types = Types::load()?;
+            young_enough(&types)?;
+            let offsets = find_offsets(&mut types)?;
+            let reasons = Reasons::load(&mut types);
+            let programs = Programs::load(offsets, room()).map_err(refused)?;
+            let symbols = symbols
+                .join()
+                .map_err(|_| anyhow::anyhow!("cannot read /proc/kallsyms"))??;
+            Ok((types, reasons, programs, symbols))
+        })?;
         let records = programs
             .events
             .as_fd()
