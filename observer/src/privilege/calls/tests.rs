@@ -47,11 +47,8 @@ fn what_nothing_here_does_is_unknown_to_the_kernel() {
         // SIOCSIFFLAGS.
         assert_eq!(raw(libc::SYS_ioctl, [-1, 0x8914, 0]), libc::ENOSYS);
         // SAFETY: the name is zero-terminated.
-        assert_ne!(
-            unsafe { libc::if_nametoindex(c"lo".as_ptr()) },
-            0,
-            "lo has a number"
-        );
+        let number = unsafe { libc::if_nametoindex(c"lo".as_ptr()) };
+        assert_ne!(number, 0, "lo has a number");
         assert_eq!(raw(libc::SYS_connect, [-1, 0, 0]), libc::ENOSYS);
         assert_eq!(raw(libc::SYS_listen, [-1, 0, 0]), libc::ENOSYS);
         assert_eq!(raw(libc::SYS_unlink, [0, 0, 0]), libc::ENOSYS);
