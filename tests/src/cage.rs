@@ -1,5 +1,7 @@
 //! What observer is kept from, for scenarios about machines that allow less.
 
+mod unit;
+
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io::{Error, Result as IoResult};
@@ -28,6 +30,8 @@ pub struct Cage {
     /// Whether a seccomp filter knows none of the system calls that are younger than Linux 3.10, for it and for what it runs.
     #[serde(default)]
     pub linux_3_10: bool,
+    /// A systemd unit, whose capabilities and system calls are all that it and what it runs have.
+    pub unit: Option<String>,
     /// Directories that it sees empty.
     #[serde(default)]
     pub empty: Vec<String>,
@@ -55,11 +59,17 @@ impl Cage {
         for (_, name) in switches.iter().filter(|(is_on, _)| *is_on) {
             command.env(name, "1");
         }
-        let without = self
-            .without
-            .iter()
-            .map(|name| capability(name))
-            .collect::<Result<Vec<_>>>()?;
+        let unit = self.unit.as_deref().map(unit::Unit::read).transpose()?;
+        let numbers = |names: &[String]| -> Result<Vec<libc::c_ulong>> {
+            names.iter().map(|name| capability(name)).collect()
+        };
+        let mut without = numbers(&self.without)?;
+        let mut filter = None;
+        if let Some(unit) = unit {
+            let left = numbers(&unit.capabilities)?;
+            without.extend((0..=LAST_CAPABILITY).filter(|number| !left.contains(number)));
+            filter = Some(unit.filter);
+        }
         let paths = |pair: (&str, &str)| -> Result<(CString, CString)> {
             let path = |text| CString::new(text).context("a path with a zero byte");
             Ok((path(pair.0)?, path(pair.1)?))
@@ -79,13 +89,24 @@ impl Cage {
                     hide(&empty, &cover)?;
                 }
                 for capability in &without {
-                    check(libc::prctl(libc::PR_CAPBSET_DROP, *capability, 0, 0, 0))?;
+                    // One that this kernel does not know yet is not there.
+                    let code = libc::prctl(libc::PR_CAPBSET_DROP, *capability, 0, 0, 0);
+                    if code != 0 && Error::last_os_error().raw_os_error() != Some(libc::EINVAL) {
+                        return Err(Error::last_os_error());
+                    }
                 }
                 if is_old {
                     refuse_what_is_younger()?;
                 }
                 if no_maps {
                     refuse_maps()?;
+                }
+                if let Some(filter) = &filter {
+                    // The lab's own steps are written the same way.
+                    install(
+                        filter.as_ptr().cast::<libc::sock_filter>().cast_mut(),
+                        filter.len(),
+                    )?;
                 }
                 if no_bpf { refuse_bpf() } else { Ok(()) }
             });
@@ -94,10 +115,18 @@ impl Cage {
     }
 }
 
+/// `CAP_CHECKPOINT_RESTORE`, the last one (Linux 5.9 and later).
+const LAST_CAPABILITY: libc::c_ulong = 40;
+
 /// Numbers of include/uapi/linux/capability.h.
 fn capability(name: &str) -> Result<libc::c_ulong> {
     Ok(match name {
+        "dac_read_search" => 2,
+        "net_admin" => 12,
+        "net_raw" => 13,
+        "sys_ptrace" => 19,
         "sys_admin" => 21,
+        "syslog" => 34,
         "perfmon" => 38,
         "bpf" => 39,
         other => bail!("`{other}` is no capability this lab knows"),
@@ -146,7 +175,7 @@ const fn step(code: u16, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
 /// Installs a filter that answers bpf(2) with ENOMEM where it is asked for a map: `BPF_MAP_CREATE` is 0
 /// (include/uapi/linux/bpf.h), and the first argument is at byte 16 of what a filter sees.
 fn refuse_maps() -> IoResult<()> {
-    install(&mut [
+    install_steps(&mut [
         step(LOAD_WORD, 0, 0, 0),
         step(IF_EQUAL, 0, 3, libc::SYS_bpf as u32),
         step(LOAD_WORD, 0, 0, 16),
@@ -159,7 +188,7 @@ fn refuse_maps() -> IoResult<()> {
 /// Installs a filter that answers the calls whose number compares so with an error.
 fn refuse(comparison: u16, number: u32, error: libc::c_int) -> IoResult<()> {
     // The number of the system call is the first word of what a filter sees (include/uapi/linux/seccomp.h).
-    install(&mut [
+    install_steps(&mut [
         step(LOAD_WORD, 0, 0, 0),
         step(comparison, 0, 1, number),
         step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | error as u32),
@@ -167,10 +196,15 @@ fn refuse(comparison: u16, number: u32, error: libc::c_int) -> IoResult<()> {
     ])
 }
 
-fn install(steps: &mut [libc::sock_filter]) -> IoResult<()> {
+fn install_steps(steps: &mut [libc::sock_filter]) -> IoResult<()> {
+    install(steps.as_mut_ptr(), steps.len())
+}
+
+/// Installs a filter of so many steps.
+fn install(steps: *mut libc::sock_filter, count: usize) -> IoResult<()> {
     let mut program = libc::sock_fprog {
-        len: steps.len() as u16,
-        filter: steps.as_mut_ptr(),
+        len: count as u16,
+        filter: steps,
     };
     // SAFETY: a system call without pointers.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;

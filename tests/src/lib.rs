@@ -14,6 +14,7 @@ pub mod nftables;
 pub mod observer;
 pub mod replay;
 pub mod results;
+pub mod rights;
 pub mod run_dir;
 pub mod scenario;
 pub mod schema;

@@ -50,6 +50,9 @@ enum Verb {
         /// Only the scenarios that every kernel runs.
         #[arg(long)]
         every_kernel: bool,
+        /// Only the scenarios that show the same on a kernel that is too old for observer's programs.
+        #[arg(long)]
+        without_bpf: bool,
         /// Beside those, one variant of each scenario that shows something where packets can be followed.
         #[arg(long)]
         of_paths: bool,
@@ -199,11 +202,13 @@ fn run(cli: Cli) -> Result<bool> {
             times,
             patience,
             every_kernel,
+            without_bpf,
             of_paths,
             one_variant,
             filter,
         } => {
             let mut variants = scenario::list(&data, &filter)?;
+            variants.retain(|variant| !without_bpf || variant.without_bpf);
             variants.retain(|variant| {
                 !(every_kernel || of_paths) || variant.every_kernel || (of_paths && variant.of_paths)
             });

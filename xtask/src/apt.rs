@@ -1,7 +1,7 @@
 //! Debian's and Ubuntu's packages: what is missing is told by files, so that a second set-up asks apt nothing.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -101,34 +101,63 @@ pub fn ensure(packages: &[Package]) -> Result<()> {
 pub struct Elsewhere {
     /// Sources as apt reads them, this machine's release among them.
     pub sources: String,
-    /// The release that is preferred, such as `bookworm-backports`.
-    pub release: String,
+    /// Where apt's lists of them are kept.
+    pub dir: PathBuf,
+    /// The release that is preferred, such as `bookworm-backports`; none: the newest version of a package.
+    pub prefer: Option<String>,
 }
 
-/// Installs a package from elsewhere, keeping apt's lists of it in `dir`: this machine's own sources stay as they are.
-pub fn install_from(elsewhere: &Elsewhere, package: &str, dir: &Path) -> Result<()> {
-    if !nix::unistd::geteuid().is_root() {
-        bail!("installing one needs root");
+impl Elsewhere {
+    /// Writes the sources down and reads their lists; returns the options that make apt use them: this machine's own sources
+    /// stay as they are.
+    fn open(&self) -> Result<Vec<String>> {
+        if !nix::unistd::geteuid().is_root() {
+            bail!("installing one needs root");
+        }
+        let list = self.dir.join("sources.list");
+        let lists = self.dir.join("lists");
+        fs::create_dir_all(lists.join("partial"))
+            .with_context(|| format!("cannot make {}", lists.display()))?;
+        fs::write(&list, &self.sources).with_context(|| format!("cannot write {}", list.display()))?;
+        let settings = [
+            format!("Dir::Etc::sourcelist={}", list.display()),
+            "Dir::Etc::sourceparts=-".to_owned(),
+            format!("Dir::State::lists={}", lists.display()),
+            // What apt has worked out of its lists is of its own.
+            "Dir::Cache::pkgcache=".to_owned(),
+            "Dir::Cache::srcpkgcache=".to_owned(),
+        ];
+        let options: Vec<String> = settings
+            .into_iter()
+            .flat_map(|one| ["-o".to_owned(), one])
+            .collect();
+        apt_get(&[&words(&options), &["update"][..]].concat(), &[]).context("its sources cannot be read")?;
+        Ok(options)
     }
-    let list = dir.join("sources.list");
-    let lists = dir.join("lists");
-    fs::create_dir_all(lists.join("partial")).with_context(|| format!("cannot make {}", lists.display()))?;
-    fs::write(&list, &elsewhere.sources).with_context(|| format!("cannot write {}", list.display()))?;
-    let list = format!("Dir::Etc::sourcelist={}", list.display());
-    let lists = format!("Dir::State::lists={}", lists.display());
-    let options = ["-o", &list, "-o", "Dir::Etc::sourceparts=-", "-o", &lists];
-    let apt_get = |verb: &[&str]| apt_get(&[&options, verb].concat(), &[]);
-    apt_get(&["update"]).context("its sources cannot be read")?;
-    eprintln!("setup: installing {package} of {}", elsewhere.release);
-    apt_get(&[
-        "install",
-        "-y",
-        "--no-install-recommends",
-        "-t",
-        &elsewhere.release,
-        package,
-    ])
-    .with_context(|| format!("apt-get could not install {package}"))
+}
+
+/// Installs a package from elsewhere.
+pub fn install_from(elsewhere: &Elsewhere, package: &str) -> Result<()> {
+    let options = elsewhere.open()?;
+    let prefer: Vec<&str> = elsewhere
+        .prefer
+        .iter()
+        .flat_map(|release| ["-t", release])
+        .collect();
+    eprintln!("setup: installing {package}");
+    let verb = ["install", "-y", "--no-install-recommends"];
+    apt_get(&[&words(&options), &verb[..], &prefer].concat(), &[package])
+        .with_context(|| format!("apt-get could not install {package}"))
+}
+
+/// The names of the packages elsewhere that match `pattern`.
+pub fn names_from(elsewhere: &Elsewhere, pattern: &str) -> Result<Vec<String>> {
+    let options = elsewhere.open()?;
+    search(&words(&options), pattern)
+}
+
+fn words(options: &[String]) -> Vec<&str> {
+    options.iter().map(String::as_str).collect()
 }
 
 /// The names of the packages that match `pattern`, an extended regular expression.
@@ -139,7 +168,13 @@ pub fn names(pattern: &str) -> Result<Vec<String>> {
     if nix::unistd::geteuid().is_root() {
         update()?;
     }
-    let found = process::stdout_of(Command::new("apt-cache").args(["search", "--names-only", pattern]))
+    search(&[], pattern)
+}
+
+fn search(options: &[&str], pattern: &str) -> Result<Vec<String>> {
+    let mut command = Command::new("apt-cache");
+    command.args(options).args(["search", "--names-only", pattern]);
+    let found = process::stdout_of(&mut command)
         .with_context(|| format!("apt-cache search {pattern} failed: run it by hand to see why"))?;
     // Each line is `name - description`.
     Ok(found

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::toolchain::{TARGET, Toolchain};
 
 use crate::workspace::{self, Profile};
-use crate::{linker, process, setup};
+use crate::{linker, process, setup, static_elf};
 
 /// The options of `cargo xtask build`.
 #[derive(clap::Args)]
@@ -25,7 +25,7 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     } else {
         Profile::Debug
     };
-    program("observer", "observer", profile)
+    observer(profile)
 }
 
 /// Builds the eBPF object.
@@ -65,11 +65,33 @@ pub fn for_ebpf(cargo: &mut Command, toolchain: &Toolchain) -> Result<()> {
     Ok(())
 }
 
+/// Builds observer so that it starts on any Linux of x86_64, however old its C library, and where there is none: the C
+/// library of this machine is in it.
+pub fn observer(profile: Profile) -> Result<()> {
+    let (package, bin) = ("observer", "observer");
+    // `rustc` instead of `build`: the flag is for this link only, not for build scripts nor for what they need.
+    program("rustc", package, bin, profile, &["-Ctarget-feature=+crt-static"])?;
+    let path = workspace::binary(bin, profile);
+    let checked = match profile {
+        Profile::Release => static_elf::check_calls(&path),
+        Profile::Debug | Profile::Lab => static_elf::check(&path),
+    };
+    checked.with_context(|| format!("{} would not start everywhere", path.display()))
+}
+
+/// Builds the lab, for this machine alone: it runs beside the tools that it calls.
+pub fn lab() -> Result<()> {
+    program("build", "observer-tests", "observer-lab", Profile::Lab, &[])
+}
+
 /// Builds one of the workspace's user-space programs with the plain toolchain.
-pub fn program(package: &str, bin: &str, profile: Profile) -> Result<()> {
+fn program(verb: &str, package: &str, bin: &str, profile: Profile, flags: &[&str]) -> Result<()> {
     let mut cargo = process::cargo();
-    cargo.args(["build", "--package", package, "--bin", bin]);
+    cargo.args([verb, "--package", package, "--bin", bin]);
     cargo.args(["--profile", profile.name()]);
+    if !flags.is_empty() {
+        cargo.arg("--").args(flags);
+    }
     embed(&mut cargo);
     process::run(&mut cargo).with_context(|| format!("{bin} did not build: see above"))
 }

@@ -115,6 +115,8 @@ fn laid_over(mut table: Table, columns: &[Column]) -> Table {
         let new = (column.short.clone(), cells(column));
         match table.iter_mut().find(|(kernel, _)| *kernel == column.short) {
             Some(old) => *old = new,
+            // A kernel on which no scenario of a feature ran has no column.
+            None if new.1.is_empty() => {}
             None => table.push(new),
         }
     }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result};
 
 use crate::apt::{self, Package};
+use crate::debian;
 
 /// A line of Debian's kernels: a stable series, and what it is built for. `6.12`, `6.1-cloud`, `6.12-rt`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +43,16 @@ impl Series {
         self == DEFAULT
     }
 
+    /// Whether it is too old for observer's programs: only what needs no BPF can be shown there.
+    pub fn is_without_bpf(self) -> bool {
+        self == OLD
+    }
+
+    /// The release of Debian that has it, if that is older than those that have the others.
+    fn release(self) -> Option<&'static str> {
+        (self == OLD).then_some("bullseye")
+    }
+
     /// Whether another kernel of the matrix is built from the same source, with more in it.
     pub fn has_a_fuller_twin(self) -> bool {
         self.flavour == Flavour::Cloud
@@ -49,7 +60,8 @@ impl Series {
 }
 
 /// The kernels that the scenarios must pass on.
-pub const MATRIX: [Series; 5] = [
+pub const MATRIX: [Series; 6] = [
+    OLD,
     Series::new(6, 1, Flavour::Ordinary),
     Series::new(6, 1, Flavour::Cloud),
     DEFAULT,
@@ -59,6 +71,9 @@ pub const MATRIX: [Series; 5] = [
 
 /// The kernel for what this machine's own cannot do.
 pub const DEFAULT: Series = Series::new(6, 12, Flavour::Ordinary);
+
+/// A kernel that observer's programs do not load on.
+const OLD: Series = Series::new(5, 10, Flavour::Ordinary);
 
 /// The longest name of the matrix, for output in columns.
 pub const NAME_WIDTH: usize = "6.12-cloud".len();
@@ -148,14 +163,35 @@ impl Kernel {
     }
 }
 
+/// Installs the newest kernel of a series, if it is one that this machine's own sources do not have.
+pub fn ensure_old(series: Series) -> Result<()> {
+    let Some(release) = series.release().filter(|_| Kernel::installed(series).is_none()) else {
+        return Ok(());
+    };
+    let install = || {
+        let elsewhere = debian::older(release)?;
+        let package = newest_package(series, &apt::names_from(&elsewhere, &pattern(series))?)?;
+        apt::install_from(&elsewhere, &package)
+    };
+    install().with_context(|| format!("a {series} kernel is one of Debian's {release}"))
+}
+
 /// The package of the newest kernel of a series; none if the series is installed, in whatever version: which one
 /// exactly matters little, and a download at every run would.
 pub fn package(series: Series) -> Result<Option<Package>> {
-    if Kernel::installed(series).is_some() {
+    if series.release().is_some() || Kernel::installed(series).is_some() {
         return Ok(None);
     }
-    let pattern = format!(r"^linux-image-{}\.{}\.", series.major, series.minor);
-    let packages = apt::names(&pattern)?;
+    let packages = apt::names(&pattern(series))?;
+    newest_package(series, &packages).map(|name| Some(Package::missing(name)))
+}
+
+/// What the packages of a series are called, as a regular expression.
+fn pattern(series: Series) -> String {
+    format!(r"^linux-image-{}\.{}\.", series.major, series.minor)
+}
+
+fn newest_package(series: Series, packages: &[String]) -> Result<String> {
     let releases = packages.iter().filter_map(|name| release_of(name));
     let release = newest(series, releases.map(str::to_owned)).with_context(|| {
         format!("no package of a {series} kernel: install one, with its modules, in /boot")
@@ -163,12 +199,11 @@ pub fn package(series: Series) -> Result<Option<Package>> {
     // The signed one needs a second package with the modules; which of the two a mirror has differs.
     let unsigned = format!("linux-image-{release}-unsigned");
     let signed = format!("linux-image-{release}");
-    let name = if packages.contains(&unsigned) {
+    Ok(if packages.contains(&unsigned) {
         unsigned
     } else {
         signed
-    };
-    Ok(Some(Package::missing(name)))
+    })
 }
 
 /// The release that a package of a kernel holds.

@@ -42,6 +42,8 @@ pub enum Choice<'a> {
     OneVariant,
     /// Those of every kernel, and one variant of each that shows something only where packets can be followed.
     OfPaths,
+    /// Those that show the same on a kernel that is too old for observer's programs.
+    WithoutBpf,
     /// Those with this in their name.
     Named(&'a str),
 }
@@ -54,6 +56,7 @@ impl Choice<'_> {
             Self::EveryKernels => vec!["--every-kernel".to_owned()],
             Self::OneVariant => vec!["--every-kernel".to_owned(), "--one-variant".to_owned()],
             Self::OfPaths => vec!["--of-paths".to_owned()],
+            Self::WithoutBpf => vec!["--without-bpf".to_owned()],
             Self::Named(part) => vec![part.to_owned()],
         }
     }
@@ -69,8 +72,8 @@ impl Lab {
     /// Builds what the lab needs, as it is shipped: optimised, with the eBPF object in it.
     pub fn build() -> Result<Self> {
         build::object()?;
-        build::program("observer", "observer", Profile::Release)?;
-        build::program("observer-tests", "observer-lab", Profile::Lab)?;
+        build::observer(Profile::Release)?;
+        build::lab()?;
         Ok(Self {
             lab: workspace::binary("observer-lab", Profile::Lab),
             observer: workspace::binary("observer", Profile::Release),

@@ -19,6 +19,12 @@ pub fn main() -> Result<()> {
         packages.extend(vm_packages(series)?);
     }
     apt::ensure(&packages)?;
+    for series in MATRIX {
+        // Its release may be gone from the mirrors; the others are enough to work with.
+        if let Err(error) = kernels::ensure_old(series) {
+            eprintln!("setup: {error:#}");
+        }
+    }
     build()?;
     qemu::ensure()?;
     virtme::ensure()?;
@@ -76,6 +82,7 @@ pub fn fuzz() -> Result<()> {
 /// What a virtual machine of that series needs.
 pub fn vm(series: Series) -> Result<Kernel> {
     apt::ensure(&vm_packages(series)?)?;
+    kernels::ensure_old(series)?;
     qemu::ensure()?;
     virtme::ensure()?;
     virtiofsd::ensure()?;
@@ -123,6 +130,7 @@ fn lab_packages() -> Vec<Package> {
         ("ethtool", "ethtool"),
         ("kmod", "modprobe"),
         ("python3", "python3"),
+        ("systemd", "systemd-analyze"),
     ]
     .into_iter()
     .map(|(package, program)| Package::with_program(package, program))

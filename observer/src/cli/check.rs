@@ -36,6 +36,8 @@ pub struct CheckReport {
     /// Where it would not: whether it could read the counters of rules and policies.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub counters: bool,
+    /// What observer leaves itself of the rights that it was started with.
+    pub rights: Rights,
     /// Whether the kernel describes its types (`/sys/kernel/btf/vmlinux`).
     pub btf: bool,
     /// The tracepoint that every drop passes; absent where there is none.
@@ -52,6 +54,38 @@ pub struct CheckReport {
     pub missing: Vec<Missing>,
     /// What keeps `watch` from working, or from working well.
     pub problems: Vec<Problem>,
+}
+
+/// What observer may do, once it has given up what it does not need.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Rights {
+    /// Names of capabilities.
+    pub capabilities: Vec<String>,
+    /// Whether no program that it runs can gain privileges.
+    pub no_new_privileges: bool,
+    /// Whether the kernel refuses system calls that it does not make.
+    pub filtered: bool,
+}
+
+impl Rights {
+    fn words(&self) -> String {
+        let capabilities = if self.capabilities.is_empty() {
+            "no capabilities".to_owned()
+        } else {
+            self.capabilities.join(", ")
+        };
+        let privileges = if self.no_new_privileges {
+            "no new privileges"
+        } else {
+            "new privileges can be had"
+        };
+        let calls = if self.filtered {
+            "system calls filtered"
+        } else {
+            "system calls not filtered: no seccomp"
+        };
+        format!("{capabilities}; {privileges}; {calls}")
+    }
 }
 
 /// A tracepoint.
@@ -171,6 +205,7 @@ fn text(report: &CheckReport, look: Look) -> String {
             .as_deref()
             .unwrap_or("not known (no /sys/kernel/security/lockdown)"),
     );
+    page.row("rights", &report.rights.words());
     for backend in &report.backends {
         let presence = if backend.present { "in use" } else { "not in use" };
         page.row(
@@ -226,6 +261,11 @@ mod tests {
             kernel: "6.18.0".into(),
             works: false,
             counters: false,
+            rights: Rights {
+                capabilities: vec!["CAP_BPF".into(), "CAP_PERFMON".into()],
+                no_new_privileges: true,
+                filtered: false,
+            },
             btf: true,
             tracepoint: Some(Tracepoint {
                 name: "skb:kfree_skb".into(),
@@ -280,6 +320,8 @@ kernel        6.18.0
 types         BTF
 drops         skb:kfree_skb (skb, location, reason, rx_sk)
 lockdown      integrity
+rights        CAP_BPF, CAP_PERFMON; no new privileges; system calls not
+              filtered: no seccomp
 legacy        in use; answers: exact
 probe         kfree_skb by tracepoint: what kfree_skb sees
 probe         nf_hook_slow by kprobe: what nf_hook_slow sees; no fentry: costs

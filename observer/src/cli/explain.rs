@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{Outcome, filter};
 use crate::evaluate::{Conn, Course, Dev, Packet, Unknown};
 use crate::explain::{LiveHost, Question, Rules, answer, rules_in_force};
+use crate::privilege::{self, Task};
 use crate::report::record::{CtState, Explanation, Proto, Tuple};
 use crate::report::{Format, Look, explanation};
 use crate::ruleset::xtables::save::Family;
@@ -137,6 +138,7 @@ struct Written<'a> {
 /// One line that says what to do.
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let format = args.format;
+    privilege::confine(Task::Rules).context("cannot give up capabilities")?;
     let told = explained(&args)?;
     let page = match format {
         Format::Text => explanation(&told, Look::of_stdout()),

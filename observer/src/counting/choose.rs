@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::source::Counting;
 use crate::cli::watch::{Probes, Source, WatchConfig};
 use crate::live::{Live, check_cases, check_namespaces};
+use crate::privilege::{self, Task};
 use crate::report::record::Line;
 
 /// One of the two.
@@ -35,6 +36,8 @@ impl Watched {
             Ok(live) => Ok(Self::Live(Box::new(live))),
             Err(error) if config.probes == Probes::Auto && !config.all => {
                 let why = format!("{error:#}");
+                // It goes on with less.
+                privilege::narrow(Task::Counters);
                 // Where this does not work either, the first error says what to do.
                 let counting = Counting::open(config, Some(&why)).await.map_err(|second| {
                     log::info!("{second:#}");

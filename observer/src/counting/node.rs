@@ -11,6 +11,7 @@ use std::thread;
 use nix::sched::{CloneFlags, setns};
 
 use crate::kernel::NetnsNames;
+use crate::privilege::capabilities::{self, DAC_READ_SEARCH, SYS_ADMIN, SYS_PTRACE};
 
 /// Where `ip netns` keeps its names.
 const NAMED: &str = "/run/netns";
@@ -43,16 +44,14 @@ pub(super) fn namespaces(wanted: &[u32]) -> Vec<Namespace> {
     let processes = files("/proc").into_iter().filter(is_process);
     let processes = processes.map(|path| path.join("ns/net")).take(MOST_PROCESSES);
     let mut seen = HashSet::new();
-    [own]
-        .into_iter()
-        .chain(files(NAMED))
-        .chain(processes)
-        .filter_map(|path| {
-            let inode = u32::try_from(fs::metadata(&path).ok()?.ino()).ok()?;
-            let is_wanted = wanted.is_empty() || wanted.contains(&inode);
-            (is_wanted && seen.insert(inode)).then_some(Namespace { inode, path })
-        })
-        .collect()
+    let all = [own].into_iter().chain(files(NAMED)).chain(processes);
+    let found = all.filter_map(|path| {
+        let inode = u32::try_from(fs::metadata(&path).ok()?.ino()).ok()?;
+        let is_wanted = wanted.is_empty() || wanted.contains(&inode);
+        (is_wanted && seen.insert(inode)).then_some(Namespace { inode, path })
+    });
+    // Raised once for all of them.
+    capabilities::with(SYS_PTRACE, || found.collect())
 }
 
 impl Namespace {
@@ -76,11 +75,12 @@ impl Namespace {
         if NetnsNames::own() == Some(self.inode) {
             return Ok(());
         }
-        let file = File::open(&self.path)?;
+        let file = capabilities::with(SYS_PTRACE, || File::open(&self.path))?;
         if file.metadata()?.ino() != u64::from(self.inode) {
             return Err(io::Error::other("stands for another namespace by now"));
         }
-        setns(file.as_fd(), CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
+        capabilities::with(SYS_ADMIN, || setns(file.as_fd(), CloneFlags::CLONE_NEWNET))
+            .map_err(io::Error::from)
     }
 }
 
@@ -90,7 +90,8 @@ pub(super) fn proc_net(name: &str) -> String {
     // number stands below `/proc` as a process's does, though it is not listed.
     let thread = nix::unistd::gettid();
     let path = Path::new("/proc").join(thread.to_string()).join("net").join(name);
-    fs::read_to_string(path).unwrap_or_default()
+    // The root of the namespace's users owns it, who may be another than ours.
+    capabilities::with(DAC_READ_SEARCH, || fs::read_to_string(path)).unwrap_or_default()
 }
 
 /// Whether nf_tables is in this kernel already: asking it for rules would load it.

@@ -2,10 +2,11 @@
 
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
-use aya::programs::KProbe;
 use aya::programs::kprobe::KProbeLinkId;
+use aya::programs::{KProbe, ProgramError};
 
 use super::programs::program;
+use crate::privilege::capabilities::{self, SYS_ADMIN};
 
 /// What is attached.
 #[derive(Default)]
@@ -37,9 +38,7 @@ impl Kprobes {
 
     pub(super) fn attach(&mut self, ebpf: &mut Ebpf, name: &'static str, function: &str) -> Result<()> {
         let probe: &mut KProbe = program(ebpf, name)?.try_into()?;
-        let id = probe
-            .attach(function, 0)
-            .with_context(|| format!("cannot attach to {function}"))?;
+        let id = put_on(probe, function).with_context(|| format!("cannot attach to {function}"))?;
         self.links.push(Link {
             program: name,
             function: function.to_owned(),
@@ -71,4 +70,9 @@ impl Kprobes {
             format!("{how}/{}", link.function)
         })
     }
+}
+
+/// Puts a program on a function. Where `kernel.perf_event_paranoid` is 3, as on Debian, CAP_PERFMON is not enough for that.
+pub(super) fn put_on(probe: &mut KProbe, function: &str) -> Result<KProbeLinkId, ProgramError> {
+    capabilities::with(SYS_ADMIN, || probe.attach(function, 0))
 }

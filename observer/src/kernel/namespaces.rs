@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 
 use nix::sched::{CloneFlags, setns};
 
+use crate::privilege::capabilities::{self, SYS_ADMIN, SYS_PTRACE};
+
 /// Where `ip netns` keeps its names.
 const NAMED: &str = "/run/netns";
 
@@ -65,7 +67,9 @@ impl NetnsNames {
     /// # Errors
     /// There is no such process.
     pub fn inode_of_process(pid: u32) -> io::Result<u32> {
-        inode(&PathBuf::from(format!("/proc/{pid}/ns/net")))
+        capabilities::with(SYS_PTRACE, || {
+            inode(&PathBuf::from(format!("/proc/{pid}/ns/net")))
+        })
     }
 
     /// A file that stands for the namespace: by name, or through a process that lives in it.
@@ -83,8 +87,8 @@ impl NetnsNames {
 /// # Errors
 /// It cannot be opened or entered (needs `CAP_SYS_ADMIN`).
 pub fn enter(path: &std::path::Path) -> io::Result<()> {
-    let file = fs::File::open(path)?;
-    setns(file.as_fd(), CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
+    let file = capabilities::with(SYS_PTRACE, || fs::File::open(path))?;
+    capabilities::with(SYS_ADMIN, || setns(file.as_fd(), CloneFlags::CLONE_NEWNET)).map_err(io::Error::from)
 }
 
 fn named() -> Vec<(u32, String)> {
@@ -102,10 +106,12 @@ fn named() -> Vec<(u32, String)> {
 }
 
 fn process_in(wanted: u32) -> Option<PathBuf> {
-    fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
-        entry.file_name().to_str()?.parse::<u32>().ok()?;
-        let path = entry.path().join("ns/net");
-        (inode(&path).ok()? == wanted).then_some(path)
+    capabilities::with(SYS_PTRACE, || {
+        fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+            entry.file_name().to_str()?.parse::<u32>().ok()?;
+            let path = entry.path().join("ns/net");
+            (inode(&path).ok()? == wanted).then_some(path)
+        })
     })
 }
 

@@ -11,6 +11,7 @@ use aya::{Btf, Ebpf};
 
 use super::Symbols;
 use super::function_probes::FunctionProbes;
+use super::kprobes::put_on;
 use super::programs::{Programs, program};
 use super::verdict_probes::VerdictProbes;
 
@@ -107,9 +108,9 @@ impl PathProbes {
             }
         }
         let exit: &mut KProbe = program(ebpf, "nf_hook_slow_kretprobe")?.try_into()?;
-        let exit = exit.attach(HOOK, 0)?;
+        let exit = put_on(exit, HOOK)?;
         let entry: &mut KProbe = program(ebpf, "nf_hook_slow_kprobe")?.try_into()?;
-        match entry.attach(HOOK, 0) {
+        match put_on(entry, HOOK) {
             Ok(entry) => Ok(Hooks::Kprobe(entry, exit)),
             Err(error) => {
                 let program: &mut KProbe = program(ebpf, "nf_hook_slow_kretprobe")?.try_into()?;
@@ -132,7 +133,7 @@ impl PathProbes {
             probe.load()?;
             self.loaded.push("nft_trace_packet");
         }
-        self.trace = Some(probe.attach(TRACE, 0)?);
+        self.trace = Some(put_on(probe, TRACE)?);
         Ok(())
     }
 

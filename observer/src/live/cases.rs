@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use nix::unistd::AccessFlags;
 
 use crate::diagnose::owners::is_plain;
 use crate::report::record::Line;
@@ -35,6 +36,21 @@ pub fn check(directory: &Path) -> Result<()> {
     Cases::open(directory).map(drop)
 }
 
+/// Whether this process can put files there, with the rights that it has kept.
+///
+/// # Errors
+/// It cannot.
+pub fn check_writable(directory: &Path) -> Result<()> {
+    let can = nix::unistd::eaccess(directory, AccessFlags::W_OK | AccessFlags::X_OK);
+    can.with_context(|| {
+        format!(
+            "--keep-disagreements {}: observer gives up root's right to write where it likes; name a directory of its own \
+             user, or one that is not there yet",
+            directory.display()
+        )
+    })
+}
+
 impl Cases {
     /// Keeps them there; the directory is made if it is not there.
     ///
@@ -44,7 +60,10 @@ impl Cases {
         let made = DirBuilder::new().mode(0o700).create(directory);
         match made {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ if !directory.is_dir() => Err(io::Error::from(io::ErrorKind::NotADirectory)),
+            // A link to one is none: it may lead anywhere.
+            _ if !directory.symlink_metadata().is_ok_and(|data| data.is_dir()) => {
+                Err(io::Error::from(io::ErrorKind::NotADirectory))
+            }
             _ => Ok(()),
         }
         .with_context(|| format!("--keep-disagreements {}", directory.display()))?;
@@ -130,6 +149,31 @@ mod tests {
     use super::*;
     use crate::explain::read_drop;
     use crate::report::record::samples;
+
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let outside = tempfile::tempdir().expect("a directory");
+        let directory = tempfile::tempdir().expect("a directory");
+        let planted = outside.path().join("planted");
+        let link =
+            |name: &str| std::os::unix::fs::symlink(&planted, directory.path().join(name)).expect("a link");
+        link("disagreement-1.trace.json");
+        link("disagreement-2.nft.json");
+        let mut cases = Cases::open(directory.path()).expect("a directory");
+        let line = samples::drop_line(samples::policy_drop());
+        // The first number is taken; of the second the rules cannot be kept.
+        assert_eq!(
+            cases.keep("a".to_owned(), &line, || Some(vec![(
+                "nft.json",
+                "{}".to_owned()
+            )])),
+            None
+        );
+        assert!(!planted.exists(), "a file was made through a link");
+        let to_directory = outside.path().join("link");
+        std::os::unix::fs::symlink(directory.path(), &to_directory).expect("a link");
+        assert!(Cases::open(&to_directory).is_err());
+    }
 
     #[test]
     fn a_case_is_kept_once_and_read_again_and_no_more_than_a_few_are() {

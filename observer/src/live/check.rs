@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::ladder::{VERDICTS, ladder};
-use super::open::{attribution, kernel_release, load_symbols, privileged, refused};
-use crate::cli::check::{BackendCheck, CheckReport, Missing, Problem, Tracepoint};
+use super::open::{attribution, kernel_release, load_symbols, privileged, refused, young_enough};
+use crate::cli::check::{BackendCheck, CheckReport, Missing, Problem, Rights, Tracepoint};
 use crate::counting;
 use crate::kernel::trace_key::nf_tables_is_present;
 use crate::kernel::{Programs, Room, Symbols, Types, find_offsets, possible_cpus};
+use crate::privilege::{self, Task};
 
 /// Room for one counter: nothing is watched.
 const ROOM: Room = Room {
@@ -20,12 +21,27 @@ const ROOM: Room = Room {
 
 /// Looks at the running kernel, loads the programs as a trial, and lets them go.
 pub fn check() -> CheckReport {
+    // As `watch` does, so that what works here works there.
+    let confined = privilege::confine(Task::Packets)
+        .inspect_err(|error| log::warn!("cannot give up capabilities: {error}"))
+        .unwrap_or_default();
     let mut report = CheckReport {
+        rights: Rights {
+            capabilities: confined.left.names().into_iter().map(str::to_owned).collect(),
+            no_new_privileges: confined.has_no_new_privileges,
+            filtered: confined.filters_calls,
+        },
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: kernel_release(),
         lockdown: lockdown(),
         ..CheckReport::default()
     };
+    for cost in privilege::costs(Task::Packets) {
+        report.missing.push(Missing {
+            feature: "capability".to_owned(),
+            cost,
+        });
+    }
     match trial(&mut report) {
         Ok(()) => report.works = true,
         Err(error) => report.problems.push(Problem {
@@ -60,6 +76,7 @@ fn trial(report: &mut CheckReport) -> anyhow::Result<()> {
     let offsets = find_offsets(&mut types)?;
     missing(report, &types, offsets.has_reason != 0);
     privileged()?;
+    young_enough(&types)?;
     let symbols = load_symbols()?;
     let mut programs = Programs::load(offsets, ROOM).map_err(refused)?;
     programs.attach().map_err(refused)?;

@@ -20,7 +20,7 @@ mod source;
 mod totals;
 mod way;
 
-pub use cases::check as check_cases;
+pub use cases::{check as check_cases, check_writable as check_cases_writable};
 pub use check::check;
 pub use filter::{check_namespaces, inode};
 pub use hints::entering;

@@ -20,6 +20,7 @@ use super::reasons::Reasons;
 use super::totals::Totals;
 use crate::cli::watch::WatchConfig;
 use crate::kernel::{DeviceLayout, Programs, Room, Symbols, Types, find_offsets, possible_cpus};
+use crate::privilege::{self, Task};
 use crate::report::record::{Event, FilterInfo, Line, Start, Time};
 use crate::ruleset::Store;
 
@@ -81,15 +82,20 @@ impl Live {
             .as_deref()
             .map(Cases::open)
             .transpose()?;
-        // The slow file is read beside everything else.
-        let symbols = thread::spawn(load_symbols);
-        let mut types = Types::load()?;
-        let offsets = find_offsets(&mut types)?;
-        let reasons = Reasons::load(&mut types);
-        let programs = Programs::load(offsets, room()).map_err(refused)?;
-        let symbols = symbols
-            .join()
-            .map_err(|_| anyhow::anyhow!("cannot read /proc/kallsyms"))??;
+        // The slow file is read beside everything else. Whatever fails meanwhile, its thread has ended when this returns: one that
+        // goes on would keep rights that are given up next.
+        let (mut types, reasons, programs, symbols) = thread::scope(|scope| -> Result<_> {
+            let symbols = scope.spawn(load_symbols);
+            let mut types = Types::load()?;
+            young_enough(&types)?;
+            let offsets = find_offsets(&mut types)?;
+            let reasons = Reasons::load(&mut types);
+            let programs = Programs::load(offsets, room()).map_err(refused)?;
+            let symbols = symbols
+                .join()
+                .map_err(|_| anyhow::anyhow!("cannot read /proc/kallsyms"))??;
+            Ok((types, reasons, programs, symbols))
+        })?;
         let records = programs
             .events
             .as_fd()
@@ -136,7 +142,8 @@ impl Live {
         self.missed_before = self.programs.missed();
         self.filter.enabled = 1;
         self.programs.set_filter(&self.filter)?;
-        let notes = self.start_paths()?;
+        let mut notes = self.start_paths()?;
+        notes.extend(privilege::costs(Task::Packets));
         self.started_ns = clock::monotonic_ns();
         self.lines.push_back(self.start_line(config.filter.info(), notes));
         release_memory();
@@ -208,9 +215,26 @@ pub fn privileged() -> Result<()> {
         return Ok(());
     }
     if nix::unistd::geteuid().is_root() {
-        bail!("this process lacks CAP_BPF and CAP_PERFMON; in a container, add both or run it privileged")
+        let lacks = [(BPF, "CAP_BPF"), (PERFMON, "CAP_PERFMON")]
+            .into_iter()
+            .filter(|(capability, _)| effective & capability == 0)
+            .map(|(_, name)| name)
+            .collect::<Vec<_>>()
+            .join(" and ");
+        bail!("this process lacks {lacks}: in a container, add what is missing or run it privileged")
     }
     bail!("observer needs to load eBPF programs, which this user may not: run it with sudo")
+}
+
+/// # Errors
+/// The kernel has no `bpf_loop()`, which the programs call: it is older than 5.17.
+pub fn young_enough(types: &Types) -> Result<()> {
+    // include/uapi/linux/bpf.h; a kernel that does not describe it is left to the verifier.
+    let helpers = types.enumeration("bpf_func_id");
+    if !helpers.is_empty() && !helpers.iter().any(|(name, _)| name == "BPF_FUNC_loop") {
+        bail!("this kernel is too old for observer's programs: it has no bpf_loop() (Linux 5.17 has)");
+    }
+    Ok(())
 }
 
 /// The error of a program that the kernel refuses, in one line.

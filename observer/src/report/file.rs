@@ -18,7 +18,7 @@ pub struct TraceFile {
 }
 
 impl TraceFile {
-    /// Creates or empties `path`. A new file is the owner's alone (mode 0600): packets tell who talks to whom.
+    /// Creates or opens `path`; its first line empties it. A new file is the owner's alone (mode 0600): packets tell who talks to whom.
     ///
     /// # Errors
     /// What the system says; `ELOOP` if `path` is a symbolic link, which is never followed.
@@ -27,7 +27,7 @@ impl TraceFile {
         options
             .write(true)
             .create(true)
-            .truncate(true)
+            .truncate(false)
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW | libc::O_NOCTTY);
         Ok(Self {
@@ -38,9 +38,22 @@ impl TraceFile {
     }
 }
 
+impl TraceFile {
+    /// Takes away what an older trace has left. What is no ordinary file keeps nothing.
+    fn empty(&mut self) -> io::Result<()> {
+        match self.file.metadata()?.is_file() {
+            true => self.file.set_len(0),
+            false => Ok(()),
+        }
+    }
+}
+
 impl Report for TraceFile {
     fn line(&mut self, line: &Line) -> io::Result<()> {
         encode(line, &mut self.buffer)?;
+        if self.whole == 0 {
+            self.empty()?;
+        }
         if let Err(error) = self.file.write_all(&self.buffer) {
             // Not every file can be cut (a pipe); the error to tell is the first one.
             let _ = self.file.set_len(self.whole);
@@ -88,6 +101,18 @@ mod tests {
             fs::read_to_string(&path).expect("reads").lines().count(),
             samples::all().len()
         );
+    }
+
+    #[test]
+    fn an_older_trace_is_there_until_the_first_line() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("trace.json");
+        fs::write(&path, "older and longer than a line of a trace\n".repeat(100)).expect("writes");
+        let mut file = TraceFile::create(&path).expect("opens");
+        assert!(fs::read_to_string(&path).expect("reads").starts_with("older"));
+        file.line(&samples::lost_line()).expect("writes");
+        let text = fs::read_to_string(&path).expect("reads");
+        assert_eq!((text.lines().count(), text.contains("older")), (1, false));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! read from the kernel. Where the tool is not installed, or what it prints does not fit, there is no text.
 
 use std::collections::HashMap;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::Table;
 use super::xtables::save;
 use crate::kernel::{NetnsNames, enter};
+use crate::privilege::{OF_TOOLS, capabilities};
 use crate::report::record::{Backend, TableFamily};
 
 /// Where the tools are: not where `PATH` says, since this runs as root.
@@ -180,6 +181,10 @@ fn tool_name(backend: Backend, family: TableFamily) -> Option<&'static str> {
 
 /// Runs a tool in the namespace with this inode and returns what it printed.
 pub fn run_tool(inode: u32, name: &str, args: &[&str]) -> Option<String> {
+    // Where one is already one needs no privilege to enter.
+    if NetnsNames::own() == Some(inode) {
+        return run_here(&find(name)?, args);
+    }
     run_in(&NetnsNames::path(inode)?, &find(name)?, args)
 }
 
@@ -193,14 +198,20 @@ pub fn find(name: &str) -> Option<PathBuf> {
 
 /// Runs a tool in the network namespace of the calling thread and returns what it printed.
 pub fn run_here(tool: &Path, args: &[&str]) -> Option<String> {
-    output(command(tool, args))
+    let mut command = command(tool, args);
+    confined(&mut command, || Ok(()));
+    output(command)
 }
 
 fn run_in(netns: &Path, tool: &Path, args: &[&str]) -> Option<String> {
     let netns = netns.to_owned();
     let mut command = command(tool, args);
-    // SAFETY: between fork and exec only `open` and `setns` are called; nothing is shared with another thread.
-    unsafe { command.pre_exec(move || enter(&netns)) };
+    // Before what every tool does: it is left no right to enter anything.
+    let entering = move || {
+        capabilities::raise_for_entering();
+        enter(&netns)
+    };
+    confined(&mut command, entering);
     output(command)
 }
 
@@ -214,6 +225,19 @@ fn command(tool: &Path, args: &[&str]) -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
     command
+}
+
+/// Has a command do something after the fork, and then leaves it the capabilities of a tool.
+fn confined(command: &mut Command, mut first: impl FnMut() -> io::Result<()> + Send + Sync + 'static) {
+    let is_root = nix::unistd::geteuid().is_root();
+    // SAFETY: between fork and exec only system calls are made (`open`, `setns`, `capset`, `prctl`); nothing is shared with
+    // another thread.
+    unsafe {
+        command.pre_exec(move || {
+            first()?;
+            capabilities::leave_to_tool(OF_TOOLS, is_root)
+        });
+    }
 }
 
 fn output(mut command: Command) -> Option<String> {

@@ -2,11 +2,24 @@
 
 use std::fs;
 
+/// Whether the kernel is young enough for observer's programs at all: they call `bpf_loop()` (Linux 5.17).
+pub fn programs() -> bool {
+    allows_programs(&symbols())
+}
+
 /// Whether paths can be observed: kprobes are built in, and no lockdown forbids fentry and kprobes.
 pub fn path() -> bool {
     let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-    let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-    allows_path(&lockdown, &symbols)
+    let symbols = symbols();
+    allows_programs(&symbols) && allows_path(&lockdown, &symbols)
+}
+
+fn symbols() -> String {
+    fs::read_to_string("/proc/kallsyms").unwrap_or_default()
+}
+
+fn allows_programs(symbols: &str) -> bool {
+    symbols.lines().any(|line| line.ends_with(" bpf_loop"))
 }
 
 fn allows_path(lockdown: &str, symbols: &str) -> bool {
@@ -17,6 +30,12 @@ fn allows_path(lockdown: &str, symbols: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn programs_need_a_helper_and_not_one_whose_name_is_longer() {
+        assert!(allows_programs("ffffffff81000000 T bpf_loop\n"));
+        assert!(!allows_programs("ffffffff81000000 t inline_bpf_loop\n"));
+    }
 
     #[test]
     fn paths_need_kprobes_and_no_lockdown() {

@@ -97,7 +97,8 @@ impl Explain {
                 .get(index)
                 .with_context(|| format!("there are no {} [[culprit]]", index + 1))?;
             explain.line = pattern(scene, culprit, &counted.rules[&book(culprit)])?;
-            explain.drop = explain.line["drop"].clone();
+            let of = if culprit.counted { "counter" } else { "drop" };
+            explain.drop = explain.line[of].clone();
         }
         let mut args: Vec<String> = ["explain", "-o", "json"].map(str::to_owned).to_vec();
         args.extend(self.args.iter().cloned());

@@ -37,6 +37,8 @@ pub struct Variant {
     pub every_kernel: bool,
     /// Whether it shows something only where packets can be followed.
     pub of_paths: bool,
+    /// Whether it shows the same on a kernel that is too old for observer's programs.
+    pub without_bpf: bool,
     /// The row of the table of kernels that it counts for.
     pub feature: Option<String>,
     /// Code instead of a file, for the few that do not fit data.
@@ -67,6 +69,7 @@ pub fn list(data: &Data, filter: &str) -> Result<Vec<Variant>> {
                 family,
                 every_kernel: spec.every_kernel,
                 of_paths: spec.is_of_paths(),
+                without_bpf: spec.is_without_bpf(),
                 feature: spec.feature.clone(),
                 case: None,
             });
@@ -85,6 +88,7 @@ pub fn list(data: &Data, filter: &str) -> Result<Vec<Variant>> {
                 family: Family::Ip,
                 every_kernel: case.every_kernel,
                 of_paths: false,
+                without_bpf: case.without_bpf,
                 feature: None,
                 case: Some(case.run),
             });

@@ -15,8 +15,10 @@ use super::spec::{Header, Probes, Scenario};
 use super::step::Stage;
 use super::{Variant, features};
 use crate::cluster::{Cluster, Data, Setup};
+use crate::kernel::probes;
 use crate::observer::{self, Invocation, Observer, read_lines};
 use crate::results::{Answer, Outcome, Ran, Results};
+use crate::rights::{self, Watched};
 use crate::run_dir::RunDir;
 use crate::schema::Schema;
 use crate::stopwatch::Stopwatch;
@@ -116,6 +118,10 @@ impl Lab {
                 &"abc"[attempt - 1..attempt]
             ),
         };
+        if self.observer.is_some() && !variant.without_bpf && !probes::programs() {
+            let why = "this kernel is too old for observer's programs";
+            return Ok(Ended::with(Outcome::Skipped(why.to_owned())));
+        }
         let ended = match variant.case {
             Some(case) => case(self, &place).map(Ended::with),
             None => self.run_file(&place),
@@ -149,6 +155,7 @@ impl Lab {
             let why = match probes {
                 Probes::Path => "this kernel lets no program observe paths",
                 Probes::Drops => "it is about kernels that let no program observe paths",
+                Probes::None => "it is about kernels that are too old for observer's programs",
             };
             return Ok(Ended::with(Outcome::Skipped(why.to_owned())));
         }
@@ -205,10 +212,14 @@ impl Lab {
         if !scenario.observer.fails {
             observer.wait_for_start(&trace, self.patience * 3)?;
             watch.lap("start");
+            let watched = watched(&trace)?;
+            failures.extend(rights::failures(observer.pid(), watched, self.patience)?);
             for phase in scenario.phases() {
                 records.push(phase::go(&mut stage, &phase)?);
             }
             if !scenario.observer.ends {
+                // Whatever it has begun meanwhile.
+                failures.extend(rights::failures(observer.pid(), watched, self.patience)?);
                 observer.signal(ending(scenario)?)?;
             }
         }
@@ -241,6 +252,23 @@ impl Lab {
             strayed,
         })
     }
+}
+
+/// What its first line says that it watches.
+fn watched(trace: &Path) -> Result<Watched> {
+    let lines = read_lines(trace)?;
+    let probes = lines
+        .iter()
+        .find(|line| line["kind"] == "start")
+        .map(|line| &line["probes"]);
+    let probes = probes
+        .and_then(|probes| probes.as_array())
+        .context("a start line without probes")?;
+    Ok(if probes.is_empty() {
+        Watched::Counters
+    } else {
+        Watched::Packets
+    })
 }
 
 /// Goes through a scenario without an observer: do the requests and counters show what the file says?

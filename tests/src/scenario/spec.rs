@@ -95,12 +95,18 @@ pub enum Probes {
     Path,
     /// Nothing else (in `when`: this kernel lets paths not be observed).
     Drops,
+    /// Nothing: this kernel is too old for observer's programs.
+    None,
 }
 
 impl Probes {
     /// Whether this kernel is such a one.
     pub fn is_here(self) -> bool {
-        probes::path() == (self == Self::Path)
+        match self {
+            Self::Path => probes::path(),
+            Self::Drops => probes::programs() && !probes::path(),
+            Self::None => !probes::programs(),
+        }
     }
 }
 
@@ -153,6 +159,9 @@ pub struct Header {
     pub every_kernel: bool,
     /// The row of the table of kernels.
     pub feature: Option<String>,
+    /// How observer is run; placeholders and all.
+    #[serde(default)]
+    pub observer: ObserverSpec,
     /// Rules of which more is expected where packets can be followed.
     #[serde(default)]
     pub native: Vec<serde::de::IgnoredAny>,
@@ -169,9 +178,18 @@ impl Header {
 
     /// Whether it shows something only where packets can be followed.
     pub fn is_of_paths(&self) -> bool {
-        let is_for_others = self.needs_probes == Some(Probes::Drops);
+        let is_for_others = matches!(self.needs_probes, Some(Probes::Drops | Probes::None));
         let shows = self.needs_probes.is_some() || !self.native.is_empty() || !self.path.is_empty();
         shows && !is_for_others
+    }
+
+    /// Whether it shows the same on a kernel that is too old for observer's programs: it asks for
+    /// none.
+    pub fn is_without_bpf(&self) -> bool {
+        let (cage, args) = (&self.observer.cage, &self.observer.args);
+        let asks_for_none = args.windows(2).any(|words| words == ["--probes", "none"]);
+        let needs_none = cage.no_bpf || cage.linux_3_10 || asks_for_none;
+        self.needs_probes == Some(Probes::None) || (needs_none && !self.observer.fails)
     }
 
     /// Every pair of backend and family that it runs with.

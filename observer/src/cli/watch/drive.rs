@@ -8,7 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::super::{Outcome, tell};
-use super::WatchConfig;
+use super::{Probes, WatchConfig};
+use crate::live::{check_cases, check_cases_writable};
+use crate::privilege::{self, Task};
 use crate::report::record::{Confidence, DropInfo, Event, Line, Summary, Time};
 use crate::report::{Outputs, Report, Tally};
 
@@ -44,6 +46,10 @@ pub fn run<S: Source>(
     for warning in &config.warnings {
         tell(warning);
     }
+    // Before rights are given up: the file may be in another user's directory. It is emptied by its first line, not here:
+    // what cannot be watched must not empty an older trace.
+    let outputs = Outputs::open(config.format, config.write.as_deref())?;
+    confined(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -52,10 +58,27 @@ pub fn run<S: Source>(
         // Signals first: one that comes while probes are being attached must end in detaching them, too.
         let interrupted = first_signal()?;
         let source = open(config).await?;
-        // After the source: what cannot be watched must not empty an older trace.
-        let outputs = Outputs::open(config.format, config.write.as_deref())?;
         drive(config, source, outputs, interrupted).await
     })
+}
+
+/// Gives up what watching does not need, before there is another thread.
+fn confined(config: &WatchConfig) -> anyhow::Result<()> {
+    let task = match config.probes {
+        Probes::None => Task::Counters,
+        _ => Task::Packets,
+    };
+    // Made, if it is not there, with the rights to make it; what is kept in it later is kept without them.
+    config
+        .keep_disagreements
+        .as_deref()
+        .map(check_cases)
+        .transpose()?;
+    privilege::confine(task).context("cannot give up capabilities")?;
+    config
+        .keep_disagreements
+        .as_deref()
+        .map_or(Ok(()), check_cases_writable)
 }
 
 /// Ends with the first SIGINT or SIGTERM, and leaves the second one to the kernel, which ends the process at once: also

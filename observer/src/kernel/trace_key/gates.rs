@@ -13,6 +13,7 @@ use nix::sched::{CloneFlags, setns};
 
 use super::super::netlink::{Batch, Socket, attributes, messages};
 use super::super::{Symbols, Types};
+use crate::privilege::capabilities::{self, SYS_ADMIN, SYS_PTRACE};
 
 // include/uapi/linux/netlink.h, rtnetlink.h
 const NLM_F_REQUEST: u16 = 0x1;
@@ -145,7 +146,7 @@ fn walk(paths: &[PathBuf]) -> Result<Checked, Refusal> {
         checked.namespaces += 1;
     }
     for path in paths {
-        let Ok(file) = File::open(path) else {
+        let Ok(file) = capabilities::with(SYS_PTRACE, || File::open(path)) else {
             // It ended in the meantime.
             continue;
         };
@@ -155,7 +156,8 @@ fn walk(paths: &[PathBuf]) -> Result<Checked, Refusal> {
         if !seen.insert(inode) {
             continue;
         }
-        if setns(file.as_fd(), CloneFlags::CLONE_NEWNET).is_err() {
+        let entered = capabilities::with(SYS_ADMIN, || setns(file.as_fd(), CloneFlags::CLONE_NEWNET));
+        if entered.is_err() {
             checked.unreadable += 1;
             continue;
         }
@@ -195,7 +197,8 @@ fn namespaces() -> Vec<PathBuf> {
         })
         .map(|entry| entry.path().join("ns/net"))
         .filter(|path| fs::metadata(path).is_ok_and(|data| seen.insert(data.ino())));
-    named.chain(lived_in).collect()
+    // Raised once for all of them.
+    capabilities::with(SYS_PTRACE, || named.chain(lived_in).collect())
 }
 
 /// Whether any route of the calling thread's namespace, in any table, has several next hops.

@@ -20,6 +20,7 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::Symbols;
 use super::netlink::{Batch, Socket, messages};
+use crate::privilege::capabilities::{self, SYS_ADMIN};
 
 pub use gates::{Checked, Refusal, gates};
 
@@ -134,7 +135,8 @@ pub fn nf_tables_is_present(symbols: &Symbols) -> bool {
 
 /// Moves this thread into a new namespace, puts the rule there, and opens the namespace.
 fn make() -> Result<TraceKey, TraceKeyError> {
-    unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| TraceKeyError::Namespace(errno.into()))?;
+    capabilities::with(SYS_ADMIN, || unshare(CloneFlags::CLONE_NEWNET))
+        .map_err(|errno| TraceKeyError::Namespace(errno.into()))?;
     let namespace = File::open("/proc/thread-self/ns/net").map_err(TraceKeyError::Namespace)?;
     let inode = namespace.metadata().map_err(TraceKeyError::Namespace)?.ino();
     let inode = u32::try_from(inode)

@@ -1,10 +1,12 @@
 //! Scenarios that do not fit data: each a function of this folder.
 
+mod alone;
 mod chaos;
 mod closed_pipe;
 mod killed;
 mod replaced;
 mod replayed;
+mod systemd_unit;
 mod two_observers;
 mod two_signals;
 
@@ -24,117 +26,151 @@ pub(super) struct Case {
     pub(super) backends: &'static [Backend],
     /// Whether also the kernels run it that run only a part of the scenarios.
     pub(super) every_kernel: bool,
+    /// Whether it shows the same on a kernel that is too old for observer's programs.
+    pub(super) without_bpf: bool,
     pub(super) run: Code,
 }
 
 /// All of them.
 pub(super) const ALL: &[Case] = &[
     Case {
+        name: "a-root-directory-with-nothing-but-observer",
+        backends: &[Backend::Legacy],
+        every_kernel: true,
+        without_bpf: true,
+        run: alone::run,
+    },
+    Case {
+        name: "the-systemd-unit-is-one-that-systemd-takes",
+        backends: &[Backend::Legacy],
+        every_kernel: false,
+        without_bpf: false,
+        run: systemd_unit::run,
+    },
+    Case {
         name: "a-closed-pipe-ends-quietly",
         backends: &[Backend::Legacy],
         every_kernel: false,
+        without_bpf: false,
         run: closed_pipe::run,
     },
     Case {
         name: "a-second-signal-ends-at-once",
         backends: &[Backend::Legacy],
         every_kernel: false,
+        without_bpf: false,
         run: two_signals::run,
     },
     Case {
         name: "kill-9-leaves-nothing-behind",
         backends: &[Backend::Legacy],
         every_kernel: true,
+        without_bpf: false,
         run: killed::run,
     },
     Case {
         name: "kill-9-with-paths-leaves-nothing-behind",
         backends: &[Backend::Nft],
         every_kernel: true,
+        without_bpf: false,
         run: killed::with_paths,
     },
     Case {
         name: "kill-9-with-drops-alone-leaves-nothing-behind",
         backends: &[Backend::Nft],
         every_kernel: false,
+        without_bpf: false,
         run: killed::with_drops,
     },
     Case {
         name: "kill-9-at-every-stage-leaves-nothing-behind",
         backends: &[Backend::Legacy],
         every_kernel: false,
+        without_bpf: false,
         run: killed::at_every_stage,
     },
     Case {
         name: "stopped-for-a-minute",
         backends: &[Backend::Legacy],
         every_kernel: false,
+        without_bpf: false,
         run: chaos::stopped,
     },
     Case {
         name: "two-hundred-namespaces-come-and-go",
         backends: &[Backend::Legacy, Backend::Nft],
         every_kernel: false,
+        without_bpf: false,
         run: chaos::namespaces,
     },
     Case {
         name: "devices-deleted-mid-packet",
         backends: &[Backend::Legacy],
         every_kernel: false,
+        without_bpf: false,
         run: chaos::devices,
     },
     Case {
         name: "a-processor-goes-and-comes-back",
         backends: &[Backend::Legacy, Backend::Nft],
         every_kernel: true,
+        without_bpf: false,
         run: chaos::cpus,
     },
     Case {
         name: "the-clock-is-set",
         backends: &[Backend::Legacy],
         every_kernel: true,
+        without_bpf: false,
         run: chaos::clock,
     },
     Case {
         name: "a-reader-that-stops-reading",
         backends: &[Backend::Legacy],
         every_kernel: false,
+        without_bpf: false,
         run: chaos::reader,
     },
     Case {
         name: "no-memory-for-maps",
         backends: &[Backend::Legacy],
         every_kernel: false,
+        without_bpf: false,
         run: chaos::maps,
     },
     Case {
         name: "two-observers-at-once",
         backends: &[Backend::Legacy, Backend::Nft],
         every_kernel: true,
+        without_bpf: false,
         run: two_observers::run,
     },
     Case {
         name: "rules-replaced-fifty-times",
         backends: &[Backend::Legacy, Backend::Nft],
         every_kernel: false,
+        without_bpf: false,
         run: replaced::run,
     },
     Case {
         name: "rules-replayed-come-to-what-the-kernel-counts",
         backends: &[Backend::Legacy, Backend::Nft],
         every_kernel: false,
+        without_bpf: false,
         run: replayed::run,
     },
     Case {
         name: "rules-of-both-kinds-replayed-come-to-what-the-kernel-counts",
         backends: &[Backend::Legacy, Backend::Nft],
         every_kernel: false,
+        without_bpf: false,
         run: replayed::run_mixed,
     },
     Case {
         name: "rules-with-sets-replayed-come-to-what-the-kernel-counts",
         backends: &[Backend::Legacy],
         every_kernel: false,
+        without_bpf: false,
         run: replayed::run_ipset,
     },
 ];
