@@ -12,7 +12,7 @@ use crate::evaluate::nftables::{
     Bits, Connection, CtState, Device, Direction, Evaluator, Outcome, Packet, Path, Place, Tuple,
 };
 use crate::report::record::{self, Candidate, Cause, DropInfo, DropLine, Flow, Hint, Hook};
-use crate::ruleset::nftables::listing::{Family, Ruleset};
+use crate::ruleset::nftables::listing::{Chain, Family, Ruleset, Table};
 
 /// So many are told of one drop.
 const MOST: usize = 3;
@@ -90,7 +90,7 @@ impl NftMisses {
 /// No hints if the evaluator does not agree with the kernel.
 fn look(drop: &DropLine, ruleset: &Ruleset, check: Option<&HashSet<u64>>) -> Looked {
     let evaluator = Evaluator::new(ruleset);
-    match agreeing(&evaluator, drop) {
+    match agreeing(&evaluator, ruleset, drop) {
         Some(path) => Looked::near(hints(&evaluator, &path)),
         None => Looked {
             instead: check.and_then(|in_part| instead(drop, ruleset, in_part)),
@@ -104,14 +104,45 @@ fn instead(drop: &DropLine, ruleset: &Ruleset, in_part: &HashSet<u64>) -> Option
     let info = &drop.drop;
     let evaluator = Evaluator::of_the_past(ruleset, in_part);
     let family = Family::named(info.family?.name())?;
-    let base = info.chain_path.first().or(info.chain.as_ref())?;
+    let table = info.table.as_deref()?;
+    // Which of several base chains it was is not known.
+    let [base] = bases(ruleset, info)[..] else {
+        return None;
+    };
     let packet = packet(drop, info.hook?);
-    nft_instead(
-        &evaluator,
-        (family, info.table.as_deref()?, base),
-        &packet,
-        |place| is_place(&evaluator, place, info),
-    )
+    nft_instead(&evaluator, (family, table, base), &packet, |place| {
+        is_place(&evaluator, place, info)
+    })
+}
+
+/// The base chains that may have led to where the packet died: the one that is known, else all of its table that the hook calls.
+fn bases<'a>(ruleset: &'a Ruleset, info: &'a DropInfo) -> Vec<&'a str> {
+    if let Some(base) = info.chain_path.first() {
+        return vec![base];
+    }
+    let is_its = |table: &&Table| {
+        let family = info.family.and_then(|family| Family::named(family.name()));
+        Some(table.family) == family && Some(&table.name) == info.table.as_ref()
+    };
+    let chains = ruleset
+        .tables
+        .iter()
+        .find(is_its)
+        .map_or(&[][..], |table| &table.chains);
+    let is_base = |chain: &&Chain| {
+        let hook = chain.base.as_ref().map(|base| base.hook.as_str());
+        hook.zip(info.hook)
+            .is_some_and(|(name, hook)| hook.name().eq_ignore_ascii_case(name))
+    };
+    let called = || chains.iter().filter(is_base).map(|chain| chain.name.as_str());
+    let itself = called().filter(|name| Some(*name) == info.chain.as_deref());
+    // A base chain that is jumped to cannot be.
+    let itself: Vec<&str> = itself.collect();
+    if itself.is_empty() {
+        called().collect()
+    } else {
+        itself
+    }
 }
 
 fn hints(evaluator: &Evaluator<'_>, path: &Path) -> Vec<Hint> {
@@ -128,20 +159,25 @@ fn hints(evaluator: &Evaluator<'_>, path: &Path) -> Vec<Hint> {
     behind.into_iter().chain(near).take(MOST).collect()
 }
 
-/// The way that ends where the kernel says that the packet died.
-fn agreeing(evaluator: &Evaluator<'_>, drop: &DropLine) -> Option<Path> {
+/// The way that ends where the kernel says that the packet died. `None`, too, if it may have come there from several base chains.
+fn agreeing(evaluator: &Evaluator<'_>, ruleset: &Ruleset, drop: &DropLine) -> Option<Path> {
     let info = &drop.drop;
     let family = Family::named(info.family?.name())?;
-    let base = info.chain_path.first().or(info.chain.as_ref())?;
+    let table = info.table.as_deref()?;
     let packet = packet(drop, info.hook?);
-    let evaluation = evaluator.base_chain(family, info.table.as_deref()?, base, &packet);
-    let paths = evaluation.paths.into_iter();
-    paths
-        .filter(|path| path.outcome == Some(Outcome::Drop) && !path.is_cut)
-        .find(|path| {
-            path.decided_by
-                .is_some_and(|place| is_place(evaluator, place, info))
-        })
+    let way = |base: &str| {
+        let evaluation = evaluator.base_chain(family, table, base, &packet);
+        evaluation
+            .paths
+            .into_iter()
+            .filter(|path| path.outcome == Some(Outcome::Drop) && !path.is_cut)
+            .find(|path| {
+                path.decided_by
+                    .is_some_and(|place| is_place(evaluator, place, info))
+            })
+    };
+    let mut ways = bases(ruleset, info).into_iter().filter_map(way);
+    ways.next().filter(|_| ways.next().is_none())
 }
 
 fn is_place(evaluator: &Evaluator<'_>, place: Place, info: &DropInfo) -> bool {
@@ -274,6 +310,46 @@ mod tests {
         };
         assert_eq!(told(SLIP, &in_inner(9)).len(), 1);
         assert_eq!(told(SLIP, &in_inner(8)), [], "the kernel says otherwise");
+    }
+
+    #[test]
+    fn a_rule_to_which_several_ways_lead_has_near_misses_all_the_same() {
+        // Behind a goto, or a map of verdicts, the kernel's memory alone does not tell the chains that were walked.
+        let goes = SLIP.replace("\"jump\"", "\"goto\"");
+        assert_ne!(goes, SLIP);
+        let unknown = |hook| {
+            dropped(|drop| {
+                drop.packet.dport = Some(443);
+                drop.drop.hook = Some(hook);
+                drop.drop.cause = Some(Cause::Rule);
+                drop.drop.chain = Some("inner".to_owned());
+                drop.drop.chain_path.clear();
+                drop.drop.rule = Some(Rule {
+                    handle: Some(9),
+                    ..Rule::default()
+                });
+            })
+        };
+        assert_eq!(told(SLIP, &unknown(Hook::Forward)).len(), 1);
+        assert_eq!(told(&goes, &unknown(Hook::Forward)).len(), 1);
+        assert_eq!(told(&goes, &unknown(Hook::Input)), [], "of another hook");
+        let another = |policy| {
+            let base = SLIP.find("{\"chain\":").expect("a chain");
+            let mut two = SLIP.to_owned();
+            two.insert_str(base, &format!("{{\"chain\": {{\"family\": \"inet\", \"table\": \"lab\", \"name\": \"second\", \"handle\": 20, \"type\": \"filter\", \"hook\": \"forward\", \"prio\": 5, \"policy\": \"accept\"}}}}, {policy}"));
+            two
+        };
+        let jumps = "{\"rule\": {\"family\": \"inet\", \"table\": \"lab\", \"chain\": \"second\", \"handle\": 21, \"expr\": [{\"jump\": {\"target\": \"inner\"}}]}}, ";
+        assert_eq!(told(&another(""), &unknown(Hook::Forward)).len(), 1);
+        let inner =
+            "{\"chain\": {\"family\": \"inet\", \"table\": \"lab\", \"name\": \"inner\", \"handle\": 2}}, ";
+        let both = another("").replace(inner, &format!("{inner}{jumps}"));
+        assert_ne!(both, another(""));
+        assert_eq!(
+            told(&both, &unknown(Hook::Forward)),
+            [],
+            "from which is not known"
+        );
     }
 
     #[test]
