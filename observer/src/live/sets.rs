@@ -101,7 +101,7 @@ impl AskedSets {
         names.sort_unstable();
         names.dedup();
         // Packets that change sets may have changed them since.
-        if names.len() > MOST_SETS || (!names.is_empty() && TABLES.iter().any(|table| changes(&table))) {
+        if names.len() > MOST_SETS || (!names.is_empty() && TABLES.iter().any(changes)) {
             names.clear();
         }
         if self.names.len() >= MOST_KEPT {
