@@ -84,6 +84,12 @@ enum Verb {
         #[arg(long)]
         observer: PathBuf,
     },
+    /// Measure what 20,000 rules cost that are rewritten every second, and whether a drop is mislabelled.
+    BenchRewrite {
+        /// The observer to measure.
+        #[arg(long)]
+        observer: PathBuf,
+    },
     /// Measure what watching costs the packets that this kernel forwards.
     BenchPaths {
         /// The observer to measure.
@@ -257,6 +263,10 @@ fn run(cli: Cli) -> Result<bool> {
         }
         Verb::BenchSize { observer } => {
             bench::size::run(&observer, &RunDir::start()?)?;
+            Ok(true)
+        }
+        Verb::BenchRewrite { observer } => {
+            bench::rewrite::run(&data, &observer, &RunDir::start()?)?;
             Ok(true)
         }
         Verb::BenchPaths {

@@ -37,6 +37,8 @@ enum What {
     Drops,
     /// Reading and asking 50,000 rules of each kind, on this machine's kernel
     Size,
+    /// 20,000 rules that are rewritten every second, on this machine's kernel
+    Rewrite,
     /// Packets forwarded in a second while somebody watches, in a virtual machine
     Paths,
 }
@@ -44,12 +46,16 @@ enum What {
 /// Sets up, builds and measures.
 pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     let wants = |what| arguments.what.is_none_or(|only| only == what);
-    if (wants(What::Drops) || wants(What::Size)) && !nix::unistd::geteuid().is_root() {
+    if [What::Drops, What::Size, What::Rewrite].into_iter().any(wants) && !nix::unistd::geteuid().is_root() {
         bail!("the benchmarks need root: sudo env PATH=\"$PATH\" HOME=\"$HOME\" cargo xtask bench");
     }
     setup::bench()?;
     let lab = Lab::build()?;
-    for (what, verb) in [(What::Drops, "bench"), (What::Size, "bench-size")] {
+    for (what, verb) in [
+        (What::Drops, "bench"),
+        (What::Size, "bench-size"),
+        (What::Rewrite, "bench-rewrite"),
+    ] {
         if wants(what) {
             let code = lab.bench(verb)?;
             if code != 0 {

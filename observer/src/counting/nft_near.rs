@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use super::asked::{Question, are_apart};
 use super::near::MOST;
-use crate::diagnose::nft_near_miss;
+use crate::diagnose::{nft_near_miss, nft_then};
 use crate::evaluate::nftables::{
     Connection, CtState, Device, Direction, Evaluator, Failing, NearMiss, Outcome, Packet, Place,
 };
@@ -48,6 +48,7 @@ pub(super) fn hints(
             }
             let told = in_words(&near, question).and_then(|text| {
                 let hint = nft_near_miss(&near, &evaluator)?;
+                let text = text + &nft_then(&near, &evaluator)?;
                 Some((distance, Hint { text, ..hint }))
             });
             found.extend(told);

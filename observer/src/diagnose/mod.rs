@@ -25,7 +25,7 @@ use std::net::IpAddr;
 use crate::report::record::{Confidence, DropInfo, Evidence, Layer, Packet, PacketFamily, Proto, TcpFlags};
 
 pub use near_miss::{hint_rule, near_miss, place, target};
-pub use nft_near_miss::{nft_near_miss, nft_never_asked};
+pub use nft_near_miss::{nft_near_miss, nft_never_asked, nft_then};
 pub use symbol::plain as plain_symbol;
 
 /// What is known of the packet that the meaning can depend on. All of it may be missing.

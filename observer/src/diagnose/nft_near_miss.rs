@@ -11,7 +11,21 @@ pub fn nft_near_miss(near: &NearMiss, evaluator: &Evaluator<'_>) -> Option<Hint>
     for remark in near.failing.iter().filter_map(|failing| failing.remark()) {
         text.push_str(&format!("; {remark}"));
     }
+    text.push_str(&nft_then(near, evaluator)?);
     hint(near.place, text, evaluator)
+}
+
+/// What would have followed: `; then rule 2 of allowed accepts it`. Empty for a rule that accepts by itself; `None` if the
+/// ruleset has no such place.
+pub fn nft_then(near: &NearMiss, evaluator: &Evaluator<'_>) -> Option<String> {
+    let Some(by) = near.accepted_by.filter(|by| *by != near.place) else {
+        return Some(String::new());
+    };
+    let chain = &evaluator.chain(by)?.name;
+    Some(match by.rule {
+        Some(rule) => format!("; then rule {} of {chain} accepts it", rule + 1),
+        None => format!("; then the policy of {chain} accepts it"),
+    })
 }
 
 /// A rule that would accept a packet behind the one that drops it, as a hint; `None` if there is none.

@@ -14,6 +14,9 @@ use super::btf_section::{Kind, Member, Section};
 const DIRECTORY: &str = "/sys/kernel/btf";
 /// Deeper than any type nests.
 const DEEPEST: usize = 16;
+/// So many members are looked at for one field. No structure that is asked for takes 1,000 (6.18); those that lie within each
+/// other in a circle could be gone through for ever.
+const MOST_LOOKS: usize = 1 << 18;
 
 /// The kernel's types. Modules' types are read when first asked for.
 pub struct Types {
@@ -153,15 +156,18 @@ impl<'a> View<'a> {
     }
 
     fn walk_from(self, root: &str, fields: &[&str]) -> Option<u32> {
-        self.structures(root).find_map(|root| self.walk(root, fields, 0))
+        let mut looks = MOST_LOOKS;
+        self.structures(root)
+            .find_map(|root| self.walk(root, fields, 0, &mut looks))
     }
 
     fn size(self, name: &str) -> Option<u32> {
         self.structures(name).find_map(|id| self.section(id)?.size(id))
     }
 
-    /// Follows `fields`, through members without a name, and adds the offsets up.
-    fn walk(self, parent: u32, fields: &[&str], depth: usize) -> Option<u32> {
+    /// Follows `fields`, through members without a name, and adds the offsets up. `looks` is how many members may still
+    /// be looked at.
+    fn walk(self, parent: u32, fields: &[&str], depth: usize, looks: &mut usize) -> Option<u32> {
         let Some((first, rest)) = fields.split_first() else {
             return Some(0);
         };
@@ -169,18 +175,19 @@ impl<'a> View<'a> {
             return None;
         }
         let members = self.section(parent)?.members(parent)?;
+        *looks = looks.checked_sub(members.len() + 1)?;
         members
             .into_iter()
-            .find_map(|member| self.through(&member, first, rest, fields, depth))
+            .find_map(|member| self.through(&member, (first, rest), fields, depth, looks))
     }
 
     fn through(
         self,
         member: &Member,
-        first: &str,
-        rest: &[&str],
+        (first, rest): (&str, &[&str]),
         fields: &[&str],
         depth: usize,
+        looks: &mut usize,
     ) -> Option<u32> {
         let name = self.name(member.name)?;
         let left = if name == first {
@@ -193,7 +200,7 @@ impl<'a> View<'a> {
         if left.is_empty() {
             return Some(member.bit_offset);
         }
-        let inner = self.walk(self.aggregate(member.of)?, left, depth + 1)?;
+        let inner = self.walk(self.aggregate(member.of)?, left, depth + 1, looks)?;
         member.bit_offset.checked_add(inner)
     }
 
@@ -278,6 +285,20 @@ mod tests {
             [("R_ONE".to_owned(), 1), ("R_TWO".to_owned(), 2)]
         );
         assert_eq!(types().enumeration("none"), []);
+    }
+
+    #[test]
+    fn structures_that_hold_themselves_many_times_end() {
+        // Sixteen ways at each of sixteen depths: 2^64 if all were gone.
+        let mut builder = Builder::default();
+        let int = builder.int("int", 4);
+        let mut members = vec![("", 2, 0); 16];
+        members.push(("a", int, 0));
+        let own = builder.composite("loop", 4, 8, &members);
+        assert_eq!(own, 2);
+        let mut types = Types::parse(builder.finish()).expect("parses");
+        assert_eq!(types.offset(None, "loop.b"), None);
+        assert_eq!(types.offset(None, "loop.b.c"), None);
     }
 
     #[test]

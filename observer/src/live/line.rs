@@ -7,12 +7,14 @@ use observer_common::{DropEvent, Matched as CommonMatched, flag, hook_flag};
 use super::cases::{Cases, Printed};
 use super::clock;
 use super::devices::devices;
+use super::evaluators::{Evaluators, Prepared};
 use super::hints;
 use super::near_misses::NearMisses;
 use super::nft_misses::NftMisses;
 use super::reasons::Reasons;
 use super::replay::{Listed, Looked, Replay, disagreement, in_part};
 use super::ruletext::{Ruletext, Ruletexts, in_force};
+use super::sets::read_in;
 use super::way::{path, snapshot_of};
 use crate::attribute::{
     Culprit, Death, Pending, Question, Replayed, Site, Verdict, decide, name, prove, site_of, tool,
@@ -54,6 +56,7 @@ pub struct Teller {
     hints: NearMisses,
     nft_hints: NftMisses,
     replay: Replay,
+    evaluators: Evaluators,
     /// Where packets and rules are kept of which a replay is at odds with the kernel.
     cases: Option<Cases>,
 }
@@ -94,6 +97,7 @@ impl Teller {
             hints: NearMisses::default(),
             nft_hints: NftMisses::default(),
             replay: Replay::default(),
+            evaluators: Evaluators::default(),
             cases,
         }
     }
@@ -151,14 +155,17 @@ impl Teller {
         let check = drop.drop.confidence == Confidence::Exact
             && event.flags & flag::STALE == 0
             && site.is_some_and(|site| !site.bridged);
-        let mut looked = Looked::default();
-        if let Some(text) = text {
-            looked = self.hints.of(&drop, &text, event.time_ns, check);
-        }
-        let in_nft = drop.drop.tool == Some(Tool::Nft) && drop.drop.confidence != Confidence::Unknown;
-        if let Some(snapshot) = snapshot.filter(|_| in_nft) {
-            looked = self.nft_hints(&drop, snapshot, known, event.time_ns, check);
-        }
+        let named = snapshot.filter(|_| drop.drop.confidence != Confidence::Unknown);
+        let by_nft =
+            named.and_then(|snapshot| Some((snapshot.as_ref(), asked_as_listed(&drop.drop, snapshot)?)));
+        let looked = match (by_nft, text) {
+            (Some(table), _) => self.nft_hints(&drop, table, known, event.time_ns, check),
+            (None, Some(text)) => {
+                let read = |names: &[String]| read_in(event.netns_inode, names);
+                self.hints.of(&drop, &text, event.time_ns, check, read)
+            }
+            (None, None) => Looked::default(),
+        };
         drop.hints = looked.hints;
         if let Some(instead) = looked.instead {
             drop.drop.disagreement = Some(disagreement(instead, true));
@@ -235,29 +242,18 @@ impl Teller {
         ))
     }
 
-    /// Near misses of a drop by nf_tables' own rules.
+    /// Near misses of a drop by rules that are asked as nft lists them, of the table with this index.
     fn nft_hints(
         &mut self,
         drop: &DropLine,
-        snapshot: &Snapshot,
+        (snapshot, index): (&Snapshot, usize),
         known: &Known<'_>,
         time_ns: u64,
         check: bool,
     ) -> Looked {
-        let is_its = |table: &Table| {
-            tool(table) == Tool::Nft
-                && Some(&table.name) == drop.drop.table.as_ref()
-                && Some(table.family) == drop.drop.family
-        };
-        let Some(index) = snapshot.tables.iter().position(is_its) else {
-            return Looked::default();
-        };
-        let texts = &mut self.texts;
-        let in_part = check.then(|| in_part(&snapshot.tables[index]));
-        self.nft_hints
-            .of(drop, snapshot.generation, time_ns, in_part.as_ref(), || {
-                texts.model(known, snapshot, index)
-            })
+        let (texts, evaluators) = (&mut self.texts, &mut self.evaluators);
+        let list = || prepared(texts, evaluators, known, snapshot, index);
+        self.nft_hints.of(drop, snapshot.generation, time_ns, check, list)
     }
 
     /// Asks the rules which of the candidates it was. If one of them has to have been it, that is what the drop then says, and
@@ -272,11 +268,11 @@ impl Teller {
     ) -> Option<Option<Rc<Ruletext>>> {
         let symbol = drop.drop.symbol.clone().unwrap_or_default();
         let question = Question::of(verdict, event, snapshot, Some(site), &symbol)?;
-        let texts = &mut self.texts;
+        let (texts, evaluators) = (&mut self.texts, &mut self.evaluators);
         let list = |index: usize| {
             let table = snapshot.tables.get(index)?;
             if table.backend == Backend::Nft {
-                return texts.model(known, snapshot, index).map(Listed::Nft);
+                return prepared(texts, evaluators, known, snapshot, index).map(Listed::Nft);
             }
             let place = verdict.places().into_iter().find(|place| place.table == index)?;
             let text = texts.of_places(known, snapshot, &[place]).swap_remove(index)?;
@@ -424,6 +420,32 @@ impl Teller {
         explanation.fill(&mut info);
         Some(info)
     }
+}
+
+/// The index of the table that dropped the packet, if it is asked as nft lists it: it is one of nft's own, or nft wrote into one of
+/// iptables' what iptables-nft-save would not show.
+fn asked_as_listed(info: &DropInfo, snapshot: &Snapshot) -> Option<usize> {
+    let is_its = |table: &Table| {
+        table.backend == Backend::Nft
+            && info.backend == Some(Backend::Nft)
+            && Some(&table.name) == info.table.as_ref()
+            && Some(table.family) == info.family
+            && (tool(table) == Tool::Nft || table.is_beyond_iptables())
+    };
+    snapshot.tables.iter().position(is_its)
+}
+
+/// A table of nf_tables as nft lists it, made ready for being asked.
+fn prepared(
+    texts: &mut Ruletexts,
+    evaluators: &mut Evaluators,
+    known: &Known<'_>,
+    snapshot: &Snapshot,
+    index: usize,
+) -> Option<Rc<Prepared>> {
+    let table = snapshot.tables.get(index)?;
+    let ruleset = texts.model(known, snapshot, index)?;
+    Some(evaluators.of(ruleset, || in_part(table)))
 }
 
 /// The verdict that the packet's last hook proves, with the snapshot that it speaks of; else the one that there is.

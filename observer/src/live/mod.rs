@@ -1,10 +1,12 @@
 //! The live source: kernel → capture → trace → attribute → diagnose, one line of the trace at a time.
 
+mod budget;
 mod cases;
 mod changes;
 mod check;
 pub mod clock;
 mod devices;
+mod evaluators;
 mod filter;
 mod hints;
 mod ladder;
@@ -16,6 +18,7 @@ mod paths;
 mod reasons;
 mod replay;
 mod ruletext;
+mod sets;
 mod source;
 mod totals;
 mod way;

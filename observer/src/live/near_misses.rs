@@ -3,13 +3,16 @@
 
 use std::collections::HashMap;
 
+use super::budget::PerSecond;
 use super::replay::{Looked, saved_instead};
 use super::ruletext::{Model, Ruletext};
+use super::sets::AskedSets;
 use crate::diagnose::near_miss;
 use crate::evaluate::{
-    Bounds, Conn, Dev, Kinds, NearMiss, Packet, Place, Unknown, Verdict, near_misses, walk,
+    Bounds, Conn, Dev, Kinds, NearMiss, Packet, Place, Table, Unknown, Verdict, near_misses, walk,
 };
 use crate::report::record::{Cause, CtState, DropInfo, DropLine, Flow, Hook, Nat, PacketFamily, TableFamily};
+use crate::ruleset::ipset::Sets;
 
 /// So many are told of one drop.
 const MOST: usize = 3;
@@ -19,46 +22,66 @@ const MOST_KEPT: usize = 256;
 const RULES_A_SECOND: usize = 500_000;
 /// Different ways through one table.
 const WAYS: usize = 16;
-const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// The ruleset's text and table, the place of the drop, the packet, whether the kernel is held against it, and the second in which
+/// sets of ipset were read.
+type Key = (u64, String, Place, Packet, bool, Option<u64>);
 
 /// What was found, and what may still be looked for.
-#[derive(Default)]
 pub struct NearMisses {
-    /// By the ruleset's text and table, the place of the drop, and the packet.
-    kept: HashMap<(u64, String, Place, Packet, bool), Looked>,
-    second: u64,
-    asked: usize,
+    kept: HashMap<Key, Looked>,
+    sets: AskedSets,
+    rules: PerSecond<usize>,
+}
+
+impl Default for NearMisses {
+    fn default() -> Self {
+        Self {
+            kept: HashMap::new(),
+            sets: AskedSets::default(),
+            rules: PerSecond::new(RULES_A_SECOND),
+        }
+    }
 }
 
 impl NearMisses {
     /// Hints for a drop; none if the evaluator does not agree with the kernel. `check`: whether the kernel is sure, and the rules
-    /// surely were in force.
-    pub fn of(&mut self, drop: &DropLine, text: &Ruletext, time_ns: u64, check: bool) -> Looked {
+    /// surely were in force. `read` lists sets of ipset by their names.
+    pub fn of(
+        &mut self,
+        drop: &DropLine,
+        text: &Ruletext,
+        time_ns: u64,
+        check: bool,
+        read: impl FnOnce(&[String]) -> Option<Sets>,
+    ) -> Looked {
         let Some((model, hook, place)) = subject(&drop.drop, text) else {
             return Looked::default();
         };
         let packet = packet(drop, hook);
+        let with_sets = self.sets.table(text, &model, time_ns, read);
         let key = (
             text.serial,
             drop.drop.table.clone().unwrap_or_default(),
             place,
             packet.clone(),
             check,
+            with_sets.as_ref().map(|with| with.second),
         );
         if let Some(known) = self.kept.get(&key) {
             return known.clone();
         }
-        let second = time_ns / NANOS_PER_SECOND;
-        if second != self.second {
-            (self.second, self.asked) = (second, 0);
-        }
         let mut bounds = Bounds {
             ways: WAYS,
-            rules: RULES_A_SECOND.saturating_sub(self.asked),
+            rules: self.rules.left(time_ns),
             ..Bounds::default()
         };
         let before = bounds.rules;
-        let mut found = look(&model, hook, &packet, place, &mut bounds);
+        let seen = (hook, &packet, place);
+        let mut found = with_sets.and_then(|with| look(&with.table, &model, seen, &mut bounds));
+        if found.is_none() {
+            found = look(&model.table, &model, seen, &mut bounds);
+        }
         if check && found.is_none() && bounds.rules > 0 {
             let instead = saved_instead(&model, drop, hook, place, &mut bounds);
             found = Some(Looked {
@@ -67,7 +90,7 @@ impl NearMisses {
             });
         }
         let found = found.unwrap_or_default();
-        self.asked += before - bounds.rules;
+        self.rules.spend(before - bounds.rules);
         if bounds.rules == 0 {
             return found;
         }
@@ -80,11 +103,16 @@ impl NearMisses {
 }
 
 /// None if the evaluator does not agree with the kernel.
-fn look(model: &Model, hook: Hook, packet: &Packet, place: Place, bounds: &mut Bounds) -> Option<Looked> {
-    let outcomes = walk(&model.table, hook, packet, &Unknown, bounds);
+fn look(
+    table: &Table,
+    model: &Model,
+    (hook, packet, place): (Hook, &Packet, Place),
+    bounds: &mut Bounds,
+) -> Option<Looked> {
+    let outcomes = walk(table, hook, packet, &Unknown, bounds);
     let mut outcomes = outcomes.iter();
     let way = outcomes.find(|outcome| outcome.verdict == Verdict::Drop(place))?;
-    let near = near_misses(&model.table, hook, (packet, &way.doubts), &Unknown, bounds, MOST);
+    let near = near_misses(table, hook, (packet, &way.doubts), &Unknown, bounds, MOST);
     let telling = near.iter().filter(|near| near.distance <= NearMiss::TELLING);
     let hints = telling.filter_map(|near| near_miss(near, &model.saved));
     Some(Looked::near(hints.collect()))
@@ -175,9 +203,80 @@ fn conn(flow: Option<&Flow>) -> Conn {
 mod tests {
     use super::*;
     use crate::report::record::samples::policy_drop;
+    use crate::ruleset::ipset;
     use crate::ruleset::text::Saved;
 
     const SEED: &str = include_str!("../../../tests/rules/seed.rules");
+
+    fn none(names: &[String]) -> Option<Sets> {
+        unreachable!("no set is asked: {names:?}")
+    }
+
+    const WITH_SETS: &str = "*filter\n:FORWARD DROP\n\
+        -A FORWARD -m set --match-set KUBE-SRC-A src -j ACCEPT\n\
+        -A FORWARD -p udp -m set --match-set KUBE-SRC-B src -j ACCEPT\nCOMMIT";
+
+    /// What is told of the seed's packet, from 10.224.0.0, where the sets are so.
+    fn with(rules: &str, sets: &str, time_ns: u64, near: &mut NearMisses) -> Looked {
+        let text = Ruletext::of(Saved::parse(rules));
+        let read = |names: &[String]| {
+            assert_eq!(names, ["KUBE-SRC-A", "KUBE-SRC-B"], "each once");
+            let mut read = Sets::default();
+            read.add(ipset::parse(sets).expect("sets"));
+            Some(read)
+        };
+        near.of(&policy_drop(), &text, time_ns, true, read)
+    }
+
+    const LACKING: &str = "create KUBE-SRC-A hash:ip family inet\nadd KUBE-SRC-A 10.1.2.3\n\
+        create KUBE-SRC-B hash:ip family inet\n";
+
+    #[test]
+    fn a_set_that_has_not_the_packet_is_a_near_miss() {
+        let found = with(WITH_SETS, LACKING, 0, &mut NearMisses::default());
+        let texts: Vec<_> = found.hints.iter().map(|hint| hint.text.as_str()).collect();
+        assert_eq!(
+            texts,
+            ["needs src in set KUBE-SRC-A (1 entry), 10.224.0.0 is not in it"]
+        );
+        assert_eq!(found.instead, None);
+    }
+
+    #[test]
+    fn a_set_that_may_have_been_otherwise_then_says_nothing_and_proves_nothing() {
+        let mut near = NearMisses::default();
+        let expires = LACKING.replace("hash:ip family inet", "hash:ip family inet timeout 60");
+        assert_ne!(expires, LACKING);
+        assert_eq!(with(WITH_SETS, &expires, 0, &mut near), Looked::default());
+        // It has the packet now: it was added since, and the kernel is right.
+        let added = LACKING.replace("10.1.2.3", "10.224.0.0");
+        assert_ne!(added, LACKING);
+        assert_eq!(
+            with(WITH_SETS, &added, 1_000_000_000, &mut near),
+            Looked::default()
+        );
+        let changed = WITH_SETS.replace("\nCOMMIT", "\n-A FORWARD -j SET --add-set KUBE-SRC-A src\nCOMMIT");
+        assert_ne!(changed, WITH_SETS);
+        let text = Ruletext::of(Saved::parse(&changed));
+        let found = NearMisses::default().of(&policy_drop(), &text, 0, true, none);
+        assert_eq!(found, Looked::default());
+    }
+
+    #[test]
+    fn sets_are_read_again_each_second_and_no_answer_outlives_them() {
+        let mut near = NearMisses::default();
+        assert_eq!(with(WITH_SETS, LACKING, 0, &mut near).hints.len(), 1);
+        let added = LACKING.replace("10.1.2.3", "10.224.0.0");
+        assert_eq!(
+            with(WITH_SETS, &added, 5, &mut near).hints.len(),
+            1,
+            "not again in this second"
+        );
+        assert_eq!(
+            with(WITH_SETS, &added, 1_000_000_000, &mut near),
+            Looked::default()
+        );
+    }
 
     /// The drop of the seed's case, as `watch` tells it, in these rules.
     fn looked(rules: &str, check: bool) -> Looked {
@@ -185,10 +284,10 @@ mod tests {
         let mut drop = policy_drop();
         drop.hints.clear();
         let mut near = NearMisses::default();
-        let found = near.of(&drop, &text, 0, check);
-        near.asked = RULES_A_SECOND;
+        let found = near.of(&drop, &text, 0, check, none);
+        near.rules.spend(RULES_A_SECOND);
         assert_eq!(
-            near.of(&drop, &text, 1, check),
+            near.of(&drop, &text, 1, check, none),
             found,
             "what is known needs no time"
         );
@@ -250,11 +349,9 @@ mod tests {
     fn what_was_not_asked_for_lack_of_time_is_asked_again() {
         let text = Ruletext::of(Saved::parse(SEED));
         let drop = policy_drop();
-        let mut near = NearMisses {
-            asked: RULES_A_SECOND,
-            ..NearMisses::default()
-        };
-        assert_eq!(near.of(&drop, &text, 0, true), Looked::default());
-        assert_eq!(near.of(&drop, &text, NANOS_PER_SECOND, true).hints.len(), 2);
+        let mut near = NearMisses::default();
+        near.rules.spend(RULES_A_SECOND);
+        assert_eq!(near.of(&drop, &text, 0, true, none), Looked::default());
+        assert_eq!(near.of(&drop, &text, 1_000_000_000, true, none).hints.len(), 2);
     }
 }

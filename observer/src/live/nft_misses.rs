@@ -1,10 +1,12 @@
 //! Near misses of the packets that nf_tables' own rules drop: as for those of iptables, only if the evaluator comes to what the
 //! kernel has decided.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::budget::PerSecond;
+use super::evaluators::Prepared;
 use super::replay::{Looked, nft_instead};
 use crate::diagnose::{nft_near_miss, nft_never_asked};
 use crate::evaluate::NearMiss;
@@ -12,7 +14,7 @@ use crate::evaluate::nftables::{
     Bits, Connection, CtState, Device, Direction, Evaluator, Outcome, Packet, Path, Place, Tuple,
 };
 use crate::report::record::{self, Candidate, Cause, DropInfo, DropLine, Flow, Hint, Hook};
-use crate::ruleset::nftables::listing::{Family, Ruleset};
+use crate::ruleset::nftables::listing::{Chain, Family, Ruleset, Table};
 
 /// So many are told of one drop.
 const MOST: usize = 3;
@@ -23,44 +25,39 @@ const LOOKED_AT: usize = 64;
 const MOST_KEPT: usize = 256;
 /// So much time is taken for them in a second of drops; what comes after that is told without near misses.
 const TIME_A_SECOND: Duration = Duration::from_millis(20);
-const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-/// What was found, and how long looking took.
-#[derive(Default)]
+/// What was found, and how long looking may take.
 pub struct NftMisses {
     /// By ruleset, place and packet.
     kept: HashMap<String, Looked>,
-    second: u64,
-    spent: Duration,
+    time: PerSecond<Duration>,
+}
+
+impl Default for NftMisses {
+    fn default() -> Self {
+        Self {
+            kept: HashMap::new(),
+            time: PerSecond::new(TIME_A_SECOND),
+        }
+    }
 }
 
 impl NftMisses {
-    /// Whether there is time to look for a drop of this moment.
-    fn has_time(&mut self, time_ns: u64) -> bool {
-        let second = time_ns / NANOS_PER_SECOND;
-        if second != self.second {
-            (self.second, self.spent) = (second, Duration::ZERO);
-        }
-        self.spent < TIME_A_SECOND
-    }
-
     /// Hints for a drop at `time_ns` by a rule or policy of the ruleset that `list` finds; `generation` is its own. What is known
-    /// takes no time. `check`: whether the kernel is sure, and the ruleset surely was in force; then the handles of the rules that
-    /// ask more than is listed.
+    /// takes no time. `check`: whether the kernel is sure, and the ruleset surely was in force.
     pub fn of(
         &mut self,
         drop: &DropLine,
         generation: u32,
         time_ns: u64,
-        check: Option<&HashSet<u64>>,
-        list: impl FnOnce() -> Option<Rc<Ruleset>>,
+        check: bool,
+        list: impl FnOnce() -> Option<Rc<Prepared>>,
     ) -> Looked {
         let Some(hook) = drop.drop.hook else {
             return Looked::default();
         };
         let key = format!(
-            "{generation} {} {:?} {:?} {:?} {:?}",
-            check.is_some(),
+            "{generation} {check} {:?} {:?} {:?} {:?}",
             drop.drop.table,
             drop.drop.chain,
             drop.drop.rule.as_ref().and_then(|rule| rule.handle),
@@ -69,12 +66,12 @@ impl NftMisses {
         if let Some(known) = self.kept.get(&key) {
             return known.clone();
         }
-        if !self.has_time(time_ns) {
+        if !self.time.has_left(time_ns) {
             return Looked::default();
         }
         let begun = Instant::now();
-        let found = list().map(|ruleset| look(drop, &ruleset, check));
-        self.spent += begun.elapsed();
+        let found = list().map(|prepared| look(drop, &prepared, check));
+        self.time.spend(begun.elapsed());
         // Not to be had now, it may be for the next.
         let Some(found) = found else {
             return Looked::default();
@@ -88,30 +85,62 @@ impl NftMisses {
 }
 
 /// No hints if the evaluator does not agree with the kernel.
-fn look(drop: &DropLine, ruleset: &Ruleset, check: Option<&HashSet<u64>>) -> Looked {
-    let evaluator = Evaluator::new(ruleset);
-    match agreeing(&evaluator, drop) {
-        Some(path) => Looked::near(hints(&evaluator, &path)),
-        None => Looked {
-            instead: check.and_then(|in_part| instead(drop, ruleset, in_part)),
+fn look(drop: &DropLine, prepared: &Prepared, check: bool) -> Looked {
+    let evaluator = prepared.now();
+    match agreeing(evaluator, prepared.ruleset(), drop) {
+        Some(path) => Looked::near(hints(evaluator, &path)),
+        None if check => Looked {
+            instead: instead(drop, prepared),
             ..Looked::default()
         },
+        None => Looked::default(),
     }
 }
 
 /// Where the rules come to, if they surely do not come to what the kernel did.
-fn instead(drop: &DropLine, ruleset: &Ruleset, in_part: &HashSet<u64>) -> Option<Vec<Candidate>> {
+fn instead(drop: &DropLine, prepared: &Prepared) -> Option<Vec<Candidate>> {
     let info = &drop.drop;
-    let evaluator = Evaluator::of_the_past(ruleset, in_part);
+    let evaluator = prepared.past();
     let family = Family::named(info.family?.name())?;
-    let base = info.chain_path.first().or(info.chain.as_ref())?;
+    let table = info.table.as_deref()?;
+    // Which of several base chains it was is not known.
+    let [base] = bases(prepared.ruleset(), info)[..] else {
+        return None;
+    };
     let packet = packet(drop, info.hook?);
-    nft_instead(
-        &evaluator,
-        (family, info.table.as_deref()?, base),
-        &packet,
-        |place| is_place(&evaluator, place, info),
-    )
+    nft_instead(evaluator, (family, table, base), &packet, |place| {
+        is_place(evaluator, place, info)
+    })
+}
+
+/// The base chains that may have led to where the packet died: the one that is known, else all of its table that the hook calls.
+fn bases<'a>(ruleset: &'a Ruleset, info: &'a DropInfo) -> Vec<&'a str> {
+    if let Some(base) = info.chain_path.first() {
+        return vec![base];
+    }
+    let is_its = |table: &&Table| {
+        let family = info.family.and_then(|family| Family::named(family.name()));
+        Some(table.family) == family && Some(&table.name) == info.table.as_ref()
+    };
+    let chains = ruleset
+        .tables
+        .iter()
+        .find(is_its)
+        .map_or(&[][..], |table| &table.chains);
+    let is_base = |chain: &&Chain| {
+        let hook = chain.base.as_ref().map(|base| base.hook.as_str());
+        hook.zip(info.hook)
+            .is_some_and(|(name, hook)| hook.name().eq_ignore_ascii_case(name))
+    };
+    let called = || chains.iter().filter(is_base).map(|chain| chain.name.as_str());
+    let itself = called().filter(|name| Some(*name) == info.chain.as_deref());
+    // A base chain that is jumped to cannot be.
+    let itself: Vec<&str> = itself.collect();
+    if itself.is_empty() {
+        called().collect()
+    } else {
+        itself
+    }
 }
 
 fn hints(evaluator: &Evaluator<'_>, path: &Path) -> Vec<Hint> {
@@ -128,20 +157,25 @@ fn hints(evaluator: &Evaluator<'_>, path: &Path) -> Vec<Hint> {
     behind.into_iter().chain(near).take(MOST).collect()
 }
 
-/// The way that ends where the kernel says that the packet died.
-fn agreeing(evaluator: &Evaluator<'_>, drop: &DropLine) -> Option<Path> {
+/// The way that ends where the kernel says that the packet died. `None`, too, if it may have come there from several base chains.
+fn agreeing(evaluator: &Evaluator<'_>, ruleset: &Ruleset, drop: &DropLine) -> Option<Path> {
     let info = &drop.drop;
     let family = Family::named(info.family?.name())?;
-    let base = info.chain_path.first().or(info.chain.as_ref())?;
+    let table = info.table.as_deref()?;
     let packet = packet(drop, info.hook?);
-    let evaluation = evaluator.base_chain(family, info.table.as_deref()?, base, &packet);
-    let paths = evaluation.paths.into_iter();
-    paths
-        .filter(|path| path.outcome == Some(Outcome::Drop) && !path.is_cut)
-        .find(|path| {
-            path.decided_by
-                .is_some_and(|place| is_place(evaluator, place, info))
-        })
+    let way = |base: &str| {
+        let evaluation = evaluator.base_chain(family, table, base, &packet);
+        evaluation
+            .paths
+            .into_iter()
+            .filter(|path| path.outcome == Some(Outcome::Drop) && !path.is_cut)
+            .find(|path| {
+                path.decided_by
+                    .is_some_and(|place| is_place(evaluator, place, info))
+            })
+    };
+    let mut ways = bases(ruleset, info).into_iter().filter_map(way);
+    ways.next().filter(|_| ways.next().is_none())
 }
 
 fn is_place(evaluator: &Evaluator<'_>, place: Place, info: &DropInfo) -> bool {
@@ -220,6 +254,8 @@ fn state(state: record::CtState) -> CtState {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::report::record::samples::policy_drop;
     use crate::report::record::{Backend, Rule, TableFamily, Tool};
@@ -244,9 +280,13 @@ mod tests {
         drop
     }
 
-    fn told(json: &str, drop: &DropLine) -> Vec<(Option<u64>, String)> {
+    fn prepared(json: &str) -> Rc<Prepared> {
         let ruleset = Ruleset::read(json).expect("a ruleset");
-        let hints = look(drop, &ruleset, None).hints.into_iter();
+        Rc::new(Prepared::new(Rc::new(ruleset), HashSet::new()))
+    }
+
+    fn told(json: &str, drop: &DropLine) -> Vec<(Option<u64>, String)> {
+        let hints = look(drop, &prepared(json), false).hints.into_iter();
         hints
             .map(|hint| (hint.rule.and_then(|rule| rule.rule.handle), hint.text))
             .collect()
@@ -277,17 +317,57 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_to_which_several_ways_lead_has_near_misses_all_the_same() {
+        // Behind a goto, or a map of verdicts, the kernel's memory alone does not tell the chains that were walked.
+        let goes = SLIP.replace("\"jump\"", "\"goto\"");
+        assert_ne!(goes, SLIP);
+        let unknown = |hook| {
+            dropped(|drop| {
+                drop.packet.dport = Some(443);
+                drop.drop.hook = Some(hook);
+                drop.drop.cause = Some(Cause::Rule);
+                drop.drop.chain = Some("inner".to_owned());
+                drop.drop.chain_path.clear();
+                drop.drop.rule = Some(Rule {
+                    handle: Some(9),
+                    ..Rule::default()
+                });
+            })
+        };
+        assert_eq!(told(SLIP, &unknown(Hook::Forward)).len(), 1);
+        assert_eq!(told(&goes, &unknown(Hook::Forward)).len(), 1);
+        assert_eq!(told(&goes, &unknown(Hook::Input)), [], "of another hook");
+        let another = |policy| {
+            let base = SLIP.find("{\"chain\":").expect("a chain");
+            let mut two = SLIP.to_owned();
+            two.insert_str(base, &format!("{{\"chain\": {{\"family\": \"inet\", \"table\": \"lab\", \"name\": \"second\", \"handle\": 20, \"type\": \"filter\", \"hook\": \"forward\", \"prio\": 5, \"policy\": \"accept\"}}}}, {policy}"));
+            two
+        };
+        let jumps = "{\"rule\": {\"family\": \"inet\", \"table\": \"lab\", \"chain\": \"second\", \"handle\": 21, \"expr\": [{\"jump\": {\"target\": \"inner\"}}]}}, ";
+        assert_eq!(told(&another(""), &unknown(Hook::Forward)).len(), 1);
+        let inner =
+            "{\"chain\": {\"family\": \"inet\", \"table\": \"lab\", \"name\": \"inner\", \"handle\": 2}}, ";
+        let both = another("").replace(inner, &format!("{inner}{jumps}"));
+        assert_ne!(both, another(""));
+        assert_eq!(
+            told(&both, &unknown(Hook::Forward)),
+            [],
+            "from which is not known"
+        );
+    }
+
+    #[test]
     fn where_kernel_and_evaluator_are_at_odds_nothing_is_said() {
         let accepts = SLIP.replace("\"policy\": \"drop\"", "\"policy\": \"accept\"");
         assert_ne!(accepts, SLIP);
         assert_eq!(told(&accepts, &dropped(|_| {})), []);
         let elsewhere = dropped(|drop| drop.drop.table = Some("other".to_owned()));
         assert_eq!(told(SLIP, &elsewhere), []);
-        let ruleset = Ruleset::read(&accepts).expect("a ruleset");
-        let odds = |check: Option<&HashSet<u64>>| look(&dropped(|_| {}), &ruleset, check).instead;
-        assert_eq!(odds(Some(&HashSet::new())), Some(Vec::new()), "it would live");
+        let prepared = prepared(&accepts);
+        let odds = |check| look(&dropped(|_| {}), &prepared, check).instead;
+        assert_eq!(odds(true), Some(Vec::new()), "it would live");
         assert_eq!(
-            odds(None),
+            odds(false),
             None,
             "the kernel is not sure, or the rules were others"
         );
@@ -297,17 +377,17 @@ mod tests {
     fn an_answer_is_kept_and_the_time_for_others_is_bounded() {
         let mut near = NftMisses::default();
         let drop = dropped(|_| {});
-        let ruleset = Rc::new(Ruleset::read(SLIP).expect("a ruleset"));
-        let listed = || Some(Rc::clone(&ruleset));
-        let hints = |near: &mut NftMisses, generation, time_ns, list: &dyn Fn() -> Option<Rc<Ruleset>>| {
-            near.of(&drop, generation, time_ns, None, list).hints.len()
+        let prepared = prepared(SLIP);
+        let listed = || Some(Rc::clone(&prepared));
+        let hints = |near: &mut NftMisses, generation, time_ns, list: &dyn Fn() -> Option<Rc<Prepared>>| {
+            near.of(&drop, generation, time_ns, false, list).hints.len()
         };
         assert_eq!(hints(&mut near, 1, 0, &listed), 1);
         assert_eq!(hints(&mut near, 2, 0, &|| None), 0, "another ruleset");
-        near.spent = TIME_A_SECOND;
+        near.time.spend(TIME_A_SECOND);
         let never = || unreachable!("it is known, or there is no time");
         assert_eq!(hints(&mut near, 1, 1, &never), 1, "what is known needs no time");
         assert_eq!(hints(&mut near, 2, 1, &never), 0, "there is no time");
-        assert_eq!(hints(&mut near, 2, NANOS_PER_SECOND, &listed), 1);
+        assert_eq!(hints(&mut near, 2, 1_000_000_000, &listed), 1);
     }
 }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
+use super::budget::PerSecond;
+use super::evaluators::Prepared;
 use super::near_misses;
 use super::nft_misses;
 use super::ruletext::Model;
@@ -15,7 +17,7 @@ use crate::attribute::{Asked, Question, Replayed, Site};
 use crate::evaluate::nftables::{self, Device, Evaluator};
 use crate::evaluate::{self, Bounds, Deaths, Unknown};
 use crate::report::record::{Candidate, Disagreement, DropLine, Hint, Hook};
-use crate::ruleset::nftables::listing::{Family, Ruleset};
+use crate::ruleset::nftables::listing::Family;
 use crate::ruleset::{Ending, Place, Snapshot, Table};
 
 /// So many answers are kept.
@@ -25,7 +27,6 @@ const MOST_KEPT: usize = 1024;
 const ASKING_A_SECOND: Duration = Duration::from_millis(20);
 /// So long is waited for tools that list rules in a second of drops.
 const LISTING_A_SECOND: Duration = Duration::from_millis(200);
-const NANOS_PER_SECOND: u64 = 1_000_000_000;
 /// So many rules are asked in one base chain, over all ways.
 const RULES: usize = 200_000;
 /// Different ways through a table of iptables.
@@ -50,19 +51,27 @@ impl Looked {
 /// The rules of one table.
 pub enum Listed {
     /// As nft lists them.
-    Nft(Rc<Ruleset>),
+    Nft(Rc<Prepared>),
     /// As iptables saves them.
     Saved(Rc<Model>),
 }
 
-/// What was answered, and how long that took.
-#[derive(Default)]
+/// What was answered, and how long that may take.
 pub struct Replay {
     /// By the snapshot, the candidates and the packet.
     kept: HashMap<String, Replayed>,
-    second: u64,
-    asking: Duration,
-    listing: Duration,
+    asking: PerSecond<Duration>,
+    listing: PerSecond<Duration>,
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Self {
+            kept: HashMap::new(),
+            asking: PerSecond::new(ASKING_A_SECOND),
+            listing: PerSecond::new(LISTING_A_SECOND),
+        }
+    }
 }
 
 impl Replay {
@@ -85,23 +94,19 @@ impl Replay {
         if let Some(known) = self.kept.get(&key) {
             return known.clone();
         }
-        let second = time_ns / NANOS_PER_SECOND;
-        if second != self.second {
-            (self.second, self.asking, self.listing) = (second, Duration::ZERO, Duration::ZERO);
-        }
-        if self.asking >= ASKING_A_SECOND || self.listing >= LISTING_A_SECOND {
+        if !self.asking.has_left(time_ns) || !self.listing.has_left(time_ns) {
             return Replayed::Open;
         }
         let begun = Instant::now();
         let listed = listed(question, list);
-        self.listing += begun.elapsed();
+        self.listing.spend(begun.elapsed());
         // The rules are not to be had now, and may be for the next.
         let Some(listed) = listed else {
             return Replayed::Open;
         };
         let begun = processor_time();
         let answered = answer(question, drop, snapshot, site, &listed);
-        self.asking += processor_time().saturating_sub(begun);
+        self.asking.spend(processor_time().saturating_sub(begun));
         if self.kept.len() >= MOST_KEPT {
             self.kept.clear();
         }
@@ -138,13 +143,10 @@ fn answer(
     listed: &HashMap<usize, Listed>,
 ) -> Replayed {
     let of_nft = listed.iter().filter_map(|(index, listed)| match listed {
-        Listed::Nft(ruleset) => {
-            let in_part = in_part(snapshot.tables.get(*index)?);
-            Some((*index, Evaluator::of_the_past(ruleset, &in_part)))
-        }
+        Listed::Nft(prepared) => Some((*index, prepared.past())),
         Listed::Saved(_) => None,
     });
-    let evaluators: HashMap<usize, Evaluator<'_>> = of_nft.collect();
+    let evaluators: HashMap<usize, &Evaluator<'_>> = of_nft.collect();
     let packet = nft_packet(drop, site);
     let bases: Vec<(usize, usize)> = question.bases().collect();
     let with_all = before_all(&bases, &evaluators, snapshot, &packet);
@@ -188,7 +190,7 @@ fn names(snapshot: &Snapshot, (table, chain): (usize, usize)) -> Option<(Family,
 /// The packet without what any of several base chains may have changed, if there are several.
 fn before_all(
     bases: &[(usize, usize)],
-    evaluators: &HashMap<usize, Evaluator<'_>>,
+    evaluators: &HashMap<usize, &Evaluator<'_>>,
     snapshot: &Snapshot,
     packet: &nftables::Packet,
 ) -> Option<nftables::Packet> {

@@ -136,6 +136,8 @@ pub struct NftLayout {
     pub lookup_dreg_set: Option<u64>,
     /// Objects with names.
     pub objects: Option<ObjectLayout>,
+    /// What is asked of a packet.
+    pub payload: Option<PayloadLayout>,
     /// `net.nft.gencursor`
     pub gencursor: u64,
     /// Where the generation counter lies.
@@ -153,6 +155,15 @@ pub struct ObjectLayout {
     pub type_number: u64,
     /// `nft_set.objtype`: of a map of objects.
     pub of_set: u64,
+}
+
+/// `struct nft_payload`, include/net/netfilter/nf_tables_core.h: `base` is its first byte; `offset` has 8 bits, 16 in v6.18.
+#[derive(Clone, Copy, Debug)]
+pub struct PayloadLayout {
+    /// `nft_payload.offset`
+    pub offset: usize,
+    /// `nft_payload.len`, behind it.
+    pub len: usize,
 }
 
 /// Where nf_tables counts the generations of a namespace's ruleset.
@@ -236,9 +247,11 @@ fn nft(types: &mut Types) -> Option<NftLayout> {
                 .map(|at| SeqLayout::PerNet(at.into()))
         });
     let objects = objects(types);
+    let payload = payload(types);
     let mut bits = |path: &str| types.bit_offset(NF_TABLES, path).map(u64::from);
     Some(NftLayout {
         objects,
+        payload,
         blobs: bits("nft_chain.blob_gen_0")? / 8,
         chain_list: bits("nft_chain.list")? / 8,
         chain_table: bits("nft_chain.table")? / 8,
@@ -262,6 +275,18 @@ fn nft(types: &mut Types) -> Option<NftLayout> {
         lookup_dreg_set: bits("nft_lookup.dreg_set").map(|bits| bits / 8),
         gencursor: bits("net.nft.gencursor")? / 8,
         seq,
+    })
+}
+
+fn payload(types: &mut Types) -> Option<PayloadLayout> {
+    let mut at = |path: &str| {
+        types
+            .offset(NF_TABLES, path)
+            .and_then(|at| usize::try_from(at).ok())
+    };
+    Some(PayloadLayout {
+        offset: at("nft_payload.offset")?,
+        len: at("nft_payload.len")?,
     })
 }
 

@@ -71,6 +71,9 @@ pub struct Rule {
     pub comment: Option<String>,
     /// nf_tables: whether it asks something that nft may leave out where it lists the rule.
     pub in_part: bool,
+    /// nf_tables: whether it has something that iptables never writes, and that iptables-nft-save may leave out where it shows the
+    /// rule.
+    pub beyond_iptables: bool,
     /// Where it begins, in bytes: x_tables: its entry in the table; nf_tables: its header among its chain's rules.
     pub offset: u32,
 }
@@ -125,6 +128,12 @@ pub enum Ending {
 }
 
 impl Table {
+    /// Whether iptables-nft-save may show its rules as if they asked less than they do.
+    pub fn is_beyond_iptables(&self) -> bool {
+        let mut rules = self.chains.iter().flat_map(|chain| &chain.rules);
+        rules.any(|rule| rule.beyond_iptables)
+    }
+
     /// Finds a chain by name.
     pub fn chain(&self, name: &str) -> Option<&Chain> {
         self.chains.iter().find(|chain| chain.name == name)

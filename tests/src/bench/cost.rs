@@ -34,6 +34,11 @@ impl Cost {
         }
     }
 
+    /// Time of all runs, in nanoseconds.
+    pub(super) fn all_ns(self) -> u64 {
+        self.nanos
+    }
+
     /// Time of one run on average, in nanoseconds.
     pub(super) fn each_ns(self) -> u64 {
         self.nanos / self.runs.max(1)

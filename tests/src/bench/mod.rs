@@ -7,6 +7,7 @@ mod memory;
 pub mod paths;
 mod process;
 mod program;
+pub mod rewrite;
 pub mod size;
 mod start;
 mod table;

@@ -16,6 +16,8 @@ pub(super) struct Memory {
 pub(super) struct Used {
     /// User and system time, in clock ticks.
     pub(super) ticks: u64,
+    /// The same of the children that it has waited for.
+    pub(super) of_children: u64,
     /// Times that a thread of it went to sleep and was woken.
     pub(super) wakeups: u64,
     /// Times that a thread of it was taken off a processor.
@@ -35,14 +37,16 @@ pub(super) fn memory(pid: u32) -> Result<Memory> {
 pub(super) fn used(pid: u32) -> Result<Used> {
     let stat = read(&format!("/proc/{pid}/stat"))?;
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    // The fields `utime` and `stime`, 14 and 15 of proc_pid_stat(5).
-    let ticks = after_name
+    // The fields `utime` and `stime`, 14 and 15 of proc_pid_stat(5); `cutime` and `cstime` follow.
+    let times: Vec<u64> = after_name
         .split_whitespace()
         .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<u64>().ok());
+        .take(4)
+        .filter_map(|field| field.parse().ok())
+        .collect();
     let mut used = Used {
-        ticks: ticks.sum(),
+        ticks: times.iter().take(2).sum(),
+        of_children: times.iter().skip(2).sum(),
         ..Used::default()
     };
     for task in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {

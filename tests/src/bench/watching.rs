@@ -117,6 +117,17 @@ impl Watching {
         self.end_with_losses().map(|end| end.summary)
     }
 
+    /// The same, and all lines that nobody had read before.
+    pub(super) fn end_with_lines(mut self) -> Result<Vec<serde_json::Value>> {
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).context("cannot interrupt observer")?;
+        let mut lines = Vec::new();
+        while let Ok((_, line)) = self.lines.recv_timeout(PATIENCE) {
+            lines.push(serde_json::from_str(&line)?);
+        }
+        self.child.wait()?;
+        Ok(lines)
+    }
+
     /// The same, with what its lines said was lost.
     pub(super) fn end_with_losses(mut self) -> Result<End> {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).context("cannot interrupt observer")?;

@@ -107,7 +107,11 @@ impl Condition {
                 .state
                 .map(|state| format!("packet is {}", state.name())),
             Ask::Conn(of_conn) => conn_has(&of_conn.ask, packet),
-            Ask::Set(set) => set.has(packet).map(has),
+            Ask::Set(set) if set.returns_nomatch => set.has(packet).map(has),
+            Ask::Set(set) => set.has(packet).map(|member| {
+                let not = if self.negated { "" } else { "not " };
+                format!("{member} is {not}in it")
+            }),
             Ask::Open(_) => None,
         }
     }

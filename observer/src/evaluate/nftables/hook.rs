@@ -219,10 +219,11 @@ impl<'a> Evaluator<'a> {
     }
 
     fn follow(&self, one: Called<'a>, mut path: Path, runs: Truth, rules: &mut usize) -> Vec<Path> {
-        let table = &self.tables[one.table];
         let before = path.decided_by;
         path.outcome = None;
         path.missed.clear();
+        path.led.clear();
+        path.came = Some((path.packet.clone(), one.table, one.chain));
         if runs == Truth::Unknown {
             let place = Place {
                 table: one.table,
@@ -231,7 +232,21 @@ impl<'a> Evaluator<'a> {
             };
             path.assume(place, Vec::new(), true);
         }
-        let walk = Walk {
+        let mut paths = self.walk(one, None).follow(path, rules);
+        // A policy that lets a packet live decides nothing if a rule did before.
+        for path in &mut paths {
+            let by_policy = path.decided_by.is_some_and(|place| place.rule.is_none());
+            if by_policy && path.outcome == Some(Outcome::Accept) && before.is_some() {
+                path.decided_by = before;
+            }
+        }
+        paths
+    }
+
+    /// A base chain to walk; `forced` is a rule that is taken to match when it is met first.
+    pub(super) fn walk(&self, one: Called<'a>, forced: Option<Place>) -> Walk<'_> {
+        let table = &self.tables[one.table];
+        Walk {
             table,
             table_index: one.table,
             base: one.chain,
@@ -241,16 +256,14 @@ impl<'a> Evaluator<'a> {
                 priority: one.order().0,
             },
             accepts: one.base.policy.as_deref() != Some("drop"),
-        };
-        let mut paths = walk.follow(path, rules);
-        // A policy that lets a packet live decides nothing if a rule did before.
-        for path in &mut paths {
-            let by_policy = path.decided_by.is_some_and(|place| place.rule.is_none());
-            if by_policy && path.outcome == Some(Outcome::Accept) && before.is_some() {
-                path.decided_by = before;
-            }
+            forced,
         }
-        paths
+    }
+
+    /// A base chain by its indices.
+    pub(super) fn base(&self, table: usize, chain: usize) -> Option<Called<'a>> {
+        let base = self.ruleset.tables.get(table)?.chains.get(chain)?.base.as_ref()?;
+        Some(Called { table, chain, base })
     }
 
     /// Whether the kernel calls the chain for the packet.

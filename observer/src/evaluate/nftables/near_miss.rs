@@ -10,7 +10,14 @@ use super::path::{Outcome, Path, Place};
 use super::value::{Data, Loaded, Truth};
 use crate::ruleset::nftables::listing::{Datatype, Expression, Statement, symbols};
 
-/// An accepting rule that a dropped packet did not match.
+/// So many rules that lead elsewhere are followed, the nearest of them.
+const FOLLOWED: usize = 8;
+/// Rules that lead elsewhere and failed by more conditions are not followed.
+const MOST_FAILED: usize = 2;
+/// So many rules are asked in following all of them.
+const RULES: usize = 200_000;
+
+/// A rule that a dropped packet did not match, and that would have let it live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NearMiss {
     /// The rule.
@@ -21,6 +28,8 @@ pub struct NearMiss {
     pub met: usize,
     /// Of how many that is not known.
     pub unknown: usize,
+    /// Where the packet would have been accepted, if not by this rule itself: it leads there.
+    pub accepted_by: Option<Place>,
 }
 
 /// A condition that a packet does not meet.
@@ -32,6 +41,18 @@ pub struct Failing {
     pub has: String,
 }
 
+/// How many of a rule's conditions fail, are unknown, are met.
+struct Missed {
+    place: Place,
+    failing: usize,
+    unknown: usize,
+    met: usize,
+}
+
+fn sort(found: &mut [Missed]) {
+    found.sort_by_key(|missed| (missed.failing, missed.unknown, Reverse(missed.met)));
+}
+
 impl Failing {
     /// `needs ip daddr 10.244.0.0/16, packet has 10.224.2.16`
     pub fn text(&self) -> String {
@@ -40,42 +61,102 @@ impl Failing {
 }
 
 impl Evaluator<'_> {
-    /// The accepting rules of the base chain that dropped the packet which the packet came by and did not match: those
-    /// that failed on the fewest conditions first, `most` at most. Nothing for a path on which the packet lives.
+    /// The rules of the base chain that dropped the packet which the packet came by and did not match, and which would have
+    /// let it live: by themselves, or by where they jump, go or return to. Those that failed on the fewest conditions first,
+    /// `most` at most. Nothing for a path on which the packet dies otherwise.
     pub fn near_misses(&self, path: &Path, most: usize) -> Vec<NearMiss> {
         if path.outcome != Some(Outcome::Drop) {
             return Vec::new();
         }
-        let mut counts: Vec<_> = path
-            .missed
-            .iter()
-            .filter_map(|place| Some((*place, self.counts(*place, &path.packet)?)))
-            .collect();
-        counts.sort_by_key(|(_, [failing, unknown, met])| (*failing, *unknown, Reverse(*met)));
-        counts.truncate(most);
-        counts
+        let mut found: Vec<_> = self.missed(&path.missed, &path.packet).collect();
+        sort(&mut found);
+        found.truncate(most);
+        let mut near: Vec<NearMiss> = found
             .into_iter()
-            .map(|(place, [_, unknown, met])| NearMiss {
-                place,
-                failing: self.failing(place, &path.packet),
-                met,
-                unknown,
-            })
-            .collect()
+            .map(|missed| self.near(missed, None, &path.packet))
+            .collect();
+        near.extend(self.leading(path));
+        near.sort_by_key(|near| (near.failing.len(), near.unknown, Reverse(near.met)));
+        near.truncate(most);
+        near
     }
 
-    /// How many conditions of a rule fail, are unknown, and are met. None if none surely fails: then there is nothing to
-    /// say.
-    fn counts(&self, place: Place, packet: &Packet) -> Option<[usize; 3]> {
-        let mut counts = [0; 3];
-        for (_, truth) in self.conditions(place, packet) {
-            counts[match truth {
-                Truth::No => 0,
-                Truth::Unknown => 1,
-                Truth::Yes => 2,
-            }] += 1;
+    /// Of the rules that lead elsewhere those behind which the packet surely would have been accepted.
+    fn leading(&self, path: &Path) -> Vec<NearMiss> {
+        let is_near = |missed: &Missed| missed.unknown == 0 && missed.failing <= MOST_FAILED;
+        let found = self.missed(&path.led, &path.packet).filter(is_near);
+        let mut near: Vec<(u64, NearMiss)> = found
+            .map(|missed| self.near(missed, None, &path.packet))
+            .map(|near| {
+                let distance = near
+                    .failing
+                    .iter()
+                    .map(|failing| u64::from(failing.distance()))
+                    .sum();
+                (distance, near)
+            })
+            .collect();
+        near.sort_by_key(|(distance, near)| (near.failing.len(), *distance));
+        near.truncate(FOLLOWED);
+        let mut rules = RULES;
+        let followed = near.into_iter().filter_map(|(_, near)| {
+            let accepted_by = self.accepted(path, near.place, &mut rules)?;
+            Some(NearMiss {
+                accepted_by: Some(accepted_by),
+                ..near
+            })
+        });
+        followed.collect()
+    }
+
+    /// Where the packet is accepted on every way that comes by a rule, if that matches when it is met first; `None` if it is
+    /// not sure to be.
+    fn accepted(&self, path: &Path, place: Place, rules: &mut usize) -> Option<Place> {
+        let (came, table, chain) = path.came.clone()?;
+        let start = Path {
+            packet: came,
+            ..Path::default()
+        };
+        let walk = self.walk(self.base(table, chain)?, Some(place));
+        let ways = walk.follow_forced(start, rules);
+        let accepts = |way: &Path| way.outcome == Some(Outcome::Accept) && !way.is_cut;
+        if !ways.iter().all(accepts) {
+            return None;
         }
-        (counts[0] > 0).then_some(counts)
+        ways.first()?.decided_by
+    }
+
+    fn missed<'s>(&'s self, places: &'s [Place], packet: &'s Packet) -> impl Iterator<Item = Missed> {
+        places.iter().filter_map(|place| self.counts(*place, packet))
+    }
+
+    fn near(&self, missed: Missed, accepted_by: Option<Place>, packet: &Packet) -> NearMiss {
+        NearMiss {
+            place: missed.place,
+            failing: self.failing(missed.place, packet),
+            met: missed.met,
+            unknown: missed.unknown,
+            accepted_by,
+        }
+    }
+
+    /// How its conditions came out. None if none surely fails: then there is nothing to
+    /// say.
+    fn counts(&self, place: Place, packet: &Packet) -> Option<Missed> {
+        let mut missed = Missed {
+            place,
+            failing: 0,
+            unknown: 0,
+            met: 0,
+        };
+        for (_, truth) in self.conditions(place, packet) {
+            *match truth {
+                Truth::No => &mut missed.failing,
+                Truth::Unknown => &mut missed.unknown,
+                Truth::Yes => &mut missed.met,
+            } += 1;
+        }
+        (missed.failing > 0).then_some(missed)
     }
 
     fn failing(&self, place: Place, packet: &Packet) -> Vec<Failing> {

@@ -100,6 +100,10 @@ pub struct Path {
     pub is_translated: bool,
     /// Rules of the last base chain that would have let it live, had it matched them.
     pub(super) missed: Vec<Place>,
+    /// Rules of the last base chain that would have sent it another way, had it matched them.
+    pub(super) led: Vec<Place>,
+    /// The packet as it came to the last base chain, and that chain's table and index.
+    pub(super) came: Option<(Packet, usize, usize)>,
 }
 
 impl Path {

@@ -69,12 +69,33 @@ pub(super) fn run<'a, 'p>(
     table: &PreparedTable<'a>,
     at: At<'_>,
 ) -> RuleRun<'p> {
+    run_statements(rule.statements.iter().enumerate(), packet, table, at)
+}
+
+/// The same, as if all its conditions held.
+pub(super) fn run_forced<'a, 'p>(
+    rule: &'a Rule,
+    packet: &'p Packet,
+    table: &PreparedTable<'a>,
+    at: At<'_>,
+) -> RuleRun<'p> {
+    let statements = rule.statements.iter().enumerate();
+    let others = statements.filter(|(_, statement)| !matches!(statement, Statement::Match { .. }));
+    run_statements(others, packet, table, at)
+}
+
+fn run_statements<'a, 'p>(
+    statements: impl Iterator<Item = (usize, &'a Statement)>,
+    packet: &'p Packet,
+    table: &PreparedTable<'a>,
+    at: At<'_>,
+) -> RuleRun<'p> {
     let mut now = Cow::Borrowed(packet);
     // The packet before the first statement that is not known to hold.
     let mut certain: Option<Cow<'p, Packet>> = None;
     let mut unsure = Vec::new();
     let mut end = End::Through;
-    for (index, statement) in rule.statements.iter().enumerate() {
+    for (index, statement) in statements {
         let scene = Scene {
             packet: &now,
             table,

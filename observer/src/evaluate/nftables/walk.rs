@@ -32,6 +32,8 @@ pub(super) struct Walk<'a> {
     pub(super) at: At<'a>,
     /// Its policy accepts.
     pub(super) accepts: bool,
+    /// A rule whose conditions are taken to hold when it is met first.
+    pub(super) forced: Option<Place>,
 }
 
 /// What came of a rule; packets only where they are others than before.
@@ -83,19 +85,33 @@ struct Way {
     rule: usize,
     /// How many chains it has entered.
     entered: usize,
+    /// Whether the forced rule was met.
+    is_forced: bool,
 }
 
 impl<'a> Walk<'a> {
     /// Follows a path through the base chain. Each path that is returned has an outcome. `left` is how many rules may be asked.
     pub(super) fn follow(&self, path: Path, left: &mut usize) -> Vec<Path> {
+        let ways = self.ways(path, left).into_iter();
+        ways.map(|way| way.path).collect()
+    }
+
+    /// The same, and only those paths that came by the forced rule.
+    pub(super) fn follow_forced(&self, path: Path, left: &mut usize) -> Vec<Path> {
+        let ways = self.ways(path, left).into_iter();
+        ways.filter(|way| way.is_forced).map(|way| way.path).collect()
+    }
+
+    fn ways(&self, path: Path, left: &mut usize) -> Vec<Way> {
         let mut open = vec![Way {
             path,
             stack: Vec::new(),
             chain: self.base,
             rule: 0,
             entered: 0,
+            is_forced: false,
         }];
-        let mut ended: Vec<Path> = Vec::new();
+        let mut ended: Vec<Way> = Vec::new();
         let mut rules = 0;
         let mut known = Known::default();
         while let Some(mut way) = open.pop() {
@@ -111,7 +127,7 @@ impl<'a> Walk<'a> {
                     self.advance(&mut way, &mut known, &mut open);
                 }
             }
-            ended.push(way.path);
+            ended.push(way);
         }
         ended
     }
@@ -123,6 +139,13 @@ impl<'a> Walk<'a> {
             Some(rule) => {
                 let place = self.place(way.chain, Some(way.rule));
                 way.rule += 1;
+                if self.forced == Some(place) && !way.is_forced {
+                    way.is_forced = true;
+                    known.forget();
+                    let run = Run::of(rule::run_forced(rule, &way.path.packet, self.table, self.at));
+                    self.take_all(rule, place, run, way, open);
+                    return;
+                }
                 if self.fails_at_once(way, place, known) {
                     miss(way, place, rule);
                     return;
@@ -291,16 +314,16 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Remembers a rule that was not matched, if it would have let the packet live.
+/// Remembers a rule that was not matched, if it would have let the packet live, or sent it another way.
 fn miss(way: &mut Way, place: Place, rule: &Rule) {
-    if way.path.missed.len() < MOST_MISSED && lets_live(rule) {
-        way.path.missed.push(place);
+    let missed = match rule.statements.last() {
+        Some(Statement::Verdict(Verdict::Accept)) => &mut way.path.missed,
+        Some(Statement::Verdict(Verdict::Jump(_) | Verdict::Goto(_) | Verdict::Return)) => &mut way.path.led,
+        _ => return,
+    };
+    if missed.len() < MOST_MISSED {
+        missed.push(place);
     }
-}
-
-/// Whether the rule's verdict lets a packet live.
-fn lets_live(rule: &Rule) -> bool {
-    matches!(rule.statements.last(), Some(Statement::Verdict(Verdict::Accept)))
 }
 
 fn not_taken(way: &mut Way, place: Place, unsure: Vec<usize>, packet: Option<Packet>) {

@@ -44,7 +44,7 @@ fn a_client_that_no_policy_selects_dies_and_is_told_the_set_that_it_is_not_in() 
         .collect();
     assert_eq!(
         near[0],
-        "needs src in set cali40s:oGhK39ts_FmAm2LzGHa9Lw4 (2 entries), packet has 10.48.1.8; then rule 2 of FORWARD accepts it"
+        "needs src in set cali40s:oGhK39ts_FmAm2LzGHa9Lw4 (2 entries), 10.48.1.8 is not in it; then rule 2 of FORWARD accepts it"
     );
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::report::record::samples::policy_drop;
+use crate::ruleset::nftables::listing::Ruleset;
 
 fn candidate(rule: Option<u32>) -> Candidate {
     Candidate {

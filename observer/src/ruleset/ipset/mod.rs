@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 pub use kind::Part;
 pub use members::{DeviceMember, Held, Key};
-pub use netlink::in_force;
+pub use netlink::{in_force, named};
 pub use save::{ParseError, parse};
 
 use super::xtables::save::{Action, Extension, Family, Match, Table};
@@ -138,6 +138,30 @@ impl Sets {
             }
         }
         Ok(found)
+    }
+
+    /// Takes for unknown what is in sets whose members go by themselves.
+    pub fn forget_those_with_timeouts(&mut self) {
+        for set in self.known.values_mut().filter(|set| set.has_timeout) {
+            *set = Arc::new(Set {
+                members: Members::Unread("its members go by themselves"),
+                name: set.name.clone(),
+                ..Set::default()
+            });
+        }
+    }
+
+    /// The names of the sets that lists here have and that are not here.
+    fn missing_of_lists(&self) -> Vec<String> {
+        let lists = self.known.values().filter_map(|set| match &set.members {
+            Members::Sets(names) => Some(names),
+            _ => None,
+        });
+        let names = lists.flatten().filter(|name| !self.known.contains_key(*name));
+        let mut names: Vec<String> = names.map(ToString::to_string).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// The names of sets that the matches of these tables ask and that are not here.

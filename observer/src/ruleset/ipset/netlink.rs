@@ -54,24 +54,66 @@ const FLAG_IFACE_WILDCARD: u32 = 1 << 7;
 /// # Errors
 /// The kernel has no ipset, or it is not allowed.
 pub fn in_force() -> io::Result<Sets> {
-    let mut ask = Batch::default();
-    ask.message(LIST, REQUEST_DUMP, 1, &[0; NFGENMSG_BYTES], |attributes| {
-        attributes.bytes(ATTR_PROTOCOL, &[PROTOCOL]);
-    });
-    let mut socket = Socket::open(libc::NETLINK_NETFILTER)?;
-    socket.send(&ask)?;
-    let mut listing = Listing::default();
-    while !listing.take(socket.receive()?)? {}
     let mut sets = Sets::default();
-    sets.add(listing.sets);
+    sets.add(list(None, MOST_MEMBERS)?.sets);
     Ok(sets)
 }
 
+/// Lists the sets with these names, and those of the lists among them, of the network namespace that this thread is in. Of more
+/// than `most` members the rest is not known.
+///
+/// # Errors
+/// The kernel has no ipset, or no such set, or it is not allowed.
+pub fn named(names: &[String], most: usize) -> io::Result<Sets> {
+    let mut sets = Sets::default();
+    let mut left = most;
+    let mut asked: Vec<String> = names.to_vec();
+    // The kernel allows no list in a list.
+    for _ in 0..2 {
+        for name in &asked {
+            let listing = list(Some(name), left)?;
+            left = left.saturating_sub(listing.members);
+            sets.add(listing.sets);
+        }
+        asked = sets.missing_of_lists();
+    }
+    Ok(sets)
+}
+
+fn list(name: Option<&str>, most: usize) -> io::Result<Listing> {
+    let mut ask = Batch::default();
+    ask.message(LIST, REQUEST_DUMP, 1, &[0; NFGENMSG_BYTES], |attributes| {
+        attributes.bytes(ATTR_PROTOCOL, &[PROTOCOL]);
+        if let Some(name) = name {
+            attributes.bytes(ATTR_SETNAME, &[name.as_bytes(), b"\0"].concat());
+        }
+    });
+    let mut socket = Socket::open(libc::NETLINK_NETFILTER)?;
+    socket.send(&ask)?;
+    let mut listing = Listing {
+        most,
+        ..Listing::default()
+    };
+    while !listing.take(socket.receive()?)? {}
+    Ok(listing)
+}
+
 /// What has been listed so far.
-#[derive(Default)]
 pub(super) struct Listing {
     pub(super) sets: Vec<Set>,
     members: usize,
+    /// More members are not read.
+    most: usize,
+}
+
+impl Default for Listing {
+    fn default() -> Self {
+        Self {
+            sets: Vec::new(),
+            members: 0,
+            most: MOST_MEMBERS,
+        }
+    }
 }
 
 impl Listing {
@@ -89,7 +131,7 @@ impl Listing {
             }
             let body = message.payload.get(NFGENMSG_BYTES..).unwrap_or_default();
             self.message(body).ok_or(ErrorKind::InvalidData)?;
-            if self.members > MOST_MEMBERS {
+            if self.members > self.most {
                 if let Some(set) = self.sets.last_mut() {
                     set.give_up("the set has more members than are read");
                 }

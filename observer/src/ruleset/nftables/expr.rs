@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::by_iptables;
 use crate::kernel::raw::{string, u64_at};
 use crate::kernel::{Reader, Symbols};
 use crate::ruleset::layout::{NftLayout, XtLayout};
@@ -12,8 +13,13 @@ use crate::ruleset::{Counter, Rule, Step};
 
 /// `nft_expr_ops.eval`: the first member in every version.
 const OPS_EVAL: u64 = 0;
-/// What `meta … set` and `ct … set` are evaluated by (net/netfilter/nft_meta.c, nft_ct.c).
-const SETS: [&str; 3] = ["nft_meta_set_eval", "nft_meta_bridge_set_eval", "nft_ct_set_eval"];
+/// What `meta … set`, `ct … set` and `ip … set` are evaluated by (net/netfilter/nft_meta.c, nft_ct.c, nft_payload.c).
+const SETS: [&str; 4] = [
+    "nft_meta_set_eval",
+    "nft_meta_bridge_set_eval",
+    "nft_ct_set_eval",
+    "nft_payload_set_eval",
+];
 /// What targets of ebtables are evaluated by (net/netfilter/nft_compat.c).
 const OF_BRIDGE: &str = "nft_target_eval_bridge";
 /// Targets of ebtables that are given a verdict of their own (`--mark-target DROP`).
@@ -118,6 +124,14 @@ impl<'a, R: Reader> Decoder<'a, R> {
             {
                 (rule.step, rule.target) = (Step::MayDrop, Some(object.to_owned()));
             }
+            rule.beyond_iptables |= !by_iptables::writes(
+                &by_iptables::Expression {
+                    name: &kind.name,
+                    sets: kind.sets,
+                    private: expr.get(8..).unwrap_or_default(),
+                },
+                self.nft.payload,
+            );
             if is_comment(&kind) {
                 rule.comment = self.comment(expr);
             }

@@ -1,5 +1,6 @@
 //! nf_tables: tables, chains and rules as the packet path sees them.
 
+mod by_iptables;
 mod expr;
 mod expressions;
 mod frees;

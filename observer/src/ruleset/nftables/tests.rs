@@ -6,7 +6,7 @@ use super::{Expressions, Reading, read};
 use crate::kernel::{Dump, Symbols};
 use crate::report::record::{Backend, Hook, TableFamily};
 use crate::ruleset::hooks::HookFunction;
-use crate::ruleset::layout::{NftLayout, ObjectLayout, SeqLayout, XtLayout};
+use crate::ruleset::layout::{NftLayout, ObjectLayout, PayloadLayout, SeqLayout, XtLayout};
 use crate::ruleset::{Policy, Snapshot, Step, Table};
 
 const NET: u64 = 0xffff_8880_0000_0000;
@@ -49,6 +49,7 @@ const NFT: NftLayout = NftLayout {
         type_number: 4,
         of_set: 0,
     }),
+    payload: Some(PayloadLayout { offset: 1, len: 2 }),
     gencursor: 8,
     seq: Some(SeqLayout::InNet(0)),
 };
@@ -338,6 +339,22 @@ fn a_lookup_in_a_set_is_no_verdict_map() {
     let table = table(&memory(&rules)).expect("reads");
     let steps: Vec<Step> = table.chains[0].rules.iter().map(|rule| rule.step).collect();
     assert_eq!(steps, [Step::Drop, Step::Map]);
+}
+
+#[test]
+fn a_rule_that_nft_put_into_a_table_of_iptables_is_told_from_one_of_iptables() {
+    let beyond = |exprs: &[Vec<u8>]| {
+        let table = table(&memory(&[rule(7, exprs)])).expect("a table");
+        table.is_beyond_iptables()
+    };
+    let (counter, drops) = (expr("counter", &[1]), verdict(0, 0));
+    assert!(!beyond(&[
+        expr("cmp", &[]),
+        expr("match", &[NAMES]),
+        counter.clone(),
+        drops.clone()
+    ]));
+    assert!(beyond(&[expr("lookup", &[1, 0, 0]), counter, drops]));
 }
 
 #[test]

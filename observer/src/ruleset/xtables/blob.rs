@@ -283,6 +283,7 @@ fn rule(entry: &Entry, starts: &HashMap<u32, usize>) -> Option<Rule> {
         counter: Some(entry.counter),
         comment: entry.comment.clone(),
         in_part: false,
+        beyond_iptables: false,
         offset: entry.offset,
     })
 }

@@ -67,7 +67,20 @@ pub(super) fn types() -> Vec<Vec<u8>> {
         [0, info(3, 0), 0, 1, 1, 4].to_vec(),
         [at(b"int\0"), info(8, 0), 9].to_vec(),
     ];
-    let types: Vec<u8> = words.concat().into_iter().flat_map(u32::to_ne_bytes).collect();
+    let bytes = btf_of(&words.concat(), names);
+    // Once a sum of offsets overflowed: the first bit of `hooks` is the last that there can be.
+    let mut last = bytes.clone();
+    last[24 + 16 + 12 + 8..][..4].copy_from_slice(&u32::MAX.to_ne_bytes());
+    // A structure that holds itself sixteen times, without a name: going into all of them once did not end.
+    let own = |member: u32| [0, 1, member];
+    let members: Vec<u32> = (0..16).flat_map(own).collect();
+    let circle = [vec![at(b"net\0"), info(4, 16), 16], members].concat();
+    vec![bytes, last, btf_of(&circle, names)]
+}
+
+/// A file of BTF from the words of its types.
+fn btf_of(words: &[u32], names: &[u8]) -> Vec<u8> {
+    let types: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
     let mut bytes = 0xeb9f_u16.to_ne_bytes().to_vec();
     bytes.extend([1, 0]);
     let types_len = types.len() as u32;
@@ -76,10 +89,7 @@ pub(super) fn types() -> Vec<Vec<u8>> {
     }
     bytes.extend(types);
     bytes.extend(names);
-    // Once a sum of offsets overflowed: the first bit of `hooks` is the last that there can be.
-    let mut last = bytes.clone();
-    last[24 + 16 + 12 + 8..][..4].copy_from_slice(&u32::MAX.to_ne_bytes());
-    vec![bytes, last]
+    bytes
 }
 
 /// However its types refer to each other, looking one up ends.

@@ -105,6 +105,7 @@ const LAYOUT: NftLayout = NftLayout {
         type_number: 28,
         of_set: 36,
     }),
+    payload: None,
     gencursor: 4,
     seq: None,
 };

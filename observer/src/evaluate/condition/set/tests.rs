@@ -333,10 +333,10 @@ fn a_near_miss_says_which_set_and_what_the_packet_has() {
         [
             (
                 "dst,dst in set ip-port (7 entries)",
-                Some("packet has 192.0.2.1,tcp:80")
+                Some("192.0.2.1,tcp:80 is not in it")
             ),
-            ("src in set ip (2 entries)", Some("packet has 10.0.0.3")),
-            ("src not in set net (3 entries)", Some("packet has 10.0.0.3")),
+            ("src in set ip (2 entries)", Some("10.0.0.3 is not in it")),
+            ("src not in set net (3 entries)", Some("10.0.0.3 is in it")),
         ]
     );
 }

@@ -1,6 +1,7 @@
 //! The evaluator against rulesets that the real tool listed. `semantics.txt` is what `nft -a list ruleset` says of
 //! `semantics.json`. The lab holds it against the kernel: `observer-lab nft-evaluate`.
 
+mod gotos;
 mod hostile;
 mod kubernetes;
 mod semantics;

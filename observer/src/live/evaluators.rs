@@ -1,0 +1,110 @@
+//! Rulesets of nft made ready for being asked: once for each, however many drops ask.
+
+use std::cell::OnceCell;
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use self_cell::self_cell;
+
+use crate::evaluate::nftables::Evaluator;
+use crate::ruleset::nftables::listing::Ruleset;
+
+/// So many are kept: of large rulesets they are large.
+const MOST: usize = 4;
+
+self_cell!(
+    struct Ready {
+        owner: Rc<Ruleset>,
+        #[covariant]
+        dependent: Evaluator,
+    }
+);
+
+/// A ruleset, and what it is asked by.
+pub struct Prepared {
+    ruleset: Rc<Ruleset>,
+    in_part: HashSet<u64>,
+    now: OnceCell<Ready>,
+    past: OnceCell<Ready>,
+}
+
+impl Prepared {
+    /// Rules with the handles `in_part` ask more than is listed.
+    pub fn new(ruleset: Rc<Ruleset>, in_part: HashSet<u64>) -> Self {
+        Self {
+            ruleset,
+            in_part,
+            now: OnceCell::new(),
+            past: OnceCell::new(),
+        }
+    }
+
+    /// The ruleset as it is listed.
+    pub fn ruleset(&self) -> &Ruleset {
+        &self.ruleset
+    }
+
+    /// As its reader takes it ([`Evaluator::new`]).
+    pub fn now(&self) -> &Evaluator<'_> {
+        let ready = || Ready::new(Rc::clone(&self.ruleset), |ruleset| Evaluator::new(ruleset));
+        self.now.get_or_init(ready).borrow_dependent()
+    }
+
+    /// For packets that came before it was listed ([`Evaluator::of_the_past`]).
+    pub fn past(&self) -> &Evaluator<'_> {
+        let ready = || {
+            Ready::new(Rc::clone(&self.ruleset), |ruleset| {
+                Evaluator::of_the_past(ruleset, &self.in_part)
+            })
+        };
+        self.past.get_or_init(ready).borrow_dependent()
+    }
+}
+
+/// Those that were asked for last.
+#[derive(Default)]
+pub struct Evaluators {
+    kept: Vec<Rc<Prepared>>,
+}
+
+impl Evaluators {
+    /// A ruleset made ready, the same one for the same list. `in_part` finds the handles of rules that ask more than is listed.
+    pub fn of(&mut self, ruleset: Rc<Ruleset>, in_part: impl FnOnce() -> HashSet<u64>) -> Rc<Prepared> {
+        // What is kept here holds its ruleset: no other can have its address.
+        let mut kept = self.kept.iter();
+        if let Some(known) = kept.find(|known| Rc::ptr_eq(&known.ruleset, &ruleset)) {
+            return Rc::clone(known);
+        }
+        if self.kept.len() >= MOST {
+            self.kept.remove(0);
+        }
+        let prepared = Rc::new(Prepared::new(ruleset, in_part()));
+        self.kept.push(Rc::clone(&prepared));
+        prepared
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ruleset_is_made_ready_once_and_few_are_kept() {
+        let mut evaluators = Evaluators::default();
+        let of = |evaluators: &mut Evaluators, ruleset: &Rc<Ruleset>| {
+            evaluators.of(Rc::clone(ruleset), HashSet::new)
+        };
+        let rulesets: Vec<Rc<Ruleset>> = (0..=MOST).map(|_| Rc::default()).collect();
+        let first = of(&mut evaluators, &rulesets[0]);
+        assert!(std::ptr::eq(first.now(), first.now()) && std::ptr::eq(first.past(), first.past()));
+        assert!(Rc::ptr_eq(&first, &of(&mut evaluators, &rulesets[0])));
+        for ruleset in &rulesets {
+            of(&mut evaluators, ruleset);
+        }
+        assert_eq!(evaluators.kept.len(), MOST);
+        assert!(
+            !Rc::ptr_eq(&first, &of(&mut evaluators, &rulesets[0])),
+            "it was let go"
+        );
+    }
+}
