@@ -83,7 +83,14 @@ pub struct Offsets {
     pub state_net: u32,
     /// How many CPUs are possible. With one, rule counters lie in the rules themselves.
     pub possible_cpus: u32,
+    /// BTF type of `struct linux_mib`, which is nothing but words; 0: programs read through the helper.
+    pub cast_words: u32,
+    /// BTF type of the kernel's function `bpf_rdonly_cast`, 0 if there is none: user space puts it into the object.
+    pub cast_function: u32,
 }
+
+/// In the object: the number of a helper that no kernel has, where `bpf_rdonly_cast` is to be called.
+pub const CAST_CALL: u32 = 0x6361_7374;
 
 impl Offsets {
     /// Nothing found yet: what the object file holds before user space overrides it.
@@ -127,6 +134,8 @@ impl Offsets {
             state_out: ABSENT,
             state_net: ABSENT,
             possible_cpus: 0,
+            cast_words: 0,
+            cast_function: 0,
         }
     }
 }

@@ -2,10 +2,13 @@
 
 use observer_common::{ABSENT, Conn, ConnTuple};
 
+use crate::cast;
 use crate::memory::{field, is_kernel_address, offset, read_bytes};
 
 /// `IPS_TEMPLATE`: a zone or helper given by a rule, not a connection.
 const TEMPLATE: u64 = 1 << 11;
+const TUPLE_WORDS: usize = size_of::<ConnTuple>() / size_of::<u64>();
+
 /// `skb->_nfct`; 0 if the kernel has no conntrack.
 #[inline(always)]
 pub fn of(skb: u64) -> u64 {
@@ -19,7 +22,12 @@ pub fn fill(nfct: u64, to: &mut Conn) -> bool {
     to.address = 0;
     to.info = (nfct & 7) as u32;
     to.pad = 0;
-    if !is_kernel_address(conn) || !read_conn(conn, to) || u64::from(to.status) & TEMPLATE != 0 {
+    // A connection has a family: one that cannot be read has none.
+    if !is_kernel_address(conn)
+        || !read_conn(conn, to)
+        || u64::from(to.status) & TEMPLATE != 0
+        || to.original.family == 0
+    {
         // What was read of it is nobody's.
         to.original = ConnTuple::default();
         to.reply = ConnTuple::default();
@@ -34,7 +42,8 @@ pub fn fill(nfct: u64, to: &mut Conn) -> bool {
 #[inline(always)]
 fn read_conn(conn: u64, to: &mut Conn) -> bool {
     let (original, reply, status) = (offset!(ct_original), offset!(ct_reply), offset!(ct_status));
-    if reply.wrapping_sub(original) == Conn::REPLY_BEHIND as u32
+    if !cast::is_possible()
+        && reply.wrapping_sub(original) == Conn::REPLY_BEHIND as u32
         && status.wrapping_sub(original) == Conn::STATUS_BEHIND as u32
     {
         let at = core::mem::offset_of!(Conn, original);
@@ -47,33 +56,32 @@ fn read_conn(conn: u64, to: &mut Conn) -> bool {
     }
     to.between = [0; 2];
     to.status_upper = 0;
-    to.status = field::<u64>(conn, status).unwrap_or(0) as u32;
+    to.status = status_of(conn);
     status != ABSENT && tuple(&mut to.original, conn, original) && tuple(&mut to.reply, conn, reply)
 }
 
-/// `nf_conn.status` of a connection, a template among them.
+/// `nf_conn.status` of a connection, a template among them; `None` if there is none. No bits if it cannot be read.
 #[inline(always)]
 pub fn status(nfct: u64) -> Option<u32> {
     let conn = nfct & !7;
-    if !is_kernel_address(conn) {
-        return None;
-    }
-    field(conn, offset!(ct_status))
+    is_kernel_address(conn).then(|| status_of(conn))
 }
 
-/// Reads a tuple to where it is to be.
+#[inline(always)]
+fn status_of(conn: u64) -> u32 {
+    let offset = offset!(ct_status);
+    if offset == ABSENT {
+        return 0;
+    }
+    cast::load(conn + u64::from(offset))
+}
+
+/// Reads a tuple to where it is to be. One that cannot be read may be all zero.
 #[inline(always)]
 pub fn tuple(to: &mut ConnTuple, conn: u64, offset: u32) -> bool {
     let place: *mut ConnTuple = to;
-    // SAFETY: the length is the structure's.
-    offset != ABSENT
-        && unsafe {
-            read_bytes(
-                place.cast(),
-                size_of::<ConnTuple>() as u32,
-                conn + u64::from(offset),
-            )
-        }
+    // SAFETY: so many words are the structure.
+    offset != ABSENT && unsafe { cast::copy::<TUPLE_WORDS>(place.cast(), conn + u64::from(offset)) }
 }
 
 /// `::ffff:a.b.c.d` of the four bytes, in two words as they lie in memory.

@@ -12,6 +12,7 @@ use observer_common::{
 };
 
 use crate::{
+    cast,
     maps::{BASELINES, CANDIDATES, READY, Scratch},
     memory::{as_number, field, offset, read, read_bytes},
     nets::{self, generation_of},
@@ -98,12 +99,8 @@ pub fn has_other_tables(state: &NetState, which: u32) -> bool {
             break;
         }
         if which >> place & 1 != 0 && table.private_at != 0 {
-            let mut now = 0_u64;
-            // SAFETY: the length is the number's. What cannot be read is zero, which no table's is.
-            unsafe {
-                read_bytes((&raw mut now).cast(), size_of::<u64>() as u32, table.private_at);
-            }
-            differs |= now ^ table.private;
+            // What cannot be read is zero, which no table's is.
+            differs |= cast::load::<u64>(table.private_at) ^ table.private;
         }
     }
     as_number(differs) != 0
@@ -115,7 +112,7 @@ pub fn nft_seq(state: &NetState) -> u32 {
     if state.nft_seq == 0 {
         return 0;
     }
-    read(state.nft_seq).unwrap_or(0)
+    cast::load(state.nft_seq)
 }
 
 unsafe extern "C" fn compare_one(index: u32, scan: *mut c_void) -> i64 {

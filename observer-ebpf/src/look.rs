@@ -1,9 +1,9 @@
 //! Two ways to read a structure of the kernel: through a pointer whose type the verifier knows, which costs one load,
-//! or through a plain address, which costs a helper's call.
+//! or through a plain address, which costs a helper's call where the kernel has no [`cast`].
 
 use observer_common::ABSENT;
 
-use crate::memory::read;
+use crate::cast;
 
 /// A structure of the kernel.
 pub trait Look: Copy {
@@ -58,7 +58,7 @@ impl Look for Plain {
         if offset == ABSENT {
             return T::default();
         }
-        read(self.0 + u64::from(offset)).unwrap_or_default()
+        cast::load(self.0 + u64::from(offset))
     }
 
     #[inline(always)]

@@ -8,14 +8,16 @@ use aya_ebpf::helpers::bpf_jiffies64;
 use super::frame::PathCpu;
 use super::packet::{ETH_P_IP, ETH_P_IPV6, IPPROTO_TCP, IPPROTO_UDP, VXLAN_PORTS};
 use super::sight::Sight;
+use crate::cast;
 use crate::look::Look;
 use crate::maps::{GLANCE_SETS, GLANCES};
-use crate::memory::{offset, read_bytes};
+use crate::memory::offset;
 use crate::mode::mode;
 
-/// IPv6 and half of TCP; IPv4 and TCP.
-const HEADER_BYTES: u32 = 56;
-const HEADER_WORDS: usize = HEADER_BYTES as usize / 8;
+/// IPv4 and TCP.
+const V4_WORDS: usize = 5;
+/// IPv6 and most of TCP.
+const V6_WORDS: usize = 7;
 /// How long an answer holds, in ticks of the kernel's clock: a quarter of a second to two and a half.
 const TICKS: u64 = 250;
 /// What is unlike in two flows lies anywhere in a word: all of it must reach the bits that are taken.
@@ -49,7 +51,7 @@ pub struct Set([Glance; 2]);
 #[repr(C)]
 pub struct Room {
     glance: Glance,
-    header: [u64; HEADER_WORDS],
+    header: [u64; V6_WORDS],
 }
 
 /// A place among [`GLANCES`], and which of its two.
@@ -81,22 +83,13 @@ pub fn take<S: Look>(sight: &Sight<S>, cpu: *mut PathCpu) -> Option<u32> {
     let room = unsafe { &mut (*cpu).room };
     let start = u32::from(skb.load::<u16>(offset!(skb_network_header)));
     let head: u64 = skb.load(offset!(skb_head));
-    // SAFETY: the length is the array's. What lies behind the packet is readable, too: `struct skb_shared_info`.
-    if !unsafe {
-        read_bytes(
-            room.header.as_mut_ptr().cast(),
-            HEADER_BYTES,
-            head + u64::from(start),
-        )
-    } {
-        return None;
-    }
+    let from = head + u64::from(start);
     let bytes = skb.load::<u32>(offset!(skb_tail)).wrapping_sub(start);
     let protocol: u16 = skb.load(offset!(skb_protocol));
     if protocol == ETH_P_IP {
-        ipv4(room, bytes)?;
+        ipv4(room, from, bytes)?;
     } else if protocol == ETH_P_IPV6 {
-        ipv6(room, bytes)?;
+        ipv6(room, from, bytes)?;
     } else {
         return None;
     }
@@ -115,7 +108,11 @@ pub fn take<S: Look>(sight: &Sight<S>, cpu: *mut PathCpu) -> Option<u32> {
 }
 
 #[inline(always)]
-fn ipv4(room: &mut Room, bytes: u32) -> Option<()> {
+fn ipv4(room: &mut Room, from: u64, bytes: u32) -> Option<()> {
+    // SAFETY: no more than the array. What lies behind the packet can be read, too: `struct skb_shared_info`.
+    if !unsafe { cast::copy::<V4_WORDS>(room.header.as_mut_ptr(), from) } {
+        return None;
+    }
     let [first, second, third, _, fifth, ..] = room.header;
     // Version 4, five words; bytes 6 and 7 are three bits and the fragment's offset.
     if first as u8 != 0x45 || (first >> 48) & 0xff1f != 0 {
@@ -132,7 +129,11 @@ fn ipv4(room: &mut Room, bytes: u32) -> Option<()> {
 }
 
 #[inline(always)]
-fn ipv6(room: &mut Room, bytes: u32) -> Option<()> {
+fn ipv6(room: &mut Room, from: u64, bytes: u32) -> Option<()> {
+    // SAFETY: as above.
+    if !unsafe { cast::copy::<V6_WORDS>(room.header.as_mut_ptr(), from) } {
+        return None;
+    }
     let [first, src, src_low, dst, dst_low, sixth, seventh] = room.header;
     if first as u8 >> 4 != 6 {
         return None;

@@ -6,14 +6,15 @@
 //! says: what is remembered is a hint, and may be another's. What came of it is known when the packet leaves: a connection
 //! that is not confirmed then is new, and its nat rules went unseen.
 
-use observer_common::{HookEvent, hook_flag};
+use observer_common::{ABSENT, HookEvent, hook_flag};
 
 use super::frame::Frame;
 use super::{OUTPUT, PREROUTING, is_inet};
+use crate::cast;
 use crate::conntrack;
 use crate::filter::{half, word, words};
 use crate::maps::{CONNS, CONNS_LEN};
-use crate::memory::{field, is_kernel_address, offset};
+use crate::memory::{is_kernel_address, offset};
 
 /// `IPS_CONFIRMED`: the connection's first packet has left the host, or was taken by it.
 const CONFIRMED: u32 = 1 << 3;
@@ -86,9 +87,11 @@ fn is_still(found: u64, frame: &mut Frame) -> bool {
     if !is_kernel_address(conn) || !conntrack::tuple(&mut frame.nat_tuple, conn, offset) {
         return false;
     }
-    if field(conn, offset!(ct_net)) != Some(frame.event.net) {
+    let net = offset!(ct_net);
+    if net == ABSENT || cast::load::<u64>(conn + u64::from(net)) != frame.event.net {
         return false;
     }
+    // The connection may be gone: what cannot be read has none of the bits.
     let status = conntrack::status(conn).unwrap_or(0);
     let wanted = CONFIRMED | DST_NAT_DONE;
     let (tuple, key) = (&frame.nat_tuple, &frame.nat_key);

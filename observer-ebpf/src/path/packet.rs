@@ -2,6 +2,7 @@
 
 use observer_common::{AFTER_BYTES, BEFORE_BYTES, HookEvent, hook_flag};
 
+use crate::cast;
 use crate::look::Look;
 use crate::memory::{bounded, offset, read_bytes};
 
@@ -20,7 +21,9 @@ pub const VXLAN_PORTS: [u16; 2] = [4789, 8472];
 /// UDP, VXLAN and Ethernet headers.
 const VXLAN_BYTES: u32 = 8 + 8 + 14;
 /// What is read of an IPv4 packet: its longest header and the ports.
-const V4_BYTES: u32 = 64;
+const V4_WORDS: usize = 8;
+const BEFORE_WORDS: usize = BEFORE_BYTES / size_of::<u64>();
+const AFTER_WORDS: usize = AFTER_BYTES / size_of::<u64>();
 
 /// Fills `before`, `before_bytes`, `protocol` and `len_bytes`; false if it is not an IP packet.
 #[inline(always)]
@@ -36,28 +39,47 @@ pub fn fill(skb: impl Look, event: &mut HookEvent) -> bool {
     let data: u64 = skb.load(offset!(skb_data));
     let len: u32 = skb.load(offset!(skb_len));
     event.len_bytes = len.wrapping_add((data.wrapping_sub(head) as u32).wrapping_sub(start));
-    let most = if is_v4 { V4_BYTES } else { BEFORE_BYTES as u32 };
-    read_from(event, skb, start, most);
+    if is_v4 {
+        read_from::<V4_WORDS>(event, skb, head, start);
+    } else {
+        read_from::<BEFORE_WORDS>(event, skb, head, start);
+    }
     let version = event.before[0] >> 4;
     (is_v4 && version == 4 && event.before_bytes >= 20)
         || (!is_v4 && version == 6 && event.before_bytes >= 40)
 }
 
-/// Reads the headers that begin so far behind `skb->head`.
+/// Reads the headers that begin so far behind `skb->head`, `N` words at most. What lies behind the packet can be read, too:
+/// `struct skb_shared_info`.
 #[inline(always)]
-fn read_from(event: &mut HookEvent, skb: impl Look, start: u32, most: u32) {
+fn read_from<const N: usize>(event: &mut HookEvent, skb: impl Look, head: u64, start: u32) {
     event.before_bytes = 0;
-    let head: u64 = skb.load(offset!(skb_head));
     let tail: u32 = skb.load(offset!(skb_tail));
     if tail <= start {
         return;
     }
     event.before_bytes = tail - start;
-    let len = bounded(&event.before_bytes, most);
+    let len = bounded(&event.before_bytes, (N * size_of::<u64>()) as u32);
     event.before_bytes = len;
-    // SAFETY: `len` is at most the array's length.
-    if !unsafe { read_bytes(event.before.as_mut_ptr(), len, head + u64::from(start)) } {
+    // SAFETY: `len` and the words are at most the array's length.
+    if !unsafe { read_some::<N>(event.before.as_mut_ptr(), len, head + u64::from(start)) } {
         event.before_bytes = 0;
+    }
+}
+
+/// Reads `len` bytes, or where it costs less, `N` words: not fewer. False if it could not; or the first word is zero.
+///
+/// # Safety
+/// `to` must point to at least so many words that the verifier knows of, and begin at a multiple of eight bytes.
+#[inline(always)]
+unsafe fn read_some<const N: usize>(to: *mut u8, len: u32, from: u64) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe {
+        if cast::is_possible() {
+            cast::copy::<N>(to.cast(), from)
+        } else {
+            read_bytes(to, len, from)
+        }
     }
 }
 
@@ -72,7 +94,7 @@ pub fn unwrap_tunnel(skb: impl Look, event: &mut HookEvent) -> bool {
         event.other[index] = event.before[index];
         index += 1;
     }
-    read_from(event, skb, start, BEFORE_BYTES as u32);
+    read_from::<BEFORE_WORDS>(event, skb, skb.load(offset!(skb_head)), start);
     let version = event.before[0] >> 4;
     let is_ip = (version == 4 && event.before_bytes >= 20) || (version == 6 && event.before_bytes >= 40);
     if is_ip {
@@ -115,8 +137,10 @@ pub fn fill_after(skb: impl Look, event: &mut HookEvent) {
     let start = u64::from(skb.load::<u16>(offset!(skb_network_header)));
     let head: u64 = skb.load(offset!(skb_head));
     let len = bounded(&event.before_bytes, AFTER_BYTES as u32);
-    // SAFETY: `len` is at most the array's length.
-    if unsafe { read_bytes(event.other.as_mut_ptr(), len, head + start) } {
+    // SAFETY: `len` and the words are at most the array's length.
+    // A header begins with a version.
+    if unsafe { read_some::<AFTER_WORDS>(event.other.as_mut_ptr(), len, head + start) } && event.other[0] != 0
+    {
         event.flags |= hook_flag::AFTER;
     }
 }

@@ -82,6 +82,12 @@ impl Types {
         self.view(module).size(name)
     }
 
+    /// Numbers of the kernel's own types, as the verifier has them: a function and a structure. `None` if one is not there.
+    pub fn numbers(&self, function: &str, structure: &str) -> Option<(u32, u32)> {
+        let structure = self.vmlinux.find(structure, &[Kind::Struct])?;
+        Some((self.vmlinux.function(function)?, structure))
+    }
+
     /// Names and numbers of an enumeration; empty if there is none.
     pub fn enumeration(&self, name: &str) -> Vec<(String, u32)> {
         let view = View {
@@ -262,6 +268,8 @@ mod tests {
             &[("first", int, 0), ("", nameless, 32), ("after", int, 96)],
         );
         builder.enumeration("reason", &[("R_ONE", 1), ("R_TWO", 2)]);
+        builder.function("other");
+        builder.function("inner");
         Types::parse(builder.finish()).expect("parses")
     }
 
@@ -276,6 +284,19 @@ mod tests {
         assert_eq!(types.offset(None, "outer.first.x"), None);
         assert_eq!(types.offset(None, "missing.first"), None);
         assert_eq!(types.size(None, "outer"), Some(16));
+    }
+
+    #[test]
+    fn functions_and_structures_have_numbers() {
+        let types = types();
+        assert_eq!(types.numbers("other", "inner"), Some((6, 2)));
+        assert_eq!(
+            types.numbers("inner", "inner"),
+            Some((7, 2)),
+            "names are of a kind"
+        );
+        assert_eq!(types.numbers("outer", "inner"), None);
+        assert_eq!(types.numbers("other", "reason"), None);
     }
 
     #[test]

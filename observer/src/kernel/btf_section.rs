@@ -22,6 +22,7 @@ pub enum Kind {
     Typedef,
     /// `const`, `volatile`, `restrict`, a type tag.
     Qualifier,
+    Function,
     FunctionProto,
     Other,
 }
@@ -142,6 +143,7 @@ impl Section {
             6 => Kind::Enum,
             8 => Kind::Typedef,
             9..=11 | 18 => Kind::Qualifier,
+            12 => Kind::Function,
             13 => Kind::FunctionProto,
             _ => Kind::Other,
         })
@@ -151,6 +153,17 @@ impl Section {
     pub fn find(&self, name: &str, kinds: &[Kind]) -> Option<u32> {
         let mut ids = self.by_name.get(name)?.iter().copied();
         ids.find(|id| self.kind(*id).is_some_and(|kind| kinds.contains(&kind)))
+    }
+
+    /// The first function of this name: they are not indexed, all are gone through.
+    pub fn function(&self, name: &str) -> Option<u32> {
+        let is_it = |at: u32| {
+            let at = at as usize;
+            self.kind_at(at) == Some(Kind::Function)
+                && u32_at(&self.bytes, at).and_then(|at| self.name(at)) == Some(name)
+        };
+        let index = self.types.iter().position(|at| is_it(*at))?;
+        self.first_id.checked_add(u32::try_from(index).ok()?)
     }
 
     /// The name at an offset; `None` if it is another file's.
@@ -286,6 +299,10 @@ pub(super) mod tests {
                 self.words(&[name, *value]);
             }
             id
+        }
+
+        pub(in crate::kernel) fn function(&mut self, name: &str) -> u32 {
+            self.head(name, 12, 0, 0)
         }
 
         pub(in crate::kernel) fn finish(self) -> Vec<u8> {

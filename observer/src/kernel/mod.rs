@@ -3,6 +3,7 @@
 mod btf;
 mod btf_section;
 pub mod budget;
+mod casts;
 mod cpus;
 mod devices;
 mod function_probes;

@@ -1,11 +1,16 @@
 //! Fills [`Offsets`] from the running kernel's types.
 
-use observer_common::{ABSENT, NftOffsets, Offsets};
+use observer_common::{ABSENT, BEFORE_BYTES, NftOffsets, Offsets};
 
 use super::{Types, possible_cpus};
 
 /// Module that holds nf_tables' types.
 const NF_TABLES: Option<&str> = Some("nf_tables");
+
+/// A structure that is one array of `unsigned long` (include/net/snmp.h), …
+const WORDS: &str = "linux_mib";
+/// … and how many bytes of it the programs read at once: `HookEvent::before`.
+const WORDS_BYTES: u32 = BEFORE_BYTES as u32;
 
 /// What a kernel lacks that the programs cannot do without.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +54,18 @@ pub fn find(types: &mut Types) -> Result<Offsets, NoField> {
     hooks(types, &mut offsets);
     offsets.net_hooks = types.offset(None, "net.nf.hooks_ipv4").unwrap_or(ABSENT);
     offsets.possible_cpus = possible_cpus();
+    casts(types, &mut offsets);
     Ok(offsets)
+}
+
+/// What programs need to read memory by loads: since v6.2.
+fn casts(types: &mut Types, offsets: &mut Offsets) {
+    if types.size(None, WORDS).is_some_and(|size| size >= WORDS_BYTES)
+        && let Some((function, words)) = types.numbers("bpf_rdonly_cast", WORDS)
+    {
+        offsets.cast_function = function;
+        offsets.cast_words = words;
+    }
 }
 
 /// Connections are optional: a kernel may be built without conntrack.

@@ -16,7 +16,7 @@ use observer_common::{
 };
 
 use super::path_probes::{PathProbes, first_line};
-use super::{Memory, Nets};
+use super::{Memory, Nets, casts};
 
 /// Size of the ring buffer: room for a burst of some thousand drops.
 pub const RING_BYTES: u32 = 2 << 20;
@@ -88,6 +88,23 @@ impl Programs {
         if OBJECT.is_empty() {
             bail!("this binary was built without its eBPF object: build it with `cargo xtask build`");
         }
+        let loaded = Self::load_object(offsets, room);
+        match loaded {
+            Err(error) if offsets.cast_function != 0 => {
+                log::debug!("not with casts: {error:?}");
+                let without = Offsets {
+                    cast_function: 0,
+                    cast_words: 0,
+                    ..offsets
+                };
+                Self::load_object(without, room)
+            }
+            loaded => loaded,
+        }
+    }
+
+    fn load_object(offsets: Offsets, room: Room) -> Result<Self> {
+        let object = casts::resolve(OBJECT, offsets.cast_function)?;
         let btf = Btf::from_sys_fs().context("cannot read /sys/kernel/btf/vmlinux")?;
         let mut loader = EbpfLoader::new();
         loader
@@ -102,7 +119,7 @@ impl Programs {
             .map_max_entries("BASELINES", room.candidates)
             .map_max_entries("BLOCKS", room.candidates);
         let mut ebpf = loader
-            .load(OBJECT)
+            .load(&object)
             .context("the kernel refuses the eBPF object")?;
         load_programs(&mut ebpf, &btf)?;
         let mut path_probes = PathProbes::default();
