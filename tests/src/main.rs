@@ -152,6 +152,17 @@ enum Verb {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Load rulesets, and compare what is read of them over netlink with what nft lists.
+    NftNetlink {
+        /// What chance begins with.
+        #[arg(long, default_value = "1")]
+        seed: u64,
+        /// How many random rulesets beside the files.
+        #[arg(long, default_value = "0")]
+        rulesets: usize,
+        /// Files for `nft -f` (`.nft`, `.txt`) and iptables-restore (`.save`, `.rules`).
+        files: Vec<PathBuf>,
+    },
     /// List the scenarios.
     List {
         /// Only scenarios with this in their name.
@@ -325,6 +336,11 @@ fn run(cli: Cli) -> Result<bool> {
             nftables::evaluate(&RunDir::start()?, amount)
         }
         Verb::NftRender { files } => nftables::render(&RunDir::start()?, &files),
+        Verb::NftNetlink {
+            seed,
+            rulesets,
+            files,
+        } => nftables::netlink(&RunDir::start()?, &files, seed, rulesets),
         Verb::List { filter } => {
             for variant in scenario::list(&data, &filter)? {
                 println!("{}", variant.name);

@@ -5,6 +5,7 @@ mod conditions;
 mod generate;
 mod house;
 mod judge;
+mod netlink;
 mod packets;
 mod random;
 mod render;
@@ -24,6 +25,7 @@ use judge::Judgement;
 use packets::Sent;
 use random::Random;
 
+pub use netlink::run as netlink;
 pub use render::run as render;
 
 /// Ends the way of every packet that lives, so that its trace is known to be complete.
