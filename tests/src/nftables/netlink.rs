@@ -124,7 +124,8 @@ fn look(netns: &Netns) -> Result<Seen> {
         differ("objects", format!("{:?}", our.objects), format!("{:?}", their.objects));
         differ("flowtables", format!("{:?}", our.flowtables), format!("{:?}", their.flowtables));
         differ("sets", format!("{}", our.sets.len()), format!("{}", their.sets.len()));
-        for (one, other) in our.sets.iter().zip(&their.sets) {
+        for one in &our.sets {
+            let Some(other) = their.set(&one.name) else { continue };
             differ("set", format!("{one:?}"), format!("{other:?}"));
         }
         differ("chains", format!("{}", our.chains.len()), format!("{}", their.chains.len()));
@@ -141,7 +142,9 @@ fn look(netns: &Netns) -> Result<Seen> {
                     continue;
                 }
                 differ("rule", one.text(our.family), other.text(our.family));
-                if one.text(our.family) == other.text(our.family) {
+                // What nft could not put into JSON it wrote as text.
+                let is_text = other.statements.iter().any(|one| matches!(one, Statement::Text(_)));
+                if !is_text && one.text(our.family) == other.text(our.family) {
                     differ("model", format!("{one:?}"), format!("{other:?}"));
                 }
             }

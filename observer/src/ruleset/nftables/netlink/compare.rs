@@ -2,7 +2,6 @@
 
 use super::fields::Base;
 use super::rule::{Left, Loaded, Reader, binary, full, payload_expression, run_of_ones};
-use super::sets::interval;
 use super::types::{self, IPV4, IPV6, Order, Type, value};
 use super::wire::Attrs;
 use crate::ruleset::nftables::listing::{BinaryOperator, Expression, Operator};
@@ -73,7 +72,7 @@ impl Reader<'_> {
             return self.matches(payload_expression(&field), operator, right, Some(number));
         }
         let is_equality = matches!(operator, Operator::Equal | Operator::NotEqual);
-        if let Some(wider) = self.headers.field_at(base, offset).filter(|field| field.of.bits > bits)
+        if let Some(wider) = self.field_at(base, offset).filter(|field| field.of.bits > bits)
             && is_equality
             && wider.of.bits.is_multiple_of(8)
         {
@@ -82,11 +81,12 @@ impl Reader<'_> {
         }
         // Fields beside each other that are asked for at once.
         let whole = Order::Big.number(data)?;
-        if operator == Operator::Equal {
+        let is_known = base != Base::Transport || self.headers.transport.is_some();
+        if operator == Operator::Equal && is_known {
             let mut fields = Vec::new();
             let mut at = 0;
             while at < bits {
-                let Some(field) = self.headers.field_at(base, offset + at) else { break };
+                let Some(field) = self.field_at(base, offset + at) else { break };
                 at += field.of.bits;
                 fields.push(field);
             }
@@ -151,7 +151,7 @@ impl Reader<'_> {
             return Some(());
         }
         let length = bits.count_ones();
-        let is_prefix = run_of_ones(bits, inner_of.bits).is_none_or(|(first, _)| first == 0);
+        let is_prefix = bits == 0 || run_of_ones(bits, inner_of.bits).is_some_and(|(first, _)| first == 0);
         if is_plain && is_equality && is_prefix && matches!(inner_of.id, IPV4 | IPV6) {
             let right = self.prefix(number, length, inner_of)?;
             return self.matches(inner, operator, right, None);
@@ -188,8 +188,24 @@ impl Reader<'_> {
             _ => return None,
         };
         let left = self.register(attrs.be32(1)?)?.clone();
-        let (expression, of) = self.expression(&left)?;
-        let (from, to) = (attrs.data(3)?, attrs.data(4)?);
+        let right = self.ends(&left, attrs.data(3)?, attrs.data(4)?)?;
+        let (left, _) = self.expression(&left)?;
+        self.matches(left, operator, right, None)
+    }
+
+    /// A range, from its least and its greatest value.
+    pub(super) fn range_of(&mut self, left: &Loaded, from: &[u8], to: &[u8]) -> Option<Statement> {
+        let right = self.ends(left, from, to)?;
+        let (left, _) = self.expression(left)?;
+        Some(Statement::Match {
+            left,
+            operator: Operator::Equal,
+            right,
+        })
+    }
+
+    fn ends(&mut self, left: &Loaded, from: &[u8], to: &[u8]) -> Option<Expression> {
+        let (_, of) = self.expression(left)?;
         if of.is_text() || from.len() != left.bytes || to.len() != left.bytes {
             return None;
         }
@@ -197,19 +213,7 @@ impl Reader<'_> {
         if of.order != Order::Big && left.bytes > 1 {
             return None;
         }
-        let right = interval(of.order.number(from)?, of.order.number(to)?, of, self.devices)?;
-        let right = match right {
-            Expression::Prefix { .. } => range_of(from, to, of, self)?,
-            other => other,
-        };
-        self.matches(expression, operator, right, None)
+        let end = |bytes| value(bytes, of, self.devices);
+        Some(Expression::Range(Box::new([end(from)?, end(to)?])))
     }
-}
-
-/// nft does not make a prefix of a range.
-fn range_of(from: &[u8], to: &[u8], of: Type, reader: &Reader<'_>) -> Option<Expression> {
-    Some(Expression::Range(Box::new([
-        value(from, of, reader.devices)?,
-        value(to, of, reader.devices)?,
-    ])))
 }

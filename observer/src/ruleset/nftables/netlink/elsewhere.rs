@@ -85,7 +85,10 @@ impl Reader<'_> {
             _ => return None,
         };
         let family = attrs.be32(2)?;
-        let address = self.between(attrs.be32(3), attrs.be32(4), address_type(family)?)?;
+        let address = match attrs.be32(3) {
+            None => None,
+            from => self.between(from, attrs.be32(4), address_type(family)?)?,
+        };
         let port = self.between(attrs.be32(5), attrs.be32(6), Type::of(SERVICE)?)?;
         let of_family = match family {
             NFPROTO_IPV4 => "ip",

@@ -220,7 +220,9 @@ fn network(ether_type: u64) -> Option<&'static str> {
 /// What a rule has asked of a packet so far that says which headers it has.
 #[derive(Clone, Debug)]
 pub(super) struct Headers {
-    pub(super) has_vlan: bool,
+    /// Whether the link is Ethernet.
+    has_ether: bool,
+    has_vlan: bool,
     pub(super) network: Option<&'static str>,
     pub(super) transport: Option<&'static str>,
     /// It is of a transport that has no name here.
@@ -230,6 +232,8 @@ pub(super) struct Headers {
 /// Something that says which header follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Says {
+    /// `meta iiftype`
+    Link,
     /// `meta nfproto`
     Family,
     /// `meta protocol`, `ether type`, `vlan type`
@@ -247,6 +251,7 @@ impl Headers {
             Family::Inet | Family::Bridge | Family::Netdev => None,
         };
         Self {
+            has_ether: matches!(family, Family::Bridge | Family::Netdev),
             has_vlan: false,
             network,
             transport: None,
@@ -257,6 +262,8 @@ impl Headers {
     /// Takes the answer that a rule requires.
     pub(super) fn learn(&mut self, says: Says, number: u64) {
         match says {
+            // `ARPHRD_ETHER`
+            Says::Link => self.has_ether |= number == 1,
             Says::Family => {
                 self.network = match number {
                     2 => Some("ip"),
@@ -275,7 +282,10 @@ impl Headers {
 
     fn protocols(&self, base: Base) -> impl Iterator<Item = &'static str> {
         let [one, other] = match base {
-            Base::Link => [Some("ether"), self.has_vlan.then_some("vlan")],
+            Base::Link => [
+                self.has_ether.then_some("ether"),
+                self.has_vlan.then_some("vlan"),
+            ],
             Base::Network => [self.network, None],
             Base::Transport => [
                 self.transport.or(Some("th").filter(|_| !self.is_other)),

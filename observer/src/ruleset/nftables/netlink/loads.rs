@@ -126,9 +126,10 @@ pub(super) fn fib(attrs: &Attrs<'_>) -> Option<(Expression, Type)> {
     let flags = attrs.be32(3)?;
     let is_present = flags & PRESENT != 0;
     let (result, of) = match attrs.be32(2)? {
-        1 if is_present => ("oif", Type::of(BOOLEAN)?),
+        // Kept as a whole register.
+        1 if is_present => ("oif", Type::wide(BOOLEAN, 32, Host)),
         1 => ("oif", Type::of(DEVICE)?),
-        2 if is_present => ("oifname", Type::of(BOOLEAN)?),
+        2 if is_present => ("oifname", Type::wide(BOOLEAN, 32, Host)),
         2 => ("oifname", Type::of(DEVICE_NAME)?),
         3 => ("type", Type::of(FIB_TYPE)?),
         _ => return None,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::fields::{Base, Headers, Says};
+use super::fields::{Base, Field, Headers, Says};
 use super::loads;
 use super::sets::{Data, Known, verdict};
 use super::statements;
@@ -66,8 +66,10 @@ pub(super) struct Reader<'a> {
     pub(super) headers: Headers,
     registers: [Option<Loaded>; SLOTS],
     drafts: Vec<Draft>,
-    /// Where the statement is that says which header is at a base: of the network, of the transport, of the link.
-    says: [Option<usize>; 3],
+    /// Where the statement is that says which header there is, by what it says.
+    says: [Option<usize>; 4],
+    /// The register and the least value of it that the last expression asked for.
+    begun: Option<(u32, Vec<u8>)>,
     /// The type of ICMP that was asked for, and where, if it was one only.
     icmp: Option<(u64, Option<usize>)>,
 }
@@ -81,7 +83,8 @@ impl<'a> Reader<'a> {
             headers: Headers::of(family),
             registers: [const { None }; SLOTS],
             drafts: Vec::new(),
-            says: [None; 3],
+            says: [None; 4],
+            begun: None,
             icmp: None,
         }
     }
@@ -93,6 +96,9 @@ impl<'a> Reader<'a> {
                 return None;
             }
             let (name, attrs) = statements::named(bytes)?;
+            if name != "cmp" {
+                self.begun = None;
+            }
             self.take(name, &attrs)?;
         }
         let drafts = self.drafts.into_iter();
@@ -125,11 +131,7 @@ impl<'a> Reader<'a> {
             "bitwise" => self.bitwise(attrs),
             "byteorder" => self.byteorder(attrs),
             "immediate" => self.immediate(attrs),
-            "cmp" => {
-                let operator = operator(attrs.be32(2)?)?;
-                let left = self.register(attrs.be32(1)?)?.clone();
-                self.compare(&left, operator, attrs.data(3)?)
-            }
+            "cmp" => self.cmp(attrs),
             "range" => self.range(attrs),
             "lookup" => self.lookup(attrs),
             "dynset" => self.dynset(attrs),
@@ -151,6 +153,25 @@ impl<'a> Reader<'a> {
             }
             _ => None,
         }
+    }
+
+    fn cmp(&mut self, attrs: &Attrs<'_>) -> Option<()> {
+        let register = attrs.be32(1)?;
+        let operator = operator(attrs.be32(2)?)?;
+        let left = self.register(register)?.clone();
+        let before = self.begun.take().filter(|(known, _)| *known == register);
+        // Of two that come one after the other, the first the least and the second the most: a range.
+        if let (Some((_, least)), Operator::LessOrEqual) = (before, operator)
+            && let Some(range) = self.range_of(&left, &least, attrs.data(3)?)
+        {
+            self.drafts.last_mut()?.statement = range;
+            return Some(());
+        }
+        self.compare(&left, operator, attrs.data(3)?)?;
+        if operator == Operator::GreaterOrEqual {
+            self.begun = Some((register, attrs.data(3)?.to_vec()));
+        }
+        Some(())
     }
 
     pub(super) fn push(&mut self, statement: Statement) -> usize {
@@ -468,10 +489,16 @@ impl<'a> Reader<'a> {
 
     fn lookup(&mut self, attrs: &Attrs<'_>) -> Option<()> {
         let known = self.sets.get(&attrs.text(1)?)?;
-        let (key, parts) = self.concatenation(attrs.be32(2)?, known.key_bytes)?;
-        (parts.len() == known.keys.len()).then_some(())?;
+        let from = attrs.be32(2)?;
+        let (key, data) = match self.part_lookup(from, known) {
+            Some(part) => part?,
+            None => {
+                let (key, parts) = self.concatenation(from, known.key_bytes)?;
+                (parts.len() == known.keys.len()).then_some(())?;
+                (key, of_set(known))
+            }
+        };
         let is_inverted = attrs.be32(5).unwrap_or_default() & 1 != 0;
-        let data = of_set(known);
         let Some(to) = attrs.be32(3) else {
             let operator = if is_inverted { Operator::NotEqual } else { Operator::Equal };
             self.icmp_types(&key, &data);
@@ -507,6 +534,21 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// A part of a byte is looked up, with its bits where they lie: `Some(None)` if that cannot be said in nft's words.
+    fn part_lookup(&mut self, from: u32, known: &Known) -> Option<Option<(Expression, Expression)>> {
+        let loaded = self.register(from)?.clone();
+        let Left::Masked { of, mask, xor } = &loaded.left else { return None };
+        let (key, of, behind) = self.part(of, mask, xor)?;
+        if behind == 0 {
+            return None;
+        }
+        let elements = match known.is_anonymous {
+            true => known.of_part(of, behind, self.devices),
+            false => None,
+        };
+        Some(elements.map(|elements| (key, Expression::Set(elements))))
+    }
+
     fn dynset(&mut self, attrs: &Attrs<'_>) -> Option<()> {
         let name = attrs.text(1)?;
         let known = self.sets.get(&name)?;
@@ -530,13 +572,14 @@ impl<'a> Reader<'a> {
                 Some(self.assigned(&from, *of)?)
             }
         };
-        let statements = match attrs.get(7) {
+        let own: Vec<Statement> = match attrs.get(7) {
             Some(bytes) => vec![statements::of_element(bytes, self.devices)?],
             None => attrs
                 .list(10)
                 .map(|bytes| statements::of_element(bytes, self.devices))
                 .collect::<Option<_>>()?,
         };
+        let statements = own.into_iter().map(statements::uncounted).collect();
         let timeout = attrs.be64(6).map(|ms| ms / 1000).filter(|seconds| *seconds > 0);
         self.push(Statement::Set(SetUpdate {
             operation: operation.to_owned(),
@@ -557,8 +600,15 @@ impl<'a> Reader<'a> {
             self.push(statements::reference(kind, name)?);
             return Some(());
         }
-        // Which kind of object a map leads to is the map's to say.
-        None
+        let known = self.sets.get(&attrs.text(4)?)?;
+        let Data::Object(kind) = known.data else { return None };
+        let (key, _) = self.concatenation(attrs.be32(3)?, known.key_bytes)?;
+        let map = Expression::Map {
+            key: Box::new(key),
+            data: Box::new(of_set(known)),
+        };
+        self.push(statements::reference(kind, map)?);
+        Some(())
     }
 
     fn queue(&mut self, attrs: &Attrs<'_>) -> Option<()> {
@@ -585,31 +635,39 @@ impl<'a> Reader<'a> {
     }
 
     /// A field, by which it is also known that what says so before need not be said.
-    pub(super) fn field(&mut self, base: Base, offset: u32, bits: u32) -> Option<super::fields::Field> {
-        let field = self.headers.field(base, offset, bits).or_else(|| self.icmp_field(base, offset, bits))?;
-        self.needs(Some(field.protocol));
-        Some(field)
-    }
-
-    /// What lies behind the type and code of ICMP depends on them.
-    fn icmp_field(&mut self, base: Base, offset: u32, bits: u32) -> Option<super::fields::Field> {
-        let protocol = self.headers.transport.filter(|name| matches!(*name, "icmp" | "icmpv6"))?;
-        let (number, at) = self.icmp?;
-        if base != Base::Transport {
-            return None;
+    pub(super) fn field(&mut self, base: Base, offset: u32, bits: u32) -> Option<Field> {
+        let field = self.field_at(base, offset).filter(|field| field.of.bits == bits)?;
+        if (field.protocol, field.name) == ("vlan", "type") {
+            self.imply(Says::Link);
+        } else {
+            self.needs(Some(field.protocol));
         }
-        let name = match (protocol, number, offset, bits) {
-            ("icmp", 0 | 8, 32, 16) | ("icmpv6", 128 | 129, 32, 16) => "id",
-            ("icmp", 0 | 8, 48, 16) | ("icmpv6", 128 | 129, 48, 16) => "sequence",
-            ("icmp", 3, 48, 16) | ("icmpv6", 2, 32, 32) => "mtu",
-            _ => return None,
-        };
-        if name == "mtu"
-            && let Some(draft) = at.and_then(|at| self.drafts.get_mut(at))
+        // One that only a message of one type has.
+        if matches!(field.name, "mtu" | "max-delay")
+            && let Some((_, Some(at))) = self.icmp
+            && let Some(draft) = self.drafts.get_mut(at)
         {
             draft.is_implied = true;
         }
-        Some(super::fields::Field {
+        Some(field)
+    }
+
+    /// The field that begins there. What lies behind the type and code of ICMP depends on them.
+    pub(super) fn field_at(&self, base: Base, offset: u32) -> Option<Field> {
+        let known = self.headers.field_at(base, offset);
+        if known.is_some() || base != Base::Transport {
+            return known;
+        }
+        let protocol = self.headers.transport.filter(|name| matches!(*name, "icmp" | "icmpv6"))?;
+        let (name, bits) = match (protocol, self.icmp?.0, offset) {
+            ("icmp", 0 | 8, 32) | ("icmpv6", 128 | 129, 32) => ("id", 16),
+            ("icmp", 0 | 8, 48) | ("icmpv6", 128 | 129, 48) => ("sequence", 16),
+            ("icmp", 3, 48) => ("mtu", 16),
+            ("icmpv6", 2, 32) => ("mtu", 32),
+            ("icmpv6", 130, 32) => ("max-delay", 16),
+            _ => return None,
+        };
+        Some(Field {
             protocol,
             name,
             offset,
@@ -634,8 +692,16 @@ impl<'a> Reader<'a> {
     fn needs(&mut self, header: Option<&str>) {
         match header {
             Some("ip" | "ip6" | "arp") => self.imply(Says::Family),
-            Some("vlan") => self.imply(Says::EtherType),
-            Some("th" | "ether") | None => {}
+            Some("vlan") => {
+                self.imply(Says::Link);
+                self.imply(Says::EtherType);
+            }
+            Some("ether") => self.imply(Says::Link),
+            Some("icmp" | "icmpv6") => {
+                self.imply(Says::Family);
+                self.imply(Says::Protocol);
+            }
+            Some("th") | None => {}
             Some(_) => self.imply(Says::Protocol),
         }
     }
@@ -652,6 +718,7 @@ impl<'a> Reader<'a> {
         let Ok(number) = u64::try_from(number) else { return };
         let says = match left {
             Expression::Meta(key) => match key.as_str() {
+                "iiftype" => Says::Link,
                 "nfproto" => Says::Family,
                 "protocol" => Says::EtherType,
                 "l4proto" => Says::Protocol,
@@ -669,12 +736,15 @@ impl<'a> Reader<'a> {
             _ => return,
         };
         self.headers.learn(says, number);
+        // What names a header by another header's field is not left out.
+        let is_own = matches!(left, Expression::Payload(_)) && says == Says::Protocol;
+        let at = Some(at).filter(|_| !is_own);
         let is_vlan = says == Says::EtherType && matches!(number, 0x8100 | 0x88a8);
         let slot = match says {
             Says::EtherType if !is_vlan => Says::Family,
             other => other,
         };
-        self.says[index(slot)] = Some(at);
+        self.says[index(slot)] = at;
     }
 }
 
@@ -683,6 +753,7 @@ fn index(says: Says) -> usize {
         Says::Family => 0,
         Says::Protocol => 1,
         Says::EtherType => 2,
+        Says::Link => 3,
     }
 }
 
@@ -695,7 +766,7 @@ fn of_set(known: &Known) -> Expression {
     }
 }
 
-pub(super) fn payload_expression(field: &super::fields::Field) -> Expression {
+pub(super) fn payload_expression(field: &Field) -> Expression {
     Expression::Payload(Payload::Field {
         protocol: field.protocol.to_owned(),
         field: field.name.to_owned(),

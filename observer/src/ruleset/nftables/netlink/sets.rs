@@ -30,6 +30,8 @@ const DATA_INTERVAL: u8 = 6;
 const COMMENT: u8 = 7;
 /// nft's word for most significant first.
 const BIG: u32 = 2;
+/// So many elements are kept as they are.
+const MOST_SMALL: usize = 256;
 /// More elements than any set that is read.
 pub(super) const MOST_ELEMENTS: usize = 4 << 20;
 
@@ -39,8 +41,8 @@ pub(super) enum Data {
     /// It is no map.
     None,
     Verdict,
-    /// The name of an object.
-    Object,
+    /// The name of an object of this kind (`NFT_OBJECT_*`).
+    Object(u32),
     Value(Vec<Type>),
 }
 
@@ -55,6 +57,8 @@ pub(super) struct Known {
     has_data_intervals: bool,
     is_interval: bool,
     raw: Vec<Raw>,
+    /// Of a small set without a name: a rule that looks a part of a byte up has its bits where they lie in the packet.
+    small: Vec<Raw>,
 }
 
 /// An element before intervals are put together.
@@ -103,12 +107,13 @@ pub(super) fn set(attrs: &Attrs<'_>, devices: &Devices) -> Result<Known, NotRead
         data_types: match &data {
             Data::None => None,
             Data::Verdict => Some(vec!["verdict".to_owned()]),
-            Data::Object => Some(vec![data_types.ok_or_else(unread)?]),
+            Data::Object(_) => Some(vec![data_types.ok_or_else(unread)?]),
             Data::Value(types) => Some(names(types).ok_or_else(unread)?),
         },
         policy: attrs.be32(8).filter(|policy| *policy == 1).map(|_| "memory".to_owned()),
         flags: words,
-        size: desc.and_then(|desc| desc.be32(1)).filter(|size| *size > 0).map(u64::from),
+        // Of a constant one it is how many it holds.
+        size: desc.filter(|_| flags & CONSTANT == 0).and_then(|desc| desc.be32(1)).filter(|size| *size > 0).map(u64::from),
         timeout: seconds(11),
         gc_interval: attrs
             .be32(12)
@@ -119,7 +124,7 @@ pub(super) fn set(attrs: &Attrs<'_>, devices: &Devices) -> Result<Known, NotRead
         statements: own_statements(attrs, 17, 18, devices)
             .ok_or_else(unread)?
             .into_iter()
-            .map(uncounted)
+            .map(statements::uncounted)
             .collect(),
         elements: Vec::new(),
         name,
@@ -133,18 +138,8 @@ pub(super) fn set(attrs: &Attrs<'_>, devices: &Devices) -> Result<Known, NotRead
         has_data_intervals: number(DATA_INTERVAL).is_some_and(|is| is != 0),
         is_interval: flags & INTERVAL != 0,
         raw: Vec::new(),
+        small: Vec::new(),
     })
-}
-
-/// A counter that a set gives its elements has counted nothing itself.
-fn uncounted(statement: Statement) -> Statement {
-    use crate::ruleset::nftables::listing::{Counter, ValueOrName};
-    match statement {
-        Statement::Counter(ValueOrName::Value(_)) => {
-            Statement::Counter(ValueOrName::Value(Counter { counted: None }))
-        }
-        other => other,
-    }
 }
 
 /// One statement of a set or an element, or the list of several.
@@ -160,8 +155,9 @@ fn own_statements(attrs: &Attrs<'_>, one: usize, several: usize, devices: &Devic
 
 fn data(attrs: &Attrs<'_>, flags: u32, order: Option<u32>) -> Option<(Data, Option<String>)> {
     if flags & OBJECT != 0 {
-        let kind = statements::object_kind(attrs.be32(15)?)?;
-        return Some((Data::Object, Some(kind.to_owned())));
+        let number = attrs.be32(15)?;
+        let kind = statements::object_kind(number)?;
+        return Some((Data::Object(number), Some(kind.to_owned())));
     }
     if flags & MAP == 0 {
         return Some((Data::None, None));
@@ -211,7 +207,7 @@ impl Known {
             _ if is_end => None,
             Data::None => None,
             Data::Verdict => Some(Expression::Verdict(verdict(attrs.nest(2)?.nest(2)?)?)),
-            Data::Object => Some(Expression::Word(attrs.text(9)?)),
+            Data::Object(_) => Some(Expression::Word(attrs.text(9)?)),
             Data::Value(types) => {
                 if self.has_data_intervals {
                     return None;
@@ -280,6 +276,9 @@ impl Known {
                     return None;
                 }
                 raw.sort_by_cached_key(number);
+                if self.is_anonymous && self.key_bytes <= 4 && raw.len() <= MOST_SMALL {
+                    self.small = raw.clone();
+                }
                 for one in raw {
                     let key = value(&one.key, of, devices)?;
                     elements.push(Element { key, ..one.element });
@@ -289,6 +288,20 @@ impl Known {
         elements.extend(other);
         self.set.elements = elements;
         Some(())
+    }
+
+    /// The elements as values of a part of their bytes, behind which so many bits lie.
+    pub(super) fn of_part(&self, of: Type, behind: u32, devices: &Devices) -> Option<Vec<Element>> {
+        if self.small.is_empty() {
+            return None;
+        }
+        let element = |one: &Raw| {
+            let number = Order::Big.number(&one.key)?;
+            (number & ((1 << behind) - 1) == 0).then_some(())?;
+            let key = types::number_value(number >> behind, of, devices)?;
+            Some(Element { key, ..one.element.clone() })
+        };
+        self.small.iter().map(element).collect()
     }
 
     /// An interval begins with an element and ends before the next one that is an end, or begins another one.
@@ -370,6 +383,9 @@ fn ranges(from: &[u8], to: &[u8], types: &[Type], devices: &Devices) -> Option<E
     let part = |((from, of), (to, _)): ((&[u8], Type), (&[u8], Type))| {
         if from == to {
             return value(from, of, devices);
+        }
+        if of.is_text() {
+            return text_interval(Order::Big.number(from)?, Order::Big.number(to)?);
         }
         // Such ends are held against a packet's from the most significant byte on, as they lie.
         (of.order == Order::Big || of.bits <= 8).then_some(())?;

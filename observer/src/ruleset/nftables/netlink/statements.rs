@@ -6,6 +6,16 @@ use crate::ruleset::nftables::listing::{
     Counter, Expression, Limit, LogStatement, Quota, Statement, Value, ValueOrName,
 };
 
+/// A counter that elements get has counted nothing itself.
+pub(super) fn uncounted(statement: Statement) -> Statement {
+    match statement {
+        Statement::Counter(ValueOrName::Value(_)) => {
+            Statement::Counter(ValueOrName::Value(Counter { counted: None }))
+        }
+        other => other,
+    }
+}
+
 /// The flags of `log flags all` (`NF_LOG_MASK`).
 const LOG_ALL: u32 = 0x2f;
 
@@ -57,7 +67,7 @@ pub(super) fn limit(attrs: &Attrs<'_>) -> Option<Limit> {
         604_800 => "week",
         _ => return None,
     };
-    let burst = attrs.be32(3).map(u64::from).filter(|burst| *burst > 0);
+    let burst = attrs.be32(3).map(u64::from);
     let over = attrs.be32(5).unwrap_or_default() & 1 != 0;
     let is_bytes = attrs.be32(4).unwrap_or_default() == 1;
     let (rate, unit) = match is_bytes {

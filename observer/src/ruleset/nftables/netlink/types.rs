@@ -217,7 +217,8 @@ pub(super) fn number_value(number: u128, of: Type, devices: &Devices) -> Option<
             1 => Some(Expression::Exists(true)),
             _ => None,
         },
-        TIME => plain(),
+        // Kept in milliseconds, written in seconds.
+        TIME => u64::try_from(number).ok().map(|ms| Expression::Number(ms / 1000)),
         CT_STATE | CT_STATUS | CT_LABEL | TCP_FLAG | CT_EVENT => or_of_bits(number, of),
         INTEGER | MARK | SERVICE | UID | GID | RAW => plain(),
         _ => match named(number, of) {
