@@ -1,5 +1,6 @@
 //! What is read of rules over netlink, against what nft lists of the same rules: the models must be the same, and so must the text.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -59,6 +60,12 @@ fn load(netns: &Netns, name: &str, text: &str) -> Result<()> {
         return load_in(netns, &without_handles(text)).map(drop);
     }
     let tool = if name.contains(".v6.") { "ip6tables-nft-restore" } else { "iptables-nft-restore" };
+    let family = if name.contains(".v6.") { "inet6" } else { "inet" };
+    // Rules ask sets of ipset that must be there; which members they have is not read.
+    let sets: BTreeSet<&str> = text.split("--match-set ").skip(1).filter_map(|rest| rest.split(' ').next()).collect();
+    for set in sets {
+        exec::run(Some(netns), "ipset", &["create", set, "hash:net", "family", family], "")?;
+    }
     exec::run(Some(netns), tool, &[], text).map(drop)
 }
 
@@ -162,6 +169,7 @@ fn as_json_tells(ruleset: &mut Ruleset) {
         (table.may_be_dormant, table.comment) = (false, None);
         for chain in &mut table.chains {
             chain.comment = None;
+            chain.rules.iter_mut().flat_map(|rule| &mut rule.statements).for_each(in_order);
             if let Some(base) = &mut chain.base {
                 base.devices.clear();
             }
@@ -176,5 +184,15 @@ fn as_json_tells(ruleset: &mut Ruleset) {
 
 fn forget_time(element: &mut Element) {
     element.expires = element.expires.map(|_| 0);
-    let _: &Expression = &element.key;
+}
+
+/// In which order nft lists `syn | ack` among others is chance.
+fn in_order(statement: &mut Statement) {
+    let (Statement::Match { right: data, .. } | Statement::Vmap { data, .. }) = statement else {
+        return;
+    };
+    let Expression::Set(elements) = data else { return };
+    if elements.iter().any(|one| matches!(one.key, Expression::Binary { .. })) {
+        elements.sort_by_cached_key(|one| format!("{one:?}"));
+    }
 }

@@ -213,6 +213,11 @@ impl Reader<'_> {
         if of.order != Order::Big && left.bytes > 1 {
             return None;
         }
+        // nft writes numbers of transports there, not their names.
+        let of = Type {
+            id: if of.id == types::PROTOCOL { types::INTEGER } else { of.id },
+            ..of
+        };
         let end = |bytes| value(bytes, of, self.devices);
         Some(Expression::Range(Box::new([end(from)?, end(to)?])))
     }

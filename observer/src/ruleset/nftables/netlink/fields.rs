@@ -303,11 +303,6 @@ impl Headers {
             Some(field(protocol, *row))
         })
     }
-
-    /// The field of exactly these bits.
-    pub(super) fn field(&self, base: Base, offset: u32, bits: u32) -> Option<Field> {
-        self.field_at(base, offset).filter(|field| field.of.bits == bits)
-    }
 }
 
 fn field(protocol: &'static str, (name, id, offset, bits): Row) -> Field {

@@ -175,6 +175,13 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn push(&mut self, statement: Statement) -> usize {
+        // What is counted or done in between is for those packets only: what comes after does not imply it.
+        if !matches!(statement, Statement::Match { .. }) {
+            self.says = [None; 4];
+            if let Some((_, at)) = &mut self.icmp {
+                *at = None;
+            }
+        }
         self.drafts.push(Draft {
             statement,
             is_implied: false,
@@ -350,6 +357,10 @@ impl<'a> Reader<'a> {
     fn byteorder(&mut self, attrs: &Attrs<'_>) -> Option<()> {
         let mut of = self.register(attrs.be32(1)?)?.clone();
         let (len, size) = (attrs.be32(4)? as usize, attrs.be32(5)? as usize);
+        // One byte has no order; nft 1.0.6 turns it round all the same.
+        if len == 1 && attrs.be32(1)? == attrs.be32(2)? {
+            return Some(());
+        }
         if len != of.bytes || size != len || matches!(of.left, Left::Constant(_) | Left::Masked { .. } | Left::Shifted { .. }) {
             return None;
         }

@@ -364,6 +364,12 @@ pub(super) fn interval(from: u128, to: u128, of: Type, devices: &Devices) -> Opt
             length: of.bits.checked_sub(host.count_ones())?,
         });
     }
+    // nft writes numbers of transports there, not their names.
+    let of = Type {
+        id: if of.id == types::PROTOCOL { types::INTEGER } else { of.id },
+        ..of
+    };
+    let one = |number| types::number_value(number, of, devices);
     Some(Expression::Range(Box::new([one(from)?, one(to)?])))
 }
 
