@@ -10,7 +10,7 @@ use crate::attribute::tool;
 use crate::evaluate::{self, xtables};
 use crate::report::record::{Backend, Flow, Packet, TableFamily, Tool};
 use crate::ruleset::ipset::Sets;
-use crate::ruleset::nftables::listing::Ruleset;
+use crate::ruleset::nftables::listing::{Family, InForce, Ruleset};
 use crate::ruleset::text::{Saved, run_tool};
 use crate::ruleset::xtables::save;
 use crate::ruleset::{Place, Snapshot, Table};
@@ -171,8 +171,10 @@ impl Ruletexts {
             return Some(Rc::clone(ruleset));
         }
         let table = snapshot.tables.get(index)?;
-        let list = || Ruleset::list_table(snapshot.inode, table.family.name(), &table.name);
-        let ruleset = Rc::new(in_force(known, snapshot, list)?.unwrap_or_default());
+        let family = Family::named(table.family.name())?;
+        let list = || InForce::of_table(snapshot.inode, family, &table.name);
+        let listed = in_force(known, snapshot, list)?;
+        let ruleset = Rc::new(listed.map(|listed| listed.ruleset).unwrap_or_default());
         if self.models.len() >= MOST_MODELS {
             self.models.clear();
         }

@@ -6,7 +6,7 @@ use std::thread;
 
 use super::Listed;
 use super::builder::{Builder, NFGENMSG_BYTES, SUBSYSTEM};
-use super::objects::number;
+use super::objects::{family, number};
 use super::types::Devices;
 use super::wire::{Attrs, text};
 use crate::kernel::netlink::{Attributes, Batch, Message, Socket, attributes, messages};
@@ -94,6 +94,28 @@ pub fn list_here(of: Of<'_>) -> io::Result<Listed> {
         }
     }
     Err(io::Error::other("the rules change all the time"))
+}
+
+/// Families and names of the tables of the network namespace that this thread is in.
+///
+/// # Errors
+/// As for [`list_here`].
+pub fn tables_here() -> io::Result<Vec<(Family, String)>> {
+    let mut asking = Asking {
+        socket: Socket::open(libc::NETLINK_NETFILTER)?,
+        sequence: 0,
+    };
+    let mut tables = Vec::new();
+    let taken = asking.dump(TABLE, 0, |_| {}, |message| {
+        let known = message.payload.first().and_then(|number| family(*number));
+        let body = message.payload.get(NFGENMSG_BYTES..).unwrap_or_default();
+        tables.extend(known.zip(Attrs::of(body).text(1)));
+    });
+    match taken {
+        // Tables came or went: those that were listed are there most likely.
+        Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
+        _ => Ok(tables),
+    }
 }
 
 struct Asking {
