@@ -38,11 +38,14 @@ const PACKET: [&str; 10] = [
     "forward",
 ];
 
-/// Measures and prints a table.
-pub fn run(observer: &Path, run: &RunDir) -> Result<()> {
+/// Measures those with this in their name (`legacy`, `nft`, `native`) and prints a table.
+pub fn run(observer: &Path, run: &RunDir, only: &str) -> Result<()> {
     let _alone = run.alone()?;
     let mut table = Table::default();
-    for backend in [Backend::Legacy, Backend::Nft, Backend::Native] {
+    for backend in [Backend::Legacy, Backend::Nft, Backend::Native]
+        .into_iter()
+        .filter(|backend| backend.word().contains(only))
+    {
         let name = format!("bench-size-{}-{}", backend.word(), std::process::id());
         run.will_name(&name)?;
         let size = Size {

@@ -25,7 +25,7 @@ use judge::Judgement;
 use packets::Sent;
 use random::Random;
 
-pub use netlink::run as netlink;
+pub use netlink::{Corpus, compare as compare_netlink, print as print_netlink, record as record_netlink};
 pub use render::run as render;
 
 /// Ends the way of every packet that lives, so that its trace is known to be complete.

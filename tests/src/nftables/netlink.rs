@@ -1,47 +1,104 @@
 //! What is read of rules over netlink, against what nft lists of the same rules: the models must be the same, and so must the text.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use observer::ruleset::nftables::listing::{Element, Expression, Ruleset, Statement};
-use observer::ruleset::nftables::netlink::{Of, list_here};
+use observer::kernel::netlink::Batch;
+use observer::ruleset::nftables::listing::{Element, Expression, Ruleset, Statement, Table};
+use observer::ruleset::nftables::netlink::{Of, list_and_tell, list_here};
 
-use super::generate;
-use super::load_in;
 use super::random::Random;
+use super::{generate, load_in};
 use crate::exec;
 use crate::netns::Netns;
 use crate::run_dir::RunDir;
 
 /// What differs is listed so often again: elements of sets grow older between two listings.
 const RETRIES: usize = 3;
+/// `struct nfgenmsg`
+const NFGENMSG_BYTES: usize = 4;
 
-/// Loads each file, and so many random rulesets, in namespaces of their own, and compares. True if all are the same.
-pub fn run(run: &RunDir, files: &[impl AsRef<Path>], seed: u64, rulesets: usize) -> Result<bool> {
-    let mut tally = Tally::default();
-    for (index, file) in files.iter().enumerate() {
-        let file = file.as_ref();
-        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let netns = namespace(run, &format!("file-{index}"))?;
-        let name = file.display().to_string();
-        load(&netns, &name, &text).with_context(|| name.clone())?;
-        tally.compare(&netns, &name)?;
+/// Rulesets to load.
+pub struct Corpus<'a> {
+    /// Files for `nft -f`, or, if their name ends with `.save` or `.rules`, for `iptables-nft-restore`.
+    pub files: &'a [(String, String)],
+    /// Of random rulesets the first one's seed.
+    pub seed: u64,
+    /// And how many there are.
+    pub rulesets: usize,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Tally {
+    rulesets: usize,
+    /// Rules that were compared.
+    pub rules: usize,
+    /// Rulesets that were not read whole, and what of them.
+    pub in_part: Vec<String>,
+    /// What differs.
+    pub wrong: Vec<String>,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in self.in_part.iter().chain(&self.wrong) {
+            writeln!(f, "{line}")?;
+        }
+        write!(
+            f,
+            "{} rulesets with {} rules; {} rulesets are read in part; {} parts differ",
+            self.rulesets,
+            self.rules,
+            self.in_part.len(),
+            self.wrong.len()
+        )
     }
-    for round in 0..rulesets {
-        let seed = seed.wrapping_add(round as u64);
+}
+
+/// Loads each ruleset in a namespace of its own, and compares.
+pub fn compare(run: &RunDir, corpus: &Corpus<'_>) -> Result<Tally> {
+    let mut tally = Tally::default();
+    for (index, (name, text)) in corpus.files.iter().enumerate() {
+        let netns = namespace(run, &format!("file-{index}"))?;
+        load(&netns, name, text).with_context(|| name.clone())?;
+        tally.compare(&netns, name)?;
+    }
+    for round in 0..corpus.rulesets {
+        let seed = corpus.seed.wrapping_add(round as u64);
         let netns = namespace(run, &format!("seed-{round}"))?;
         load_in(&netns, &generate::ruleset(&mut Random::new(seed)))?;
         tally.compare(&netns, &format!("seed {seed}"))?;
     }
-    println!(
-        "{} rulesets with {} rules: {} read whole, {} in part, {} rules differ",
-        tally.rulesets, tally.rules, tally.whole, tally.rulesets - tally.whole, tally.wrong
-    );
     if tally.rules == 0 {
         bail!("no rule was read: nothing was tested");
     }
-    Ok(tally.wrong == 0)
+    Ok(tally)
+}
+
+/// Compares, and prints what came of it. True if nothing differs.
+pub fn print(run: &RunDir, corpus: &Corpus<'_>) -> Result<bool> {
+    let tally = compare(run, corpus)?;
+    println!("{tally}");
+    Ok(tally.wrong.is_empty())
+}
+
+/// Loads one ruleset, and writes the kernel's messages about it to a file.
+pub fn record(run: &RunDir, (name, text): &(String, String), to: &Path) -> Result<bool> {
+    let netns = namespace(run, "record")?;
+    load(&netns, name, text)?;
+    let mut batch = Batch::default();
+    netns.run(|| {
+        let mut tell = |message: &observer::kernel::netlink::Message<'_>| {
+            let (fixed, attributes) = message.payload.split_at(NFGENMSG_BYTES.min(message.payload.len()));
+            batch.message(message.kind, 0, 0, &[fixed, attributes].concat(), |_| {});
+        };
+        list_and_tell(Of::All, &mut tell).context("cannot list over netlink")
+    })?;
+    std::fs::write(to, batch.bytes()).with_context(|| format!("cannot write {}", to.display()))?;
+    Ok(true)
 }
 
 /// A namespace with devices that rules name.
@@ -49,20 +106,24 @@ fn namespace(run: &RunDir, what: &str) -> Result<Netns> {
     let name = format!("lab-netlink-{what}-{}", std::process::id());
     run.will_name(&name)?;
     let netns = Netns::create(&name)?;
-    let script = "ip link set lo up; ip link add eth0 type veth peer name eth1; ip link add in0 type veth peer name out0";
+    let script = "ip link set lo up
+                  ip link add eth0 type veth peer name eth1
+                  ip link add in0 type veth peer name out0";
     exec::shell(Some(&netns), script)?;
     Ok(netns)
 }
 
 fn load(netns: &Netns, name: &str, text: &str) -> Result<()> {
-    let is_saved = name.ends_with(".save") || name.ends_with(".rules");
-    if !is_saved {
+    if !(name.ends_with(".save") || name.ends_with(".rules")) {
         return load_in(netns, &without_handles(text)).map(drop);
     }
-    let tool = if name.contains(".v6.") { "ip6tables-nft-restore" } else { "iptables-nft-restore" };
-    let family = if name.contains(".v6.") { "inet6" } else { "inet" };
+    let (tool, family) = match name.contains(".v6.") {
+        true => ("ip6tables-nft-restore", "inet6"),
+        false => ("iptables-nft-restore", "inet"),
+    };
     // Rules ask sets of ipset that must be there; which members they have is not read.
-    let sets: BTreeSet<&str> = text.split("--match-set ").skip(1).filter_map(|rest| rest.split(' ').next()).collect();
+    let asked = text.split("--match-set ").skip(1);
+    let sets: BTreeSet<&str> = asked.filter_map(|rest| rest.split(' ').next()).collect();
     for set in sets {
         exec::run(Some(netns), "ipset", &["create", set, "hash:net", "family", family], "")?;
     }
@@ -70,40 +131,30 @@ fn load(netns: &Netns, name: &str, text: &str) -> Result<()> {
 }
 
 fn without_handles(text: &str) -> String {
-    text.lines().map(|line| line.split(" # handle ").next().unwrap_or(line)).flat_map(|line| [line, "\n"]).collect()
-}
-
-#[derive(Default)]
-struct Tally {
-    rulesets: usize,
-    rules: usize,
-    whole: usize,
-    wrong: usize,
+    let lines = text.lines().map(|line| line.split(" # handle ").next().unwrap_or(line));
+    lines.flat_map(|line| [line, "\n"]).collect()
 }
 
 impl Tally {
     fn compare(&mut self, netns: &Netns, name: &str) -> Result<()> {
-        self.rulesets += 1;
         let mut seen = look(netns)?;
         for _ in 0..RETRIES {
             if !seen.differences.is_empty() {
                 seen = look(netns)?;
             }
         }
+        self.rulesets += 1;
         self.rules += seen.rules;
-        self.wrong += seen.differences.len();
-        match &seen.unread {
-            None => self.whole += 1,
-            Some(unread) => println!("{name}: not read: {unread}"),
-        }
-        for difference in &seen.differences {
-            println!("{name}: {difference}");
-        }
+        let unread = seen.unread.map(|unread| format!("{name}: not read: {unread}"));
+        self.in_part.extend(unread);
+        let differences = seen.differences.iter();
+        self.wrong.extend(differences.map(|one| format!("{name}: {one}")));
         Ok(())
     }
 }
 
 /// What came of one comparison.
+#[derive(Default)]
 struct Seen {
     rules: usize,
     unread: Option<String>,
@@ -114,65 +165,80 @@ fn look(netns: &Netns) -> Result<Seen> {
     let json = exec::run(Some(netns), "nft", &["-j", "list", "ruleset"], "")?;
     let mut theirs = Ruleset::read(&json)?;
     let listed = netns.run(|| list_here(Of::All).context("cannot list over netlink"))?;
+    let mut seen = Seen {
+        unread: (!listed.unread.is_none()).then(|| listed.unread.to_string()),
+        ..Seen::default()
+    };
     let mut ours = listed.ruleset;
     as_json_tells(&mut ours);
     as_json_tells(&mut theirs);
-    let mut differences = Vec::new();
-    let mut rules = 0;
-    if ours.tables.len() != theirs.tables.len() {
-        differences.push(format!("{} tables, nft lists {}", ours.tables.len(), theirs.tables.len()));
-    }
+    seen.differ("tables", &ours.tables.len(), &theirs.tables.len());
     for (our, their) in ours.tables.iter().zip(&theirs.tables) {
-        let mut differ = |what: &str, one: String, other: String| {
-            if one != other {
-                differences.push(format!("{what}\n-{other}\n+{one}"));
-            }
-        };
-        differ("objects", format!("{:?}", our.objects), format!("{:?}", their.objects));
-        differ("flowtables", format!("{:?}", our.flowtables), format!("{:?}", their.flowtables));
-        differ("sets", format!("{}", our.sets.len()), format!("{}", their.sets.len()));
-        for one in &our.sets {
-            let Some(other) = their.set(&one.name) else { continue };
-            differ("set", format!("{one:?}"), format!("{other:?}"));
+        seen.table(our, their);
+    }
+    Ok(seen)
+}
+
+impl Seen {
+    fn differ(&mut self, what: &str, ours: &impl fmt::Debug, theirs: &impl fmt::Debug) {
+        let (ours, theirs) = (format!("{ours:?}"), format!("{theirs:?}"));
+        if ours != theirs {
+            self.differences.push(format!("{what}\n-{theirs}\n+{ours}"));
         }
-        differ("chains", format!("{}", our.chains.len()), format!("{}", their.chains.len()));
+    }
+
+    /// What was not read, and says so, is compared with nothing.
+    fn table(&mut self, our: &Table, their: &Table) {
+        let is_whole = self.unread.is_none();
+        self.differ("table", &(our.family, &our.name, our.handle), &(their.family, &their.name, their.handle));
+        for their in &their.objects {
+            match our.objects.iter().find(|one| (&one.name, one.handle) == (&their.name, their.handle)) {
+                Some(one) => self.differ("object", one, their),
+                None if is_whole => self.differences.push(format!("object {} is missing", their.name)),
+                None => {}
+            }
+        }
+        self.differ("flowtables", &our.flowtables, &their.flowtables);
+        for their in &their.sets {
+            match our.set(&their.name) {
+                Some(one) => self.differ("set", one, their),
+                None if is_whole => self.differences.push(format!("set {} is missing", their.name)),
+                None => {}
+            }
+        }
+        self.differ("chains", &our.chains.len(), &their.chains.len());
         for (one, other) in our.chains.iter().zip(&their.chains) {
-            differ("chain", format!("{} {:?} {:?}", one.name, one.handle, one.base), format!("{} {:?} {:?}", other.name, other.handle, other.base));
-            differ("rules", one.rules.len().to_string(), other.rules.len().to_string());
+            self.differ("chain", &(&one.name, one.handle, &one.base), &(&other.name, other.handle, &other.base));
+            self.differ("rules", &one.rules.len(), &other.rules.len());
             for (one, other) in one.rules.iter().zip(&other.rules) {
-                rules += 1;
-                // What could not be read says so; nothing is compared with it.
-                if matches!(one.statements.as_slice(), [Statement::Unknown(_)]) {
-                    if std::env::var_os("OBSERVER_LAB_UNREAD").is_some() {
-                        println!("unread: {}", other.text(our.family));
+                if is_whole || !matches!(one.statements.as_slice(), [Statement::Unknown(_)]) {
+                    self.rules += 1;
+                    let (text, theirs) = (one.text(our.family), other.text(our.family));
+                    let is_same = text == theirs;
+                    self.differ("rule", &text, &theirs);
+                    // What nft could not put into JSON it wrote as text.
+                    let is_text = other.statements.iter().any(|one| matches!(one, Statement::Text(_)));
+                    if is_same && !is_text {
+                        self.differ("model", one, other);
                     }
-                    continue;
-                }
-                differ("rule", one.text(our.family), other.text(our.family));
-                // What nft could not put into JSON it wrote as text.
-                let is_text = other.statements.iter().any(|one| matches!(one, Statement::Text(_)));
-                if !is_text && one.text(our.family) == other.text(our.family) {
-                    differ("model", format!("{one:?}"), format!("{other:?}"));
                 }
             }
         }
     }
-    let unread = (!listed.unread.is_none()).then(|| listed.unread.to_string());
-    Ok(Seen { rules, unread, differences })
 }
 
 /// Takes out what nft 1.0.6 does not put into its JSON, and what changes with time.
 fn as_json_tells(ruleset: &mut Ruleset) {
-    ruleset.version = None;
     for table in &mut ruleset.tables {
-        table.flags.clear();
-        (table.may_be_dormant, table.comment) = (false, None);
         for chain in &mut table.chains {
-            chain.comment = None;
-            chain.rules.iter_mut().flat_map(|rule| &mut rule.statements).for_each(in_order);
             if let Some(base) = &mut chain.base {
                 base.devices.clear();
             }
+            chain
+                .rules
+                .iter_mut()
+                .flat_map(|rule| &mut rule.statements)
+                .for_each(in_order);
         }
         for set in &mut table.sets {
             set.auto_merge = false;
@@ -192,7 +258,10 @@ fn in_order(statement: &mut Statement) {
         return;
     };
     let Expression::Set(elements) = data else { return };
-    if elements.iter().any(|one| matches!(one.key, Expression::Binary { .. })) {
+    if elements
+        .iter()
+        .any(|one| matches!(one.key, Expression::Binary { .. }))
+    {
         elements.sort_by_cached_key(|one| format!("{one:?}"));
     }
 }

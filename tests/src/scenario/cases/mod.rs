@@ -2,6 +2,7 @@
 
 mod closed_pipe;
 mod killed;
+mod netlink;
 mod replaced;
 mod replayed;
 mod two_observers;
@@ -57,6 +58,12 @@ pub(super) const ALL: &[Case] = &[
         backends: &[Backend::Nft],
         every_kernel: false,
         run: killed::with_drops,
+    },
+    Case {
+        name: "rules-read-over-netlink-are-what-nft-lists",
+        backends: &[Backend::Native],
+        every_kernel: true,
+        run: netlink::run,
     },
     Case {
         name: "two-observers-at-once",

@@ -70,13 +70,21 @@ pub fn list(inode: u32, of: Of<'_>) -> io::Result<Listed> {
 /// # Errors
 /// The kernel has no nf_tables, refuses, or its rules change all the time.
 pub fn list_here(of: Of<'_>) -> io::Result<Listed> {
+    list_and_tell(of, &mut |_| {})
+}
+
+/// As [`list_here`]; `tell` is given each message as well.
+///
+/// # Errors
+/// As for [`list_here`].
+pub fn list_and_tell(of: Of<'_>, tell: &mut dyn FnMut(&Message<'_>)) -> io::Result<Listed> {
     let mut asking = Asking {
         socket: Socket::open(libc::NETLINK_NETFILTER)?,
         sequence: 0,
     };
     for _ in 0..TRIES {
         let before = asking.generation()?;
-        let read = asking.ruleset(of);
+        let read = asking.ruleset(of, tell);
         if asking.generation()? != before {
             continue;
         }
@@ -124,7 +132,7 @@ struct Asking {
 }
 
 impl Asking {
-    fn ruleset(&mut self, of: Of<'_>) -> io::Result<Builder> {
+    fn ruleset(&mut self, of: Of<'_>, tell: &mut dyn FnMut(&Message<'_>)) -> io::Result<Builder> {
         let mut builder = Builder::with(devices()?);
         let (family, name) = match of {
             Of::All => (0, None),
@@ -140,6 +148,7 @@ impl Asking {
                 // Tables cannot be asked for by name in a list.
                 let is_other = kind == TABLE && name.is_some_and(|name| !is_named(message, name));
                 if !is_other {
+                    tell(message);
                     builder.take(message);
                 }
             })
@@ -153,14 +162,20 @@ impl Asking {
                 attributes.string(1, &table);
                 attributes.string(2, &set);
             };
-            self.dump(ELEMENTS, number(family), named, |message| builder.take(message))?;
+            self.dump(ELEMENTS, number(family), named, |message| {
+                tell(message);
+                builder.take(message);
+            })?;
         }
         let table = |attributes: &mut Attributes<'_>| {
             if let Some(name) = name {
                 attributes.string(1, name);
             }
         };
-        self.dump(RULE, family, table, |message| builder.take(message))?;
+        self.dump(RULE, family, table, |message| {
+            tell(message);
+            builder.take(message);
+        })?;
         Ok(builder)
     }
 

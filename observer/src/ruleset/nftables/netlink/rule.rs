@@ -120,12 +120,15 @@ impl<'a> Reader<'a> {
             "numgen" => self.load(attrs.be32(1)?, loads::numgen(attrs)?),
             "hash" => self.hash(attrs),
             "exthdr" => {
-                // Written to, or taken out of the packet.
-                if attrs.has(7) || !attrs.has(1) {
-                    return None;
-                }
                 let (expression, of, header) = loads::exthdr(attrs)?;
                 self.needs(header);
+                if let Some(from) = attrs.be32(7) {
+                    let from = self.register(from)?.clone();
+                    let value = self.assigned(&from, of)?;
+                    self.push(Statement::Mangle { key: expression, value });
+                    return Some(());
+                }
+                // Without a register an option is taken out of the packet: `None`.
                 self.load(attrs.be32(1)?, (expression, of))
             }
             "bitwise" => self.bitwise(attrs),
@@ -198,11 +201,16 @@ impl<'a> Reader<'a> {
         if let Statement::Reject { kind, .. } = &statement {
             match kind.as_deref() {
                 Some("icmp" | "icmpv6") => self.imply(Says::Family),
+                Some("tcp reset") if self.has_one_family() => self.imply(Says::Protocol),
                 _ => {}
             }
         }
         self.push(statement);
         Some(())
+    }
+
+    fn has_one_family(&self) -> bool {
+        matches!(self.family, Family::Ip | Family::Ip6)
     }
 
     pub(super) fn register(&self, number: u32) -> Option<&Loaded> {
@@ -212,7 +220,13 @@ impl<'a> Reader<'a> {
     fn set_register(&mut self, number: u32, loaded: Loaded) -> Option<()> {
         let slot = slot(number)?;
         let slots = loaded.bytes.div_ceil(4).max(1);
-        // What was there is no longer whole.
+        // What was there, or reaches into it, is no longer whole.
+        for (at, before) in self.registers.iter_mut().enumerate().take(slot) {
+            let ends = |loaded: &Loaded| at + loaded.bytes.div_ceil(4);
+            if before.as_ref().is_some_and(|before| ends(before) > slot) {
+                *before = None;
+            }
+        }
         for at in self.registers.get_mut(slot..slot.checked_add(slots)?)? {
             *at = None;
         }
@@ -747,8 +761,8 @@ impl<'a> Reader<'a> {
             _ => return,
         };
         self.headers.learn(says, number);
-        // What names a header by another header's field is not left out.
-        let is_own = matches!(left, Expression::Payload(_)) && says == Says::Protocol;
+        // Where there are two families, what names a transport by a field of one of them also says which, and is not left out.
+        let is_own = matches!(left, Expression::Payload(_)) && says == Says::Protocol && !self.has_one_family();
         let at = Some(at).filter(|_| !is_own);
         let is_vlan = says == Says::EtherType && matches!(number, 0x8100 | 0x88a8);
         let slot = match says {
