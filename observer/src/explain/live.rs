@@ -29,9 +29,13 @@ pub fn rules_in_force(family: Family) -> anyhow::Result<Rules> {
     let mut rules = Rules::default();
     let listed = InForce::of(inode);
     // Where the kernel lists no table of iptables-nft, its tool has nothing to show.
-    let may_have_nft = listed
-        .as_ref()
-        .is_none_or(|listed| listed.ruleset.tables.iter().any(|table| may_be_of_iptables(table, family)));
+    let may_have_nft = listed.as_ref().is_none_or(|listed| {
+        listed
+            .ruleset
+            .tables
+            .iter()
+            .any(|table| may_be_of_iptables(table, family))
+    });
     let mut has_tool = !may_have_nft;
     for (backend, tool) in [(Backend::Legacy, "legacy"), (Backend::Nft, "nft")] {
         if backend == Backend::Nft && !may_have_nft {

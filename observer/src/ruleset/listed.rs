@@ -27,7 +27,10 @@ impl Saved {
         let rules = |chain: &super::Chain| -> Vec<String> {
             let of_chain = known.chain(&chain.name).map_or(&[][..], |known| &known.rules);
             let by_handle: HashMap<_, _> = of_chain.iter().map(|rule| (rule.handle, rule)).collect();
-            let found = chain.rules.iter().map_while(|rule| by_handle.get(&Some(rule.handle)));
+            let found = chain
+                .rules
+                .iter()
+                .map_while(|rule| by_handle.get(&Some(rule.handle)));
             found.map(|rule| rule.text(family)).collect()
         };
         let chains = table.chains.iter();

@@ -103,10 +103,11 @@ impl Size<'_> {
         table.add(
             &format!("{what}: `explain`, in force"),
             format!(
-                "{}, {} of it the tool's that lists the rules; {}",
+                "{}, {} of processor time with the tools that it runs; {}; the tool that lists the rules alone takes {}",
                 ms(live.took),
-                ms(saving),
-                mib(live.most)
+                ms(live.used),
+                mib(live.most),
+                ms(saving)
             ),
             "< 2 s, 300 MiB",
         );
@@ -222,7 +223,7 @@ impl Drop for Saved {
 /// What a run took.
 struct Run {
     took: Duration,
-    /// Of processors, without that of other programs.
+    /// Of processors, with that of programs that were run and waited for.
     used: Duration,
     /// Resident at most, in bytes.
     most: u64,

@@ -92,7 +92,9 @@ pub fn record(run: &RunDir, (name, text): &(String, String), to: &Path) -> Resul
     let mut batch = Batch::default();
     netns.run(|| {
         let mut tell = |message: &observer::kernel::netlink::Message<'_>| {
-            let (fixed, attributes) = message.payload.split_at(NFGENMSG_BYTES.min(message.payload.len()));
+            let (fixed, attributes) = message
+                .payload
+                .split_at(NFGENMSG_BYTES.min(message.payload.len()));
             batch.message(message.kind, 0, 0, &[fixed, attributes].concat(), |_| {});
         };
         list_and_tell(Of::All, &mut tell).context("cannot list over netlink")
@@ -125,13 +127,20 @@ fn load(netns: &Netns, name: &str, text: &str) -> Result<()> {
     let asked = text.split("--match-set ").skip(1);
     let sets: BTreeSet<&str> = asked.filter_map(|rest| rest.split(' ').next()).collect();
     for set in sets {
-        exec::run(Some(netns), "ipset", &["create", set, "hash:net", "family", family], "")?;
+        exec::run(
+            Some(netns),
+            "ipset",
+            &["create", set, "hash:net", "family", family],
+            "",
+        )?;
     }
     exec::run(Some(netns), tool, &[], text).map(drop)
 }
 
 fn without_handles(text: &str) -> String {
-    let lines = text.lines().map(|line| line.split(" # handle ").next().unwrap_or(line));
+    let lines = text
+        .lines()
+        .map(|line| line.split(" # handle ").next().unwrap_or(line));
     lines.flat_map(|line| [line, "\n"]).collect()
 }
 
@@ -190,9 +199,17 @@ impl Seen {
     /// What was not read, and says so, is compared with nothing.
     fn table(&mut self, our: &Table, their: &Table) {
         let is_whole = self.unread.is_none();
-        self.differ("table", &(our.family, &our.name, our.handle), &(their.family, &their.name, their.handle));
+        self.differ(
+            "table",
+            &(our.family, &our.name, our.handle),
+            &(their.family, &their.name, their.handle),
+        );
         for their in &their.objects {
-            match our.objects.iter().find(|one| (&one.name, one.handle) == (&their.name, their.handle)) {
+            match our
+                .objects
+                .iter()
+                .find(|one| (&one.name, one.handle) == (&their.name, their.handle))
+            {
                 Some(one) => self.differ("object", one, their),
                 None if is_whole => self.differences.push(format!("object {} is missing", their.name)),
                 None => {}
@@ -208,7 +225,11 @@ impl Seen {
         }
         self.differ("chains", &our.chains.len(), &their.chains.len());
         for (one, other) in our.chains.iter().zip(&their.chains) {
-            self.differ("chain", &(&one.name, one.handle, &one.base), &(&other.name, other.handle, &other.base));
+            self.differ(
+                "chain",
+                &(&one.name, one.handle, &one.base),
+                &(&other.name, other.handle, &other.base),
+            );
             self.differ("rules", &one.rules.len(), &other.rules.len());
             for (one, other) in one.rules.iter().zip(&other.rules) {
                 if is_whole || !matches!(one.statements.as_slice(), [Statement::Unknown(_)]) {
@@ -217,7 +238,10 @@ impl Seen {
                     let is_same = text == theirs;
                     self.differ("rule", &text, &theirs);
                     // What nft could not put into JSON it wrote as text.
-                    let is_text = other.statements.iter().any(|one| matches!(one, Statement::Text(_)));
+                    let is_text = other
+                        .statements
+                        .iter()
+                        .any(|one| matches!(one, Statement::Text(_)));
                     if is_same && !is_text {
                         self.differ("model", one, other);
                     }

@@ -114,11 +114,16 @@ pub fn tables_here() -> io::Result<Vec<(Family, String)>> {
         sequence: 0,
     };
     let mut tables = Vec::new();
-    let taken = asking.dump(TABLE, 0, |_| {}, |message| {
-        let known = message.payload.first().and_then(|number| family(*number));
-        let body = message.payload.get(NFGENMSG_BYTES..).unwrap_or_default();
-        tables.extend(known.zip(Attrs::of(body).text(1)));
-    });
+    let taken = asking.dump(
+        TABLE,
+        0,
+        |_| {},
+        |message| {
+            let known = message.payload.first().and_then(|number| family(*number));
+            let body = message.payload.get(NFGENMSG_BYTES..).unwrap_or_default();
+            tables.extend(known.zip(Attrs::of(body).text(1)));
+        },
+    );
     match taken {
         // Tables came or went: those that were listed are there most likely.
         Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
@@ -154,7 +159,13 @@ impl Asking {
             })
         };
         // The kernel takes a table's name for a filter only of these.
-        for (kind, is_filtered) in [(TABLE, false), (CHAIN, false), (SET, true), (OBJECT, true), (FLOWTABLE, true)] {
+        for (kind, is_filtered) in [
+            (TABLE, false),
+            (CHAIN, false),
+            (SET, true),
+            (OBJECT, true),
+            (FLOWTABLE, true),
+        ] {
             into(self, kind, is_filtered)?;
         }
         for (family, table, set) in builder.sets() {
@@ -206,7 +217,13 @@ impl Asking {
     ) -> io::Result<()> {
         self.sequence += 1;
         let mut ask = Batch::default();
-        ask.message(kind, REQUEST | DUMP, self.sequence, &[family, 0, 0, 0], attributes);
+        ask.message(
+            kind,
+            REQUEST | DUMP,
+            self.sequence,
+            &[family, 0, 0, 0],
+            attributes,
+        );
         self.socket.send(&ask)?;
         listing(&mut self.socket, self.sequence, |message| take(message))
     }

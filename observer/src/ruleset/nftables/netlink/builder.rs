@@ -91,10 +91,16 @@ impl Builder {
     }
 
     fn chain(&mut self, family: Family, attrs: &Attrs<'_>) -> Result<(), NotRead> {
-        let Some(table) = self.of_table(family, attrs)? else { return Ok(()) };
+        let Some(table) = self.of_table(family, attrs)? else {
+            return Ok(());
+        };
         let chain = objects::chain(family, attrs).ok_or(NotRead::Message)?;
         let chains = &mut self.ruleset.tables[table].chains;
-        if self.chains.insert((table, chain.name.clone()), chains.len()).is_some() {
+        if self
+            .chains
+            .insert((table, chain.name.clone()), chains.len())
+            .is_some()
+        {
             return Err(NotRead::Message);
         }
         chains.push(chain);
@@ -102,7 +108,9 @@ impl Builder {
     }
 
     fn set(&mut self, family: Family, attrs: &Attrs<'_>) -> Result<(), NotRead> {
-        let Some(table) = self.of_table(family, attrs)? else { return Ok(()) };
+        let Some(table) = self.of_table(family, attrs)? else {
+            return Ok(());
+        };
         let known = sets::set(attrs, &self.devices)?;
         let name = known.set.name.clone();
         if self.sets[table].insert(name.clone(), known).is_some() {
@@ -124,15 +132,17 @@ impl Builder {
     }
 
     fn elements(&mut self, family: Family, attrs: &Attrs<'_>) -> Result<(), NotRead> {
-        let Some(table) = self.of_table(family, attrs)? else { return Ok(()) };
+        let Some(table) = self.of_table(family, attrs)? else {
+            return Ok(());
+        };
         let name = attrs.text(2).ok_or(NotRead::Message)?;
         let Some(known) = self.sets[table].get_mut(&name) else {
             // What kind of set it is was not read, and that was said.
             return Ok(());
         };
         for bytes in attrs.list(3) {
-            let is_taken = known.len() < MOST_ELEMENTS
-                && known.element(&Attrs::of(bytes), &self.devices).is_some();
+            let is_taken =
+                known.len() < MOST_ELEMENTS && known.element(&Attrs::of(bytes), &self.devices).is_some();
             if !is_taken {
                 return Err(NotRead::Set(name));
             }
@@ -141,7 +151,9 @@ impl Builder {
     }
 
     fn object(&mut self, family: Family, attrs: &Attrs<'_>) -> Result<(), NotRead> {
-        let Some(table) = self.of_table(family, attrs)? else { return Ok(()) };
+        let Some(table) = self.of_table(family, attrs)? else {
+            return Ok(());
+        };
         let of = &mut self.ruleset.tables[table];
         let name = || NotRead::Object(attrs.text(2).unwrap_or_default());
         let object = objects::object(family, &of.name, attrs).ok_or_else(name)?;
@@ -150,7 +162,9 @@ impl Builder {
     }
 
     fn flowtable(&mut self, family: Family, attrs: &Attrs<'_>) -> Result<(), NotRead> {
-        let Some(table) = self.of_table(family, attrs)? else { return Ok(()) };
+        let Some(table) = self.of_table(family, attrs)? else {
+            return Ok(());
+        };
         let name = || NotRead::Object(attrs.text(2).unwrap_or_default());
         let flowtable = objects::flowtable(attrs).ok_or_else(name)?;
         self.ruleset.tables[table].flowtables.push(flowtable);
@@ -173,7 +187,9 @@ impl Builder {
 
     fn rule(&mut self, family: Family, attrs: &Attrs<'_>) -> Result<(), NotRead> {
         self.settle();
-        let Some(table) = self.of_table(family, attrs)? else { return Ok(()) };
+        let Some(table) = self.of_table(family, attrs)? else {
+            return Ok(());
+        };
         let name = attrs.text(2).ok_or(NotRead::Message)?;
         let chain = *self.chains.get(&(table, name)).ok_or(NotRead::Message)?;
         let handle = attrs.be64(3);
@@ -212,4 +228,3 @@ impl Builder {
 fn not_read() -> Statement {
     Statement::Unknown(Value::String("not understood as the kernel has it".to_owned()))
 }
-

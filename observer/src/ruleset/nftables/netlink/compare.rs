@@ -4,8 +4,13 @@ use super::fields::Base;
 use super::rule::{Left, Loaded, Reader, binary, full, payload_expression, run_of_ones};
 use super::types::{self, IPV4, IPV6, Order, Type, value};
 use super::wire::Attrs;
-use crate::ruleset::nftables::listing::{BinaryOperator, Expression, Operator};
 use crate::ruleset::nftables::listing::Statement;
+use crate::ruleset::nftables::listing::{BinaryOperator, Expression, Operator};
+
+/// Whether bytes compare as the numbers do that they are: the kernel goes through them as they lie.
+fn is_in_order(operator: Operator, of: Type, data: &[u8]) -> bool {
+    matches!(operator, Operator::Equal | Operator::NotEqual) || of.order == Order::Big || data.len() == 1
+}
 
 impl Reader<'_> {
     /// A register is compared with a constant.
@@ -15,7 +20,9 @@ impl Reader<'_> {
             return None;
         }
         match &left.left {
-            Left::Payload { base, offset, bits } => self.payload_compare((*base, *offset, *bits), operator, data),
+            Left::Payload { base, offset, bits } => {
+                self.payload_compare((*base, *offset, *bits), operator, data)
+            }
             Left::Masked { of, mask, xor } if data.len() == left.bytes => {
                 self.masked_compare((of, mask, xor), left, operator, data)
             }
@@ -32,6 +39,7 @@ impl Reader<'_> {
                 if data.len() < left.bytes {
                     return self.short(expression, operator, data, of);
                 }
+                is_in_order(operator, of, data).then_some(())?;
                 let number = of.order.number(data)?;
                 let right = types::number_value(number, of, self.devices)?;
                 self.matches(expression, operator, right, Some(number))
@@ -46,7 +54,11 @@ impl Reader<'_> {
             return None;
         }
         let length = u32::try_from(data.len() * 8).ok()?;
-        let right = self.prefix(Order::Big.number(data)? << of.bits.checked_sub(length)?, length, of)?;
+        let right = self.prefix(
+            Order::Big.number(data)? << of.bits.checked_sub(length)?,
+            length,
+            of,
+        )?;
         self.matches(left, operator, right, None)
     }
 
@@ -86,7 +98,9 @@ impl Reader<'_> {
             let mut fields = Vec::new();
             let mut at = 0;
             while at < bits {
-                let Some(field) = self.field_at(base, offset + at) else { break };
+                let Some(field) = self.field_at(base, offset + at) else {
+                    break;
+                };
                 at += field.of.bits;
                 fields.push(field);
             }
@@ -142,12 +156,20 @@ impl Reader<'_> {
                     Operator::NotEqual => Operator::Any,
                     _ => Operator::None,
                 };
-                self.push(Statement::Match { left: inner, operator, right });
+                self.push(Statement::Match {
+                    left: inner,
+                    operator,
+                    right,
+                });
                 return Some(());
             }
             let left = binary(BinaryOperator::And, inner, types::list_of_bits(bits, inner_of)?);
             let right = types::list_of_bits(number, inner_of)?;
-            self.push(Statement::Match { left, operator, right });
+            self.push(Statement::Match {
+                left,
+                operator,
+                right,
+            });
             return Some(());
         }
         let length = bits.count_ones();
@@ -157,6 +179,7 @@ impl Reader<'_> {
             return self.matches(inner, operator, right, None);
         }
         let (left, of) = self.expression(whole)?;
+        is_in_order(operator, of, data).then_some(())?;
         let right = types::number_value(number, of, self.devices)?;
         self.matches(left, operator, right, None)
     }
@@ -215,7 +238,11 @@ impl Reader<'_> {
         }
         // nft writes numbers of transports there, not their names.
         let of = Type {
-            id: if of.id == types::PROTOCOL { types::INTEGER } else { of.id },
+            id: if of.id == types::PROTOCOL {
+                types::INTEGER
+            } else {
+                of.id
+            },
             ..of
         };
         let end = |bytes| value(bytes, of, self.devices);

@@ -55,7 +55,10 @@ impl Reader<'_> {
             return Some(Some(first));
         }
         // A whole network is written as one.
-        let (low, high) = (of.order.number(low.get(..of.bytes())?)?, of.order.number(high.get(..of.bytes())?)?);
+        let (low, high) = (
+            of.order.number(low.get(..of.bytes())?)?,
+            of.order.number(high.get(..of.bytes())?)?,
+        );
         let is_address = matches!(of.id, IPV4 | IPV6);
         Some(Some(match super::sets::interval(low, high, of, self.devices)? {
             prefix @ Expression::Prefix { .. } if is_address => prefix,
@@ -114,7 +117,12 @@ impl Reader<'_> {
         self.to_port(NatKind::Redirect, attrs, [3, 1, 2])
     }
 
-    fn to_port(&mut self, kind: NatKind, attrs: &Attrs<'_>, [of_flags, least, most]: [usize; 3]) -> Option<()> {
+    fn to_port(
+        &mut self,
+        kind: NatKind,
+        attrs: &Attrs<'_>,
+        [of_flags, least, most]: [usize; 3],
+    ) -> Option<()> {
         let port = self.between(attrs.be32(least), attrs.be32(most), Type::of(SERVICE)?)?;
         self.push(Statement::Nat(Nat {
             kind,

@@ -1,8 +1,8 @@
 //! Fields of headers, and which header a rule speaks of: the kernel is asked for bytes at an offset only.
 
 use super::types::{
-    ARP_OP, DCCP_TYPE, DSCP, ECN, ETHER, ETHER_TYPE, ICMP_CODE, ICMP_TYPE, ICMPV6_CODE, ICMPV6_TYPE, IGMP_TYPE,
-    INTEGER, IPV4, IPV6, Order, PROTOCOL, SERVICE, TCP_FLAG, Type,
+    ARP_OP, DCCP_TYPE, DSCP, ECN, ETHER, ETHER_TYPE, ICMP_CODE, ICMP_TYPE, ICMPV6_CODE, ICMPV6_TYPE,
+    IGMP_TYPE, INTEGER, IPV4, IPV6, Order, PROTOCOL, SERVICE, TCP_FLAG, Type,
 };
 use crate::ruleset::nftables::listing::Family;
 
@@ -259,8 +259,16 @@ impl Headers {
         }
     }
 
-    /// Takes the answer that a rule requires.
-    pub(super) fn learn(&mut self, says: Says, number: u64) {
+    /// Takes the answer that a rule requires. Whether the header that follows implies just this answer.
+    pub(super) fn learn(&mut self, says: Says, number: u64) -> bool {
+        /// `ETH_P_8021Q`; headers of another type of VLAN are laid out the same.
+        const VLAN: u64 = 0x8100;
+        let is_named = match says {
+            Says::Link => number == 1,
+            Says::Family => matches!(number, 2 | 10),
+            Says::EtherType => number == VLAN || network(number).is_some(),
+            Says::Protocol => transport(number).is_some(),
+        };
         match says {
             // `ARPHRD_ETHER`
             Says::Link => self.has_ether |= number == 1,
@@ -278,19 +286,14 @@ impl Headers {
                 self.is_other = self.transport.is_none();
             }
         }
+        is_named
     }
 
     fn protocols(&self, base: Base) -> impl Iterator<Item = &'static str> {
         let [one, other] = match base {
-            Base::Link => [
-                self.has_ether.then_some("ether"),
-                self.has_vlan.then_some("vlan"),
-            ],
+            Base::Link => [self.has_ether.then_some("ether"), self.has_vlan.then_some("vlan")],
             Base::Network => [self.network, None],
-            Base::Transport => [
-                self.transport.or(Some("th").filter(|_| !self.is_other)),
-                None,
-            ],
+            Base::Transport => [self.transport.or(Some("th").filter(|_| !self.is_other)), None],
             Base::Inner => [None, None],
         };
         one.into_iter().chain(other)

@@ -1,9 +1,9 @@
 //! What an expression puts into a register, and its type.
 
 use super::types::{
-    self, BOOLEAN, CLASSID, CT_DIRECTION, CT_EVENT, CT_LABEL, CT_STATE, CT_STATUS, DEVICE, DEVICE_GROUP, DEVICE_NAME,
-    DEVICE_TYPE, ETHER_TYPE, FIB_TYPE, GID, INTEGER, IPV4, IPV6, MARK, NF_PROTO, Order, PACKET_TYPE, PROTOCOL, REALM,
-    SERVICE, STRING, TIME, Type, UID,
+    self, BOOLEAN, CLASSID, CT_DIRECTION, CT_EVENT, CT_LABEL, CT_STATE, CT_STATUS, DEVICE, DEVICE_GROUP,
+    DEVICE_NAME, DEVICE_TYPE, ETHER_TYPE, FIB_TYPE, GID, INTEGER, IPV4, IPV6, MARK, NF_PROTO, Order,
+    PACKET_TYPE, PROTOCOL, REALM, SERVICE, STRING, TIME, Type, UID,
 };
 use super::wire::Attrs;
 use crate::ruleset::nftables::listing::Expression;
@@ -196,12 +196,21 @@ pub(super) fn exthdr(attrs: &Attrs<'_>) -> Option<(Expression, Type, Option<&'st
     let (offset, bits) = (offset.checked_mul(8)?, len.checked_mul(8)?);
     let operation = attrs.be32(6).unwrap_or_default();
     let (of, names): (_, &[(u8, &str)]) = match operation {
-        0 => ("exthdr", &[(0, "hbh"), (43, "rt"), (44, "frag"), (60, "dst"), (135, "mh")]),
+        0 => (
+            "exthdr",
+            &[(0, "hbh"), (43, "rt"), (44, "frag"), (60, "dst"), (135, "mh")],
+        ),
         1 => ("tcp option", TCP_OPTIONS),
-        2 => ("ip option", &[(131, "lsrr"), (7, "rr"), (137, "ssrr"), (148, "ra")]),
+        2 => (
+            "ip option",
+            &[(131, "lsrr"), (7, "rr"), (137, "ssrr"), (148, "ra")],
+        ),
         _ => return None,
     };
-    let name = names.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name);
+    let name = names
+        .iter()
+        .find(|(number, _)| *number == kind)
+        .map(|(_, name)| *name);
     let is_one = of == "tcp option" && matches!(name, Some("eol" | "nop"));
     let field = match (name, is_present) {
         (Some(_), true) => None,
@@ -216,9 +225,9 @@ pub(super) fn exthdr(attrs: &Attrs<'_>) -> Option<(Expression, Type, Option<&'st
         (None, _) => return None,
         (Some(_), false) if is_one => return None,
         (Some(name), false) => {
-            let row = EXTENSION_FIELDS.iter().find(|row| {
-                (row.0, row.1) == (of, name) && (row.4, row.5) == (offset, bits)
-            })?;
+            let row = EXTENSION_FIELDS
+                .iter()
+                .find(|row| (row.0, row.1) == (of, name) && (row.4, row.5) == (offset, bits))?;
             Some((row.2, row.3))
         }
     };
@@ -230,8 +239,22 @@ pub(super) fn exthdr(attrs: &Attrs<'_>) -> Option<(Expression, Type, Option<&'st
     let field = field.map(|(field, _)| field.to_owned());
     let (expression, header) = match of {
         "exthdr" => (Expression::Exthdr { name, field }, "ip6"),
-        "tcp option" => (Expression::Option { of: "tcp option", name, field }, "tcp"),
-        _ => (Expression::Option { of: "ip option", name, field }, "ip"),
+        "tcp option" => (
+            Expression::Option {
+                of: "tcp option",
+                name,
+                field,
+            },
+            "tcp",
+        ),
+        _ => (
+            Expression::Option {
+                of: "ip option",
+                name,
+                field,
+            },
+            "ip",
+        ),
     };
     Some((expression, of_type, Some(header)))
 }

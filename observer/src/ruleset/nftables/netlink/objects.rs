@@ -51,7 +51,14 @@ pub(super) fn table(family: Family, attrs: &Attrs<'_>) -> Option<Table> {
 }
 
 fn hook(family: Family, number: u32) -> Option<&'static str> {
-    const IP: [&str; 6] = ["prerouting", "input", "forward", "output", "postrouting", "ingress"];
+    const IP: [&str; 6] = [
+        "prerouting",
+        "input",
+        "forward",
+        "output",
+        "postrouting",
+        "ingress",
+    ];
     let names: &[&str] = match family {
         Family::Arp => &["input", "output"],
         Family::Netdev => &["ingress", "egress"],
@@ -102,7 +109,11 @@ pub(super) fn flowtable(attrs: &Attrs<'_>) -> Option<Flowtable> {
         hook: hook(Family::Netdev, of.be32(1)?)?.to_owned(),
         priority: i64::from(of.be32(2)?.cast_signed()),
         devices: of.list(3).map(text).collect::<Option<_>>()?,
-        flags: if flags & 1 != 0 { vec!["offload".to_owned()] } else { Vec::new() },
+        flags: if flags & 1 != 0 {
+            vec!["offload".to_owned()]
+        } else {
+            Vec::new()
+        },
         counter: flags & 2 != 0,
     })
 }

@@ -102,7 +102,12 @@ impl<'a> Reader<'a> {
             self.take(name, &attrs)?;
         }
         let drafts = self.drafts.into_iter();
-        Some(drafts.filter(|draft| !draft.is_implied).map(|draft| draft.statement).collect())
+        Some(
+            drafts
+                .filter(|draft| !draft.is_implied)
+                .map(|draft| draft.statement)
+                .collect(),
+        )
     }
 
     fn take(&mut self, name: &str, attrs: &Attrs<'_>) -> Option<()> {
@@ -125,7 +130,10 @@ impl<'a> Reader<'a> {
                 if let Some(from) = attrs.be32(7) {
                     let from = self.register(from)?.clone();
                     let value = self.assigned(&from, of)?;
-                    self.push(Statement::Mangle { key: expression, value });
+                    self.push(Statement::Mangle {
+                        key: expression,
+                        value,
+                    });
                     return Some(());
                 }
                 // Without a register an option is taken out of the packet: `None`.
@@ -200,6 +208,8 @@ impl<'a> Reader<'a> {
         };
         if let Statement::Reject { kind, .. } = &statement {
             match kind.as_deref() {
+                // Without a family it would be an answer of either.
+                Some("icmp") if self.headers.network != Some("ip") => return None,
                 Some("icmp" | "icmpv6") => self.imply(Says::Family),
                 Some("tcp reset") if self.has_one_family() => self.imply(Says::Protocol),
                 _ => {}
@@ -235,11 +245,14 @@ impl<'a> Reader<'a> {
     }
 
     fn load(&mut self, register: u32, (expression, of): (Expression, Type)) -> Option<()> {
-        self.set_register(register, Loaded {
-            left: Left::Named(expression),
-            bytes: of.bytes(),
-            of,
-        })
+        self.set_register(
+            register,
+            Loaded {
+                left: Left::Named(expression),
+                bytes: of.bytes(),
+                of,
+            },
+        )
     }
 
     fn payload(&mut self, attrs: &Attrs<'_>) -> Option<()> {
@@ -360,11 +373,14 @@ impl<'a> Reader<'a> {
             },
             _ => return None,
         };
-        self.set_register(attrs.be32(2)?, Loaded {
-            left,
-            of: of_type,
-            bytes,
-        })
+        self.set_register(
+            attrs.be32(2)?,
+            Loaded {
+                left,
+                of: of_type,
+                bytes,
+            },
+        )
     }
 
     /// The same number with its bytes the other way round.
@@ -375,7 +391,13 @@ impl<'a> Reader<'a> {
         if len == 1 && attrs.be32(1)? == attrs.be32(2)? {
             return Some(());
         }
-        if len != of.bytes || size != len || matches!(of.left, Left::Constant(_) | Left::Masked { .. } | Left::Shifted { .. }) {
+        if len != of.bytes
+            || size != len
+            || matches!(
+                of.left,
+                Left::Constant(_) | Left::Masked { .. } | Left::Shifted { .. }
+            )
+        {
             return None;
         }
         if let Left::Payload { base, offset, bits } = of.left {
@@ -399,11 +421,14 @@ impl<'a> Reader<'a> {
             return Some(());
         }
         let bytes = attrs.data(2)?.to_vec();
-        self.set_register(to, Loaded {
-            of: Type::wide(RAW, u32::try_from(bytes.len() * 8).ok()?, Order::Big),
-            bytes: bytes.len(),
-            left: Left::Constant(bytes),
-        })
+        self.set_register(
+            to,
+            Loaded {
+                of: Type::wide(RAW, u32::try_from(bytes.len() * 8).ok()?, Order::Big),
+                bytes: bytes.len(),
+                left: Left::Constant(bytes),
+            },
+        )
     }
 
     /// What a register holds, as nft would write it, and its type.
@@ -525,7 +550,11 @@ impl<'a> Reader<'a> {
         };
         let is_inverted = attrs.be32(5).unwrap_or_default() & 1 != 0;
         let Some(to) = attrs.be32(3) else {
-            let operator = if is_inverted { Operator::NotEqual } else { Operator::Equal };
+            let operator = if is_inverted {
+                Operator::NotEqual
+            } else {
+                Operator::Equal
+            };
             self.icmp_types(&key, &data);
             self.push(Statement::Match {
                 left: key,
@@ -542,7 +571,9 @@ impl<'a> Reader<'a> {
             self.push(Statement::Vmap { key, data });
             return Some(());
         }
-        let Data::Value(types) = &known.data else { return None };
+        let Data::Value(types) = &known.data else {
+            return None;
+        };
         let map = Expression::Map {
             key: Box::new(key),
             data: Box::new(data),
@@ -552,17 +583,22 @@ impl<'a> Reader<'a> {
             // Parts of what is found are used one by one.
             _ => return None,
         };
-        self.set_register(to, Loaded {
-            left: Left::Named(map),
-            of: *types.first()?,
-            bytes,
-        })
+        self.set_register(
+            to,
+            Loaded {
+                left: Left::Named(map),
+                of: *types.first()?,
+                bytes,
+            },
+        )
     }
 
     /// A part of a byte is looked up, with its bits where they lie: `Some(None)` if that cannot be said in nft's words.
     fn part_lookup(&mut self, from: u32, known: &Known) -> Option<Option<(Expression, Expression)>> {
         let loaded = self.register(from)?.clone();
-        let Left::Masked { of, mask, xor } = &loaded.left else { return None };
+        let Left::Masked { of, mask, xor } = &loaded.left else {
+            return None;
+        };
         let (key, of, behind) = self.part(of, mask, xor)?;
         if behind == 0 {
             return None;
@@ -592,7 +628,9 @@ impl<'a> Reader<'a> {
             None => None,
             Some(from) => {
                 let from = self.register(from)?.clone();
-                let Data::Value(types) = &known.data else { return None };
+                let Data::Value(types) = &known.data else {
+                    return None;
+                };
                 let [of] = types.as_slice() else { return None };
                 Some(self.assigned(&from, *of)?)
             }
@@ -626,7 +664,9 @@ impl<'a> Reader<'a> {
             return Some(());
         }
         let known = self.sets.get(&attrs.text(4)?)?;
-        let Data::Object(kind) = known.data else { return None };
+        let Data::Object(kind) = known.data else {
+            return None;
+        };
         let (key, _) = self.concatenation(attrs.be32(3)?, known.key_bytes)?;
         let map = Expression::Map {
             key: Box::new(key),
@@ -661,7 +701,9 @@ impl<'a> Reader<'a> {
 
     /// A field, by which it is also known that what says so before need not be said.
     pub(super) fn field(&mut self, base: Base, offset: u32, bits: u32) -> Option<Field> {
-        let field = self.field_at(base, offset).filter(|field| field.of.bits == bits)?;
+        let field = self
+            .field_at(base, offset)
+            .filter(|field| field.of.bits == bits)?;
         if (field.protocol, field.name) == ("vlan", "type") {
             self.imply(Says::Link);
         } else {
@@ -683,7 +725,10 @@ impl<'a> Reader<'a> {
         if known.is_some() || base != Base::Transport {
             return known;
         }
-        let protocol = self.headers.transport.filter(|name| matches!(*name, "icmp" | "icmpv6"))?;
+        let protocol = self
+            .headers
+            .transport
+            .filter(|name| matches!(*name, "icmp" | "icmpv6"))?;
         let (name, bits) = match (protocol, self.icmp?.0, offset) {
             ("icmp", 0 | 8, 32) | ("icmpv6", 128 | 129, 32) => ("id", 16),
             ("icmp", 0 | 8, 48) | ("icmpv6", 128 | 129, 48) => ("sequence", 16),
@@ -709,7 +754,14 @@ impl<'a> Reader<'a> {
             words.any(|key| matches!(key, Expression::Word(name) if name == word))
         };
         if is_type && elements.len() == 2 && is("echo-request") && is("echo-reply") {
-            self.icmp = Some((if self.headers.transport == Some("icmp") { 8 } else { 128 }, None));
+            self.icmp = Some((
+                if self.headers.transport == Some("icmp") {
+                    8
+                } else {
+                    128
+                },
+                None,
+            ));
         }
     }
 
@@ -722,8 +774,12 @@ impl<'a> Reader<'a> {
                 self.imply(Says::EtherType);
             }
             Some("ether") => self.imply(Says::Link),
-            Some("icmp" | "icmpv6") => {
-                self.imply(Says::Family);
+            Some(icmp @ ("icmp" | "icmpv6")) => {
+                // Each is of one family; of the other one it would be something else.
+                let own = if icmp == "icmp" { "ip" } else { "ip6" };
+                if self.headers.network == Some(own) {
+                    self.imply(Says::Family);
+                }
                 self.imply(Says::Protocol);
             }
             Some("th") | None => {}
@@ -749,21 +805,24 @@ impl<'a> Reader<'a> {
                 "l4proto" => Says::Protocol,
                 _ => return,
             },
-            Expression::Payload(Payload::Field { protocol, field }) => match (protocol.as_str(), field.as_str()) {
-                ("ether" | "vlan", "type") => Says::EtherType,
-                ("ip", "protocol") | ("ip6", "nexthdr") => Says::Protocol,
-                ("icmp" | "icmpv6", "type") => {
-                    self.icmp = Some((number, Some(at)));
-                    return;
+            Expression::Payload(Payload::Field { protocol, field }) => {
+                match (protocol.as_str(), field.as_str()) {
+                    ("ether" | "vlan", "type") => Says::EtherType,
+                    ("ip", "protocol") | ("ip6", "nexthdr") => Says::Protocol,
+                    ("icmp" | "icmpv6", "type") => {
+                        self.icmp = Some((number, Some(at)));
+                        return;
+                    }
+                    _ => return,
                 }
-                _ => return,
-            },
+            }
             _ => return,
         };
-        self.headers.learn(says, number);
+        let is_named = self.headers.learn(says, number);
         // Where there are two families, what names a transport by a field of one of them also says which, and is not left out.
-        let is_own = matches!(left, Expression::Payload(_)) && says == Says::Protocol && !self.has_one_family();
-        let at = Some(at).filter(|_| !is_own);
+        let is_own =
+            matches!(left, Expression::Payload(_)) && says == Says::Protocol && !self.has_one_family();
+        let at = Some(at).filter(|_| is_named && !is_own);
         let is_vlan = says == Says::EtherType && matches!(number, 0x8100 | 0x88a8);
         let slot = match says {
             Says::EtherType if !is_vlan => Says::Family,

@@ -100,7 +100,12 @@ pub(super) fn set(attrs: &Attrs<'_>, devices: &Devices) -> Result<Known, NotRead
             words.push(word.to_owned());
         }
     }
-    let seconds = |kind| attrs.be64(kind).map(|ms| ms / 1000).filter(|seconds| *seconds > 0);
+    let seconds = |kind| {
+        attrs
+            .be64(kind)
+            .map(|ms| ms / 1000)
+            .filter(|seconds| *seconds > 0)
+    };
     let set = Set {
         handle: attrs.be64(16),
         key_types: names(&keys).ok_or_else(unread)?,
@@ -110,15 +115,19 @@ pub(super) fn set(attrs: &Attrs<'_>, devices: &Devices) -> Result<Known, NotRead
             Data::Object(_) => Some(vec![data_types.ok_or_else(unread)?]),
             Data::Value(types) => Some(names(types).ok_or_else(unread)?),
         },
-        policy: attrs.be32(8).filter(|policy| *policy == 1).map(|_| "memory".to_owned()),
+        policy: attrs
+            .be32(8)
+            .filter(|policy| *policy == 1)
+            .map(|_| "memory".to_owned()),
         flags: words,
         // Of a constant one it is how many it holds.
-        size: desc.filter(|_| flags & CONSTANT == 0).and_then(|desc| desc.be32(1)).filter(|size| *size > 0).map(u64::from),
+        size: desc
+            .filter(|_| flags & CONSTANT == 0)
+            .and_then(|desc| desc.be32(1))
+            .filter(|size| *size > 0)
+            .map(u64::from),
         timeout: seconds(11),
-        gc_interval: attrs
-            .be32(12)
-            .filter(|ms| *ms > 0)
-            .map(|ms| u64::from(ms) / 1000),
+        gc_interval: attrs.be32(12).filter(|ms| *ms > 0).map(|ms| u64::from(ms) / 1000),
         auto_merge: number(MERGES).is_some_and(|merges| merges != 0),
         comment: user_text(own, COMMENT),
         statements: own_statements(attrs, 17, 18, devices)
@@ -143,7 +152,12 @@ pub(super) fn set(attrs: &Attrs<'_>, devices: &Devices) -> Result<Known, NotRead
 }
 
 /// One statement of a set or an element, or the list of several.
-fn own_statements(attrs: &Attrs<'_>, one: usize, several: usize, devices: &Devices) -> Option<Vec<Statement>> {
+fn own_statements(
+    attrs: &Attrs<'_>,
+    one: usize,
+    several: usize,
+    devices: &Devices,
+) -> Option<Vec<Statement>> {
     if let Some(bytes) = attrs.get(one) {
         return Some(vec![statements::of_element(bytes, devices)?]);
     }
@@ -299,13 +313,22 @@ impl Known {
             let number = Order::Big.number(&one.key)?;
             (number & ((1 << behind) - 1) == 0).then_some(())?;
             let key = types::number_value(number >> behind, of, devices)?;
-            Some(Element { key, ..one.element.clone() })
+            Some(Element {
+                key,
+                ..one.element.clone()
+            })
         };
         self.small.iter().map(element).collect()
     }
 
     /// An interval begins with an element and ends before the next one that is an end, or begins another one.
-    fn intervals(&self, mut raw: Vec<Raw>, of: Type, out: &mut Vec<Element>, devices: &Devices) -> Option<()> {
+    fn intervals(
+        &self,
+        mut raw: Vec<Raw>,
+        of: Type,
+        out: &mut Vec<Element>,
+        devices: &Devices,
+    ) -> Option<()> {
         // Where one ends and another begins at the same key, the end comes first.
         raw.sort_by(|one, other| one.key.cmp(&other.key).then(other.is_end.cmp(&one.is_end)));
         let bits = if of.is_text() { 128 } else { of.bits };
@@ -323,7 +346,10 @@ impl Known {
                     None => most,
                 },
             };
-            let of = Type { order: Order::Big, ..of };
+            let of = Type {
+                order: Order::Big,
+                ..of
+            };
             let key = if of.is_text() {
                 text_interval(from, to)?
             } else {
@@ -366,7 +392,11 @@ pub(super) fn interval(from: u128, to: u128, of: Type, devices: &Devices) -> Opt
     }
     // nft writes numbers of transports there, not their names.
     let of = Type {
-        id: if of.id == types::PROTOCOL { types::INTEGER } else { of.id },
+        id: if of.id == types::PROTOCOL {
+            types::INTEGER
+        } else {
+            of.id
+        },
         ..of
     };
     let one = |number| types::number_value(number, of, devices);

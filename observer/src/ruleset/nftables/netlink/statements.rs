@@ -242,7 +242,10 @@ pub(super) fn reference(kind: u32, name: Expression) -> Option<Statement> {
         "limit" => Statement::Limit(ValueOrName::Name(name)),
         "synproxy" => Statement::Synproxy(ValueOrName::Name(name)),
         "ct helper" => Statement::CtObject { kind: "helper", name },
-        "ct timeout" => Statement::CtObject { kind: "timeout", name },
+        "ct timeout" => Statement::CtObject {
+            kind: "timeout",
+            name,
+        },
         "ct expectation" => Statement::CtObject {
             kind: "expectation",
             name,

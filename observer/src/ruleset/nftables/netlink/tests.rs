@@ -134,7 +134,29 @@ fn a_load_over_a_part_of_a_register_makes_it_unknown() {
     assert!(rule(&[("meta", &name), ("cmp", &compare)]).unread.is_none());
     // The name of a device has sixteen bytes, of which the mark takes the second four.
     assert_unread(&rule(&[("meta", &name), ("meta", &mark), ("cmp", &compare)]));
-    assert!(rule(&[("meta", &mark), ("meta", &name), ("cmp", &compare)]).unread.is_none());
+    assert!(
+        rule(&[("meta", &mark), ("meta", &name), ("cmp", &compare)])
+            .unread
+            .is_none()
+    );
+}
+
+#[test]
+fn a_comparison_of_bytes_that_lie_the_other_way_round_is_not_taken_for_one_of_numbers() {
+    let meta = |meta: &mut Attributes<'_>| {
+        meta.be32(1, 1);
+        meta.be32(2, 3);
+    };
+    let compare = |operator: u32| {
+        move |cmp: &mut Attributes<'_>| {
+            cmp.be32(1, 1);
+            cmp.be32(2, operator);
+            cmp.nest(3, |data| data.bytes(1, &1_u32.to_ne_bytes()));
+        }
+    };
+    let (equal, less) = (compare(0), compare(2));
+    assert!(rule(&[("meta", &meta), ("cmp", &equal)]).unread.is_none());
+    assert_unread(&rule(&[("meta", &meta), ("cmp", &less)]));
 }
 
 #[test]

@@ -77,7 +77,9 @@ pub(super) fn text(bytes: &[u8]) -> Option<String> {
 /// What nft keeps for itself beside rules, sets and elements: type, length and value, each of one byte but the last.
 pub(super) fn user_data(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     std::iter::from_fn(move || {
-        let [kind, len, rest @ ..] = bytes else { return None };
+        let [kind, len, rest @ ..] = bytes else {
+            return None;
+        };
         let value = rest.get(..usize::from(*len))?;
         bytes = rest.get(usize::from(*len)..).unwrap_or_default();
         Some((*kind, value))
