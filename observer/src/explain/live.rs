@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::thread;
 
 use anyhow::bail;
 
@@ -11,7 +12,8 @@ use crate::evaluate::{Kinds, Packet, Route, Surroundings};
 use crate::kernel::{NetnsNames, RouteAnswer, RouteQuery, addresses, device_index, route};
 use crate::report::record::Backend;
 use crate::ruleset::ipset::{asked_by, in_force};
-use crate::ruleset::nftables::listing::{InForce, Table};
+use crate::ruleset::nftables::listing::{self, InForce};
+use crate::ruleset::nftables::netlink::tables;
 use crate::ruleset::text::run_save;
 use crate::ruleset::xtables::save::{self, Document, Family};
 
@@ -27,14 +29,28 @@ pub fn rules_in_force(family: Family) -> anyhow::Result<Rules> {
     }
     let inode = NetnsNames::inode_of_process(std::process::id())?;
     let mut rules = Rules::default();
-    let listed = InForce::of(inode);
-    // Where the kernel lists no table of iptables-nft, its tool has nothing to show.
-    let may_have_nft = listed.as_ref().is_none_or(|listed| {
-        listed
-            .ruleset
-            .tables
+    // Each takes about as long as the other where there are many rules.
+    let (has_tool, listed) = thread::scope(|scope| {
+        let listing = scope.spawn(|| InForce::of(inode));
+        let has_tool = add_saved(&mut rules, inode, family);
+        (has_tool, listing.join().unwrap_or_default())
+    });
+    let has_tool = has_tool?;
+    if !add_listed(&mut rules, listed, family) && !has_tool {
+        bail!("neither iptables-save nor nft can be run: install them, or give rules with --ruleset FILE");
+    }
+    add_sets(&mut rules);
+    rules.settle(family);
+    Ok(rules)
+}
+
+/// Adds what iptables-save prints of both backends. Whether that shows all of them.
+fn add_saved(rules: &mut Rules, inode: u32, family: Family) -> anyhow::Result<bool> {
+    // Where the kernel has no table of iptables-nft, its tool has nothing to show.
+    let may_have_nft = tables(inode).map_or(true, |tables| {
+        tables
             .iter()
-            .any(|table| may_be_of_iptables(table, family))
+            .any(|(of, name)| may_be_of_iptables(*of, name, family))
     });
     let mut has_tool = !may_have_nft;
     for (backend, tool) in [(Backend::Legacy, "legacy"), (Backend::Nft, "nft")] {
@@ -63,12 +79,7 @@ pub fn rules_in_force(family: Family) -> anyhow::Result<Rules> {
             .notes
             .push("whether iptables has rules is not known: neither iptables-legacy-save nor iptables-nft-save can be run".to_owned());
     }
-    if !add_listed(&mut rules, listed, family) && !has_tool {
-        bail!("neither iptables-save nor nft can be run: install them, or give rules with --ruleset FILE");
-    }
-    add_sets(&mut rules);
-    rules.settle(family);
-    Ok(rules)
+    Ok(has_tool)
 }
 
 fn is_of(document: &Document, backend: Backend) -> bool {
@@ -79,9 +90,9 @@ fn is_of(document: &Document, backend: Backend) -> bool {
 }
 
 /// Whether iptables-nft-save would show a table.
-fn may_be_of_iptables(table: &Table, family: Family) -> bool {
+fn may_be_of_iptables(of: listing::Family, name: &str, family: Family) -> bool {
     const NAMES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
-    table.family.name() == table_family(family).name() && NAMES.contains(&table.name.as_str())
+    of.name() == table_family(family).name() && NAMES.contains(&name)
 }
 
 /// Adds what the kernel or nft lists, and says what is not known.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use observer::kernel::netlink::Batch;
-use observer::ruleset::nftables::listing::{Element, Expression, Ruleset, Statement, Table};
+use observer::ruleset::nftables::listing::{Element, Expression, Family, Rule, Ruleset, Statement, Table};
 use observer::ruleset::nftables::netlink::{Of, list_and_tell, list_here};
 
 use super::random::Random;
@@ -154,7 +154,10 @@ impl Tally {
         }
         self.rulesets += 1;
         self.rules += seen.rules;
-        let unread = seen.unread.map(|unread| format!("{name}: not read: {unread}"));
+        let rules = seen.in_words.join("; ");
+        let unread = seen
+            .unread
+            .map(|unread| format!("{name}: not read: {unread}: {rules}"));
         self.in_part.extend(unread);
         let differences = seen.differences.iter();
         self.wrong.extend(differences.map(|one| format!("{name}: {one}")));
@@ -167,6 +170,8 @@ impl Tally {
 struct Seen {
     rules: usize,
     unread: Option<String>,
+    /// Rules that were not read, as nft lists them.
+    in_words: Vec<String>,
     differences: Vec<String>,
 }
 
@@ -232,21 +237,25 @@ impl Seen {
             );
             self.differ("rules", &one.rules.len(), &other.rules.len());
             for (one, other) in one.rules.iter().zip(&other.rules) {
-                if is_whole || !matches!(one.statements.as_slice(), [Statement::Unknown(_)]) {
-                    self.rules += 1;
-                    let (text, theirs) = (one.text(our.family), other.text(our.family));
-                    let is_same = text == theirs;
-                    self.differ("rule", &text, &theirs);
-                    // What nft could not put into JSON it wrote as text.
-                    let is_text = other
-                        .statements
-                        .iter()
-                        .any(|one| matches!(one, Statement::Text(_)));
-                    if is_same && !is_text {
-                        self.differ("model", one, other);
-                    }
-                }
+                self.rule(one, other, our.family);
             }
+        }
+    }
+
+    fn rule(&mut self, one: &Rule, other: &Rule, family: Family) {
+        let (text, theirs) = (one.text(family), other.text(family));
+        if self.unread.is_some() && matches!(one.statements.as_slice(), [Statement::Unknown(_)]) {
+            self.in_words.push(theirs);
+            return;
+        }
+        self.rules += 1;
+        let is_same = text == theirs;
+        self.differ("rule", &text, &theirs);
+        // What nft could not put into JSON it wrote as text.
+        let mut statements = other.statements.iter();
+        let is_text = statements.any(|one| matches!(one, Statement::Text(_)));
+        if is_same && !is_text {
+            self.differ("model", one, other);
         }
     }
 }

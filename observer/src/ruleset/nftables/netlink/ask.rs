@@ -53,15 +53,37 @@ pub enum Of<'a> {
 /// # Errors
 /// There is no such namespace, or as for [`list_here`].
 pub fn list(inode: u32, of: Of<'_>) -> io::Result<Listed> {
+    within(inode, || list_here(of))
+}
+
+/// Whether a table of the network namespace with this inode has a set, with a name or without.
+///
+/// # Errors
+/// As for [`list`].
+pub fn has_sets(inode: u32, family: Family, table: &str) -> io::Result<bool> {
+    within(inode, || {
+        let mut found = false;
+        let named = |attributes: &mut Attributes<'_>| attributes.string(1, table);
+        let taken = Asking::open()?.dump(SET, number(family), named, |_| found = true);
+        match taken {
+            // They came or went: there are some.
+            Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
+            _ => Ok(found),
+        }
+    })
+}
+
+/// In a thread of its own, unless this program lives in that namespace.
+fn within<T: Send>(inode: u32, ask: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     if NetnsNames::own() == Some(inode) {
-        return list_here(of);
+        return ask();
     }
     let path = NetnsNames::path(inode).ok_or(ErrorKind::NotFound)?;
-    let within = || {
+    let entered = || {
         enter(&path)?;
-        list_here(of)
+        ask()
     };
-    let ended = thread::scope(|scope| scope.spawn(within).join());
+    let ended = thread::scope(|scope| scope.spawn(entered).join());
     ended.unwrap_or_else(|_| Err(io::Error::other("the thread that reads nf_tables failed")))
 }
 
@@ -78,10 +100,7 @@ pub fn list_here(of: Of<'_>) -> io::Result<Listed> {
 /// # Errors
 /// As for [`list_here`].
 pub fn list_and_tell(of: Of<'_>, tell: &mut dyn FnMut(&Message<'_>)) -> io::Result<Listed> {
-    let mut asking = Asking {
-        socket: Socket::open(libc::NETLINK_NETFILTER)?,
-        sequence: 0,
-    };
+    let mut asking = Asking::open()?;
     for _ in 0..TRIES {
         let before = asking.generation()?;
         let read = asking.ruleset(of, tell);
@@ -104,15 +123,20 @@ pub fn list_and_tell(of: Of<'_>, tell: &mut dyn FnMut(&Message<'_>)) -> io::Resu
     Err(io::Error::other("the rules change all the time"))
 }
 
+/// Families and names of the tables of the network namespace with this inode.
+///
+/// # Errors
+/// As for [`list`].
+pub fn tables(inode: u32) -> io::Result<Vec<(Family, String)>> {
+    within(inode, tables_here)
+}
+
 /// Families and names of the tables of the network namespace that this thread is in.
 ///
 /// # Errors
 /// As for [`list_here`].
 pub fn tables_here() -> io::Result<Vec<(Family, String)>> {
-    let mut asking = Asking {
-        socket: Socket::open(libc::NETLINK_NETFILTER)?,
-        sequence: 0,
-    };
+    let mut asking = Asking::open()?;
     let mut tables = Vec::new();
     let taken = asking.dump(
         TABLE,
@@ -137,6 +161,13 @@ struct Asking {
 }
 
 impl Asking {
+    fn open() -> io::Result<Self> {
+        Ok(Self {
+            socket: Socket::open(libc::NETLINK_NETFILTER)?,
+            sequence: 0,
+        })
+    }
+
     fn ruleset(&mut self, of: Of<'_>, tell: &mut dyn FnMut(&Message<'_>)) -> io::Result<Builder> {
         let mut builder = Builder::with(devices()?);
         let (family, name) = match of {

@@ -110,14 +110,14 @@ impl Reader<'_> {
     }
 
     pub(super) fn masquerade(&mut self, attrs: &Attrs<'_>) -> Option<()> {
-        self.to_port(NatKind::Masquerade, attrs, [1, 2, 3])
+        self.translation_of_port(NatKind::Masquerade, attrs, [1, 2, 3])
     }
 
     pub(super) fn redirect(&mut self, attrs: &Attrs<'_>) -> Option<()> {
-        self.to_port(NatKind::Redirect, attrs, [3, 1, 2])
+        self.translation_of_port(NatKind::Redirect, attrs, [3, 1, 2])
     }
 
-    fn to_port(
+    fn translation_of_port(
         &mut self,
         kind: NatKind,
         attrs: &Attrs<'_>,

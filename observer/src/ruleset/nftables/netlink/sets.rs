@@ -409,14 +409,17 @@ pub(super) fn values(bytes: &[u8], types: &[Type], devices: &Devices) -> Option<
         return value(bytes.get(..one.bytes())?, *one, devices);
     }
     let parts = parts(bytes, types)?;
-    let parts = parts.iter().map(|(bytes, of)| value(bytes, *of, devices));
+    let parts = parts.iter().map(|part| value(part.bytes, part.of, devices));
     Some(Expression::Concatenation(parts.collect::<Option<_>>()?))
 }
 
 /// A concatenation of values and ranges.
 fn ranges(from: &[u8], to: &[u8], types: &[Type], devices: &Devices) -> Option<Expression> {
-    let ends = parts(from, types)?.into_iter().zip(parts(to, types)?);
-    let part = |((from, of), (to, _)): ((&[u8], Type), (&[u8], Type))| {
+    let (from, to) = (parts(from, types)?, parts(to, types)?);
+    let ends = from.into_iter().zip(to);
+    let part = |(from, to): (Part<'_>, Part<'_>)| {
+        let of = from.of;
+        let (from, to) = (from.bytes, to.bytes);
         if from == to {
             return value(from, of, devices);
         }
@@ -430,12 +433,18 @@ fn ranges(from: &[u8], to: &[u8], types: &[Type], devices: &Devices) -> Option<E
     Some(Expression::Concatenation(ends.map(part).collect::<Option<_>>()?))
 }
 
-fn parts<'a>(mut bytes: &'a [u8], types: &[Type]) -> Option<Vec<(&'a [u8], Type)>> {
+/// A part of a concatenation.
+struct Part<'a> {
+    bytes: &'a [u8],
+    of: Type,
+}
+
+fn parts<'a>(mut bytes: &'a [u8], types: &[Type]) -> Option<Vec<Part<'a>>> {
     let mut parts = Vec::new();
     for of in types {
         let part = bytes.get(..of.bytes())?;
         bytes = bytes.get(of.bytes().next_multiple_of(4)..).unwrap_or_default();
-        parts.push((part, *of));
+        parts.push(Part { bytes: part, of: *of });
     }
     Some(parts)
 }

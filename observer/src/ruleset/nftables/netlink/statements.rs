@@ -97,8 +97,8 @@ fn unit_of_none(is_bytes: bool) -> &'static str {
 
 /// In the greatest unit that leaves no rest.
 fn in_units(bytes: u64) -> (u64, &'static str) {
-    for (size, unit) in [(1 << 20, "mbytes"), (1 << 10, "kbytes")] {
-        if bytes > 0 && bytes % size == 0 {
+    for (size, unit) in [(1_u64 << 20, "mbytes"), (1 << 10, "kbytes")] {
+        if bytes > 0 && bytes.is_multiple_of(size) {
             return (bytes / size, unit);
         }
     }

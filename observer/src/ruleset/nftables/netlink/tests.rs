@@ -58,8 +58,11 @@ const NEW_RULE: u16 = NEW_TABLE | 6;
 /// Of family ip.
 const OF_IP: [u8; 4] = [2, 0, 0, 0];
 
+/// An expression's name, and what puts its attributes in.
+type Named<'a> = (&'a str, &'a dyn Fn(&mut Attributes<'_>));
+
 /// A table with a chain and one rule of these expressions: names and attributes.
-fn rule(expressions: &[(&str, &dyn Fn(&mut Attributes<'_>))]) -> Listed {
+fn rule(expressions: &[Named<'_>]) -> Listed {
     let mut batch = Batch::default();
     batch.message(NEW_TABLE, 0, 0, &OF_IP, |table| table.string(1, "t"));
     batch.message(NEW_CHAIN, 0, 0, &OF_IP, |chain| {

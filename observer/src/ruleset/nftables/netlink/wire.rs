@@ -4,7 +4,7 @@
 use crate::kernel::netlink::attributes;
 
 /// More than any message's.
-const MOST: usize = 32;
+const MOST: usize = 20;
 
 /// The attributes of a message, or of one nested in it.
 #[derive(Clone, Copy)]
