@@ -83,6 +83,9 @@ enum Verb {
         /// The observer to measure.
         #[arg(long)]
         observer: PathBuf,
+        /// Only rules whose kind has this in its name: legacy, nft, native.
+        #[arg(default_value = "")]
+        only: String,
     },
     /// Measure what 20,000 rules cost that are rewritten every second, and whether a drop is mislabelled.
     BenchRewrite {
@@ -159,6 +162,20 @@ enum Verb {
     NftRender {
         /// Files for `nft -f`.
         #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Load rulesets, and compare what is read of them over netlink with what nft lists.
+    NftNetlink {
+        /// What chance begins with.
+        #[arg(long, default_value = "1")]
+        seed: u64,
+        /// How many random rulesets beside the files.
+        #[arg(long, default_value = "0")]
+        rulesets: usize,
+        /// Write the kernel's messages about the only file here instead.
+        #[arg(long)]
+        record: Option<PathBuf>,
+        /// Files for `nft -f`, and, if they end with `.save` or `.rules`, for iptables-nft-restore.
         files: Vec<PathBuf>,
     },
     /// List the scenarios.
@@ -261,8 +278,8 @@ fn run(cli: Cli) -> Result<bool> {
             bench::run(&data, &observer, &run)?;
             Ok(true)
         }
-        Verb::BenchSize { observer } => {
-            bench::size::run(&observer, &RunDir::start()?)?;
+        Verb::BenchSize { observer, only } => {
+            bench::size::run(&observer, &RunDir::start()?, &only)?;
             Ok(true)
         }
         Verb::BenchRewrite { observer } => {
@@ -340,6 +357,32 @@ fn run(cli: Cli) -> Result<bool> {
             nftables::evaluate(&RunDir::start()?, amount)
         }
         Verb::NftRender { files } => nftables::render(&RunDir::start()?, &files),
+        Verb::NftNetlink {
+            seed,
+            rulesets,
+            record,
+            files,
+        } => {
+            let read = |path: PathBuf| {
+                let text = std::fs::read_to_string(&path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+                Ok((path.display().to_string(), text))
+            };
+            let files = files.into_iter().map(read).collect::<Result<Vec<_>>>()?;
+            let run = RunDir::start()?;
+            match (record, files.as_slice()) {
+                (Some(to), [only]) => nftables::record_netlink(&run, only, &to),
+                (Some(_), _) => bail!("--record takes one file"),
+                (None, _) => nftables::print_netlink(
+                    &run,
+                    &nftables::Corpus {
+                        files: &files,
+                        seed,
+                        rulesets,
+                    },
+                ),
+            }
+        }
         Verb::List { filter } => {
             for variant in scenario::list(&data, &filter)? {
                 println!("{}", variant.name);

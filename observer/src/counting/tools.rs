@@ -7,7 +7,8 @@ use super::listing;
 use super::reading::{Shapes, TableReading};
 use super::saved;
 use crate::report::record::{Backend, TableFamily};
-use crate::ruleset::nftables::listing::Ruleset;
+use crate::ruleset::nftables::listing::{Family, InForce, Ruleset};
+use crate::ruleset::nftables::netlink::{Of, list_here, tables_here};
 use crate::ruleset::text::{find, run_here};
 
 /// What one tool shows.
@@ -90,8 +91,10 @@ impl Tools {
         if (0..2).any(|index| has_legacy[index] && self.legacy[index].is_none()) {
             gaps.push("there are tables of legacy iptables, which cannot be read: its iptables-save is not installed");
         }
-        if may_have_nft && self.list.is_none() {
-            gaps.push("whether nft has tables of its own is not known: nft is not installed");
+        if may_have_nft && self.list.is_none() && tables_here().is_err() {
+            gaps.push(
+                "whether nft has tables of its own is not known: the kernel does not list them, and nft is not installed",
+            );
         }
         gaps
     }
@@ -108,21 +111,18 @@ impl Tools {
             return books;
         }
         // Asked once more: most namespaces have no table at all.
-        let listed = self
-            .list
-            .as_ref()
-            .map(|nft| run_here(nft, &["list", "tables"]).unwrap_or_default());
-        let has = |word: &str| {
+        let listed = tables_here().ok();
+        let has = |wanted: fn(Family) -> bool| {
             listed
                 .as_ref()
-                .is_none_or(|listed| listed.lines().any(|line| line.starts_with(word)))
+                .is_none_or(|listed| listed.iter().any(|(family, _)| wanted(*family)))
         };
-        for (index, v6, word) in [(0, false, "table ip "), (1, true, "table ip6 ")] {
-            if has(word) && self.nft[index].is_some() {
-                books.push(Book::IptablesNft { v6 });
+        for (index, has) in [(0, has(|of| of == Family::Ip)), (1, has(|of| of == Family::Ip6))] {
+            if has && self.nft[index].is_some() {
+                books.push(Book::IptablesNft { v6: index == 1 });
             }
         }
-        if has("table ") && self.list.is_some() {
+        if has(|_| true) && (self.list.is_some() || listed.is_some()) {
             books.push(Book::Nft);
         }
         books
@@ -144,10 +144,16 @@ impl Tools {
             Book::Legacy { v6 } => save(&self.legacy, v6, Backend::Legacy),
             Book::IptablesNft { v6 } => save(&self.nft, v6, Backend::Nft),
             Book::Nft => {
-                let text = run_here(self.list.as_ref()?, &["-j", "list", "ruleset"])?;
-                let ruleset = Ruleset::read(&text)
-                    .inspect_err(|error| log::warn!("nft -j list ruleset: {error}"))
-                    .ok()?;
+                let asked = list_here(Of::All)
+                    .inspect_err(|error| log::debug!("nf_tables over netlink: {error}"))
+                    .ok();
+                let run = || {
+                    let text = run_here(self.list.as_ref()?, &["-j", "list", "ruleset"])?;
+                    Ruleset::read(&text)
+                        .inspect_err(|error| log::warn!("nft -j list ruleset: {error}"))
+                        .ok()
+                };
+                let ruleset = InForce::or_nft(asked, run)?.ruleset;
                 let is_known =
                     |family, name: &str| shown.iter().any(|(of, known)| *of == family && known == name);
                 Some(listing::tables(&ruleset, shapes, is_known))

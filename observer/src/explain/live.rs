@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::thread;
 
 use anyhow::bail;
 
@@ -11,8 +12,9 @@ use crate::evaluate::{Kinds, Packet, Route, Surroundings};
 use crate::kernel::{NetnsNames, RouteAnswer, RouteQuery, addresses, device_index, route};
 use crate::report::record::Backend;
 use crate::ruleset::ipset::{asked_by, in_force};
-use crate::ruleset::nftables::listing::Ruleset;
-use crate::ruleset::text::{run_save, run_tool};
+use crate::ruleset::nftables::listing::{self, InForce};
+use crate::ruleset::nftables::netlink::tables;
+use crate::ruleset::text::run_save;
 use crate::ruleset::xtables::save::{self, Document, Family};
 
 /// Reads the rules of a family.
@@ -27,8 +29,34 @@ pub fn rules_in_force(family: Family) -> anyhow::Result<Rules> {
     }
     let inode = NetnsNames::inode_of_process(std::process::id())?;
     let mut rules = Rules::default();
-    let mut has_tool = false;
+    // Each takes about as long as the other where there are many rules.
+    let (has_tool, listed) = thread::scope(|scope| {
+        let listing = scope.spawn(|| InForce::of(inode));
+        let has_tool = add_saved(&mut rules, inode, family);
+        (has_tool, listing.join().unwrap_or_default())
+    });
+    let has_tool = has_tool?;
+    if !add_listed(&mut rules, listed, family) && !has_tool {
+        bail!("neither iptables-save nor nft can be run: install them, or give rules with --ruleset FILE");
+    }
+    add_sets(&mut rules);
+    rules.settle(family);
+    Ok(rules)
+}
+
+/// Adds what iptables-save prints of both backends. Whether that shows all of them.
+fn add_saved(rules: &mut Rules, inode: u32, family: Family) -> anyhow::Result<bool> {
+    // Where the kernel has no table of iptables-nft, its tool has nothing to show.
+    let may_have_nft = tables(inode).map_or(true, |tables| {
+        tables
+            .iter()
+            .any(|(of, name)| may_be_of_iptables(*of, name, family))
+    });
+    let mut has_tool = !may_have_nft;
     for (backend, tool) in [(Backend::Legacy, "legacy"), (Backend::Nft, "nft")] {
+        if backend == Backend::Nft && !may_have_nft {
+            continue;
+        }
         let Some(text) = run_save(inode, backend, table_family(family)) else {
             continue;
         };
@@ -51,12 +79,7 @@ pub fn rules_in_force(family: Family) -> anyhow::Result<Rules> {
             .notes
             .push("whether iptables has rules is not known: neither iptables-legacy-save nor iptables-nft-save can be run".to_owned());
     }
-    if !add_listed(&mut rules, inode, family) && !has_tool {
-        bail!("neither iptables-save nor nft can be run: install them, or give rules with --ruleset FILE");
-    }
-    add_sets(&mut rules);
-    rules.settle(family);
-    Ok(rules)
+    Ok(has_tool)
 }
 
 fn is_of(document: &Document, backend: Backend) -> bool {
@@ -66,22 +89,28 @@ fn is_of(document: &Document, backend: Backend) -> bool {
         .all(|table| table.is_nft.is_none_or(|of_nft| of_nft == is_nft))
 }
 
-/// Adds what nft lists, and says what it cannot.
-fn add_listed(rules: &mut Rules, inode: u32, family: Family) -> bool {
-    let Some(text) = run_tool(inode, "nft", &["-j", "list", "ruleset"]) else {
+/// Whether iptables-nft-save would show a table.
+fn may_be_of_iptables(of: listing::Family, name: &str, family: Family) -> bool {
+    const NAMES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
+    of.name() == table_family(family).name() && NAMES.contains(&name)
+}
+
+/// Adds what the kernel or nft lists, and says what is not known.
+fn add_listed(rules: &mut Rules, listed: Option<InForce>, family: Family) -> bool {
+    let Some(listed) = listed else {
         rules.notes.push(
-            "whether nft has tables of its own is not known: nft cannot be run; they are not asked"
+            "whether nft has tables of its own is not known: the kernel does not list them, nor can nft be run; they are not asked"
                 .to_owned(),
         );
         return false;
     };
-    match Ruleset::read(&text) {
-        // None of them may be for this packet.
-        Ok(listed) => _ = rules.add_listed("nft -j list ruleset", listed, family),
-        Err(error) => rules.notes.push(format!(
-            "nft's own tables are not asked, and may drop it: nft -j list ruleset: {error}"
-        )),
+    if let Some(unread) = listed.unread {
+        rules.notes.push(format!(
+            "not all of nf_tables is understood as the kernel lists it, and nft, which may know more, cannot be run: {unread}"
+        ));
     }
+    // None of them may be for this packet.
+    _ = rules.add_listed(listed.by.name(), listed.ruleset, family);
     true
 }
 

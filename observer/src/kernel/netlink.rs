@@ -116,6 +116,8 @@ fn pad(bytes: &mut Vec<u8>) {
 pub struct Message<'a> {
     /// `nlmsg_type`
     pub kind: u16,
+    /// `nlmsg_flags`
+    pub flags: u16,
     /// `nlmsg_seq`: that of the request it answers.
     pub sequence: u32,
     /// What follows the header.
@@ -143,6 +145,7 @@ pub fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
         let len = raw::u32_at(bytes, 0)? as usize;
         let message = Message {
             kind: raw::u16_at(bytes, 4)?,
+            flags: raw::u16_at(bytes, 6)?,
             sequence: raw::u32_at(bytes, 8)?,
             payload: bytes.get(HEADER_BYTES..len)?,
         };

@@ -10,7 +10,8 @@ use crate::attribute::tool;
 use crate::evaluate::{self, xtables};
 use crate::report::record::{Backend, Flow, Packet, TableFamily, Tool};
 use crate::ruleset::ipset::Sets;
-use crate::ruleset::nftables::listing::Ruleset;
+use crate::ruleset::nftables::listing::{Family, InForce, Ruleset};
+use crate::ruleset::nftables::netlink;
 use crate::ruleset::text::{Saved, run_tool};
 use crate::ruleset::xtables::save;
 use crate::ruleset::{Place, Snapshot, Table};
@@ -32,6 +33,8 @@ pub struct Ruletexts {
     known: HashMap<Key, Rc<Ruletext>>,
     /// Tables of nf_tables' own, by generation and index.
     tables: HashMap<(u32, usize), Rc<Ruletext>>,
+    /// Whether those that look like tables of iptables-nft have sets.
+    sets: HashMap<(u32, usize), bool>,
     /// The same as models.
     models: HashMap<(u32, usize), Rc<Ruleset>>,
     /// Services of kube-proxy's tables in its nftables mode, by generation and index.
@@ -95,7 +98,7 @@ impl Ruletexts {
                 continue;
             };
             if texts[place.table].is_none() {
-                let text = if tool(table) == Tool::Nft {
+                let text = if tool(table) == Tool::Nft || self.has_sets(known, snapshot, place.table, table) {
                     self.listed(known, snapshot, place.table, table)
                 } else {
                     self.of(known, snapshot, table.backend, table.family)
@@ -132,6 +135,29 @@ impl Ruletexts {
                 let services = self.kube_proxy(known, snapshot, index, table);
                 services.of(flow, packet).map(str::to_owned)
             })
+    }
+
+    /// Whether a table that looks like one of iptables-nft has sets. Only nft puts them there, and iptables-nft-save 1.8.9 prints
+    /// rules that ask them as if they did not.
+    fn has_sets(&mut self, known: &Known<'_>, snapshot: &Snapshot, index: usize, table: &Table) -> bool {
+        if table.backend != Backend::Nft {
+            return false;
+        }
+        let key = (snapshot.generation, index);
+        if let Some(has) = self.sets.get(&key) {
+            return *has;
+        }
+        let Some(family) = Family::named(table.family.name()) else {
+            return false;
+        };
+        let ask = || netlink::has_sets(snapshot.inode, family, &table.name);
+        // Where the kernel does not say, it is as it was without asking.
+        let has = in_force(known, snapshot, ask).is_some_and(|has| has.unwrap_or(false));
+        if self.sets.len() >= MOST {
+            self.sets.clear();
+        }
+        self.sets.insert(key, has);
+        has
     }
 
     /// Services of kube-proxy's own table; as for [`Self::of`].
@@ -171,8 +197,10 @@ impl Ruletexts {
             return Some(Rc::clone(ruleset));
         }
         let table = snapshot.tables.get(index)?;
-        let list = || Ruleset::list_table(snapshot.inode, table.family.name(), &table.name);
-        let ruleset = Rc::new(in_force(known, snapshot, list)?.unwrap_or_default());
+        let family = Family::named(table.family.name())?;
+        let list = || InForce::of_table(snapshot.inode, family, &table.name);
+        let listed = in_force(known, snapshot, list)?;
+        let ruleset = Rc::new(listed.map(|listed| listed.ruleset).unwrap_or_default());
         if self.models.len() >= MOST_MODELS {
             self.models.clear();
         }

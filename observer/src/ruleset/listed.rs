@@ -1,17 +1,49 @@
-//! Rules of nf_tables' own tables as `nft -a list table` prints them, found by their handles.
+//! Rules of nf_tables' own tables as nft prints them, found by their handles.
 
 use std::collections::HashMap;
 
 use super::Table;
+use super::nftables::listing::Family;
+use super::nftables::netlink::{Of, list};
 use super::text::{Saved, run_tool};
 use crate::report::record::Backend;
 
 impl Saved {
-    /// Runs `nft` for one table in the namespace with this inode.
+    /// One table in the namespace with this inode: as the kernel lists it, or, where that cannot be put together, nft.
     pub fn list(inode: u32, table: &Table) -> Option<Self> {
+        if table.backend != Backend::Nft {
+            return None;
+        }
+        Self::of_kernel(inode, table).or_else(|| Self::run_nft(inode, table))
+    }
+
+    fn of_kernel(inode: u32, table: &Table) -> Option<Self> {
+        let family = Family::named(table.family.name())?;
+        let listed = list(inode, Of::Table(family, &table.name))
+            .inspect_err(|error| log::debug!("nf_tables over netlink: {error}"))
+            .ok()
+            .filter(|listed| listed.unread.is_none())?;
+        let known = listed.ruleset.table(family, &table.name)?;
+        let rules = |chain: &super::Chain| -> Vec<String> {
+            let of_chain = known.chain(&chain.name).map_or(&[][..], |known| &known.rules);
+            let by_handle: HashMap<_, _> = of_chain.iter().map(|rule| (rule.handle, rule)).collect();
+            let found = chain
+                .rules
+                .iter()
+                .map_while(|rule| by_handle.get(&Some(rule.handle)));
+            found.map(|rule| rule.text(family)).collect()
+        };
+        let chains = table.chains.iter();
+        Some(Self::of_table(
+            &table.name,
+            chains.map(|chain| (chain.name.clone(), rules(chain))).collect(),
+        ))
+    }
+
+    fn run_nft(inode: u32, table: &Table) -> Option<Self> {
         let args = ["-a", "list", "table", table.family.name(), &table.name];
         // A name that nft would take for something else is not asked for.
-        let is_plain = table.backend == Backend::Nft && is_word(&table.name);
+        let is_plain = is_word(&table.name);
         let output = is_plain.then(|| run_tool(inode, "nft", &args)).flatten()?;
         Some(Self::listed(&output, table))
     }

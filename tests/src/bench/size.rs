@@ -38,11 +38,14 @@ const PACKET: [&str; 10] = [
     "forward",
 ];
 
-/// Measures and prints a table.
-pub fn run(observer: &Path, run: &RunDir) -> Result<()> {
+/// Measures those with this in their name (`legacy`, `nft`, `native`) and prints a table.
+pub fn run(observer: &Path, run: &RunDir, only: &str) -> Result<()> {
     let _alone = run.alone()?;
     let mut table = Table::default();
-    for backend in [Backend::Legacy, Backend::Nft, Backend::Native] {
+    for backend in [Backend::Legacy, Backend::Nft, Backend::Native]
+        .into_iter()
+        .filter(|backend| backend.word().contains(only))
+    {
         let name = format!("bench-size-{}-{}", backend.word(), std::process::id());
         run.will_name(&name)?;
         let size = Size {
@@ -100,10 +103,11 @@ impl Size<'_> {
         table.add(
             &format!("{what}: `explain`, in force"),
             format!(
-                "{}, {} of it the tool's that lists the rules; {}",
+                "{}, {} of processor time with the tools that it runs; {}; the tool that lists the rules alone takes {}",
                 ms(live.took),
-                ms(saving),
-                mib(live.most)
+                ms(live.used),
+                mib(live.most),
+                ms(saving)
             ),
             "< 2 s, 300 MiB",
         );
@@ -219,7 +223,7 @@ impl Drop for Saved {
 /// What a run took.
 struct Run {
     took: Duration,
-    /// Of processors, without that of other programs.
+    /// Of processors, with that of programs that were run and waited for.
     used: Duration,
     /// Resident at most, in bytes.
     most: u64,

@@ -5,6 +5,7 @@ mod conditions;
 mod generate;
 mod house;
 mod judge;
+mod netlink;
 mod packets;
 mod random;
 mod render;
@@ -24,6 +25,7 @@ use judge::Judgement;
 use packets::Sent;
 use random::Random;
 
+pub use netlink::{Corpus, compare as compare_netlink, print as print_netlink, record as record_netlink};
 pub use render::run as render;
 
 /// Ends the way of every packet that lives, so that its trace is known to be complete.

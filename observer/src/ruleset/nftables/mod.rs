@@ -5,6 +5,7 @@ mod expr;
 mod expressions;
 mod frees;
 pub mod listing;
+pub mod netlink;
 mod read;
 #[cfg(test)]
 mod tests;

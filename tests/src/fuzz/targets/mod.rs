@@ -31,6 +31,11 @@ pub const TARGETS: &[Target] = &[
         seeds: nftables::memories,
     },
     Target {
+        name: "nft-netlink",
+        run: nftables::netlink,
+        seeds: nftables::sent,
+    },
+    Target {
         name: "xt-blob",
         run: xtables::blob,
         seeds: xtables::blobs,

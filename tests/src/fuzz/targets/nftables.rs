@@ -4,6 +4,7 @@ use observer::evaluate::nftables::{CtState, Device, Evaluator, IpFamily, Packet}
 use observer::kernel::{Reader, Symbols};
 use observer::report::record::{Hook, TableFamily};
 use observer::ruleset::nftables::listing::{Handles, Ruleset};
+use observer::ruleset::nftables::netlink::read as over_netlink;
 use observer::ruleset::nftables::read;
 use observer::ruleset::{HookFunction, NftLayout, ObjectLayout};
 
@@ -54,6 +55,23 @@ pub(super) fn json(data: &[u8]) {
             }
         }
     }
+}
+
+pub(super) fn sent() -> Vec<Vec<u8>> {
+    let whole = include_bytes!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../observer/tests-data/nft/hard-cases.netlink"
+    ));
+    vec![whole.to_vec()]
+}
+
+/// What is read can be written, and there are no more rules than bytes.
+pub(super) fn netlink(data: &[u8]) {
+    let listed = over_netlink(data);
+    let chains = listed.ruleset.tables.iter().flat_map(|table| &table.chains);
+    let rules: usize = chains.map(|chain| chain.rules.len()).sum();
+    assert!(rules <= data.len());
+    listed.ruleset.text(Handles::Shown);
 }
 
 const MOST_MEMORY: usize = 1024;

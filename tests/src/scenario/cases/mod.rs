@@ -4,6 +4,7 @@ mod alone;
 mod chaos;
 mod closed_pipe;
 mod killed;
+mod netlink;
 mod replaced;
 mod replayed;
 mod systemd_unit;
@@ -137,6 +138,13 @@ pub(super) const ALL: &[Case] = &[
         every_kernel: false,
         without_bpf: false,
         run: chaos::maps,
+    },
+    Case {
+        name: "rules-read-over-netlink-are-what-nft-lists",
+        backends: &[Backend::Native],
+        every_kernel: true,
+        without_bpf: false,
+        run: netlink::run,
     },
     Case {
         name: "two-observers-at-once",

@@ -1,19 +1,77 @@
-//! The ruleset in force, as nft lists it.
+//! The ruleset in force: as the kernel lists it, or nft where that cannot be put together.
 
-use super::Ruleset;
+use super::{Family, Ruleset};
+use crate::ruleset::nftables::netlink::{Listed, Of, list};
 use crate::ruleset::text::run_tool;
 
+/// A ruleset, and who listed it.
+#[derive(Debug)]
+pub struct InForce {
+    /// The tables.
+    pub ruleset: Ruleset,
+    /// Who listed them.
+    pub by: ListedBy,
+    /// What is there and is not known: nft, which might know it, cannot be run.
+    pub unread: Option<String>,
+}
+
+/// Who listed a ruleset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListedBy {
+    /// The kernel, over netlink.
+    Kernel,
+    /// `nft -j list ruleset`
+    Nft,
+}
+
+impl ListedBy {
+    /// As it is told.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "nf_tables in the kernel",
+            Self::Nft => "nft -j list ruleset",
+        }
+    }
+}
+
+impl InForce {
+    /// Of the namespace with this inode. `None` if neither the kernel nor nft lists it.
+    pub fn of(inode: u32) -> Option<Self> {
+        let asked = list(inode, Of::All).inspect_err(|error| log::debug!("nf_tables over netlink: {error}"));
+        let run = || Ruleset::run(inode, &["-j", "list", "ruleset"]);
+        Self::or_nft(asked.ok(), run)
+    }
+
+    /// As [`Self::of`], of one table.
+    pub fn of_table(inode: u32, family: Family, table: &str) -> Option<Self> {
+        let asked = list(inode, Of::Table(family, table))
+            .inspect_err(|error| log::debug!("nf_tables over netlink: {error}"));
+        let run = || Ruleset::run(inode, &["-j", "list", "table", family.name(), table]);
+        Self::or_nft(asked.ok(), run)
+    }
+
+    /// What the kernel listed if it is whole; else what `run` lists, if it can be run.
+    pub fn or_nft(asked: Option<Listed>, run: impl FnOnce() -> Option<Ruleset>) -> Option<Self> {
+        let by_kernel = |listed: Listed| Self {
+            unread: (!listed.unread.is_none()).then(|| listed.unread.to_string()),
+            ruleset: listed.ruleset,
+            by: ListedBy::Kernel,
+        };
+        match asked {
+            Some(listed) if listed.unread.is_none() => Some(by_kernel(listed)),
+            asked => run()
+                .map(|ruleset| Self {
+                    ruleset,
+                    by: ListedBy::Nft,
+                    unread: None,
+                })
+                .or_else(|| asked.map(by_kernel)),
+        }
+    }
+}
+
 impl Ruleset {
-    /// Runs `nft` in the namespace with this inode. None if it is not installed, fails, or prints no ruleset.
-    pub fn list(inode: u32) -> Option<Self> {
-        Self::run(inode, &["-j", "list", "ruleset"])
-    }
-
-    /// As [`Self::list`], of one table.
-    pub fn list_table(inode: u32, family: &str, table: &str) -> Option<Self> {
-        Self::run(inode, &["-j", "list", "table", family, table])
-    }
-
+    /// Runs `nft` in the namespace with this inode. `None` if it is not installed, fails, or prints no ruleset.
     fn run(inode: u32, words: &[&str]) -> Option<Self> {
         let text = run_tool(inode, "nft", words)?;
         Self::read(&text)

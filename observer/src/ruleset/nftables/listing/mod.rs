@@ -21,6 +21,7 @@ pub(crate) mod tests;
 pub use datatype::Datatype;
 pub use expression::{BinaryOperator, Element, Expression, Payload, Verdict};
 pub use left_out::as_json_tells;
+pub use live::{InForce, ListedBy};
 pub use model::{
     BaseChain, Chain, Family, Flowtable, Object, ObjectKind, Rule, Ruleset, Set, Table, Value, ValueOrName,
 };

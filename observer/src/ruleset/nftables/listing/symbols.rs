@@ -241,6 +241,69 @@ pub const ARP_OPERATIONS: Names = &[
     ("nak", 10),
 ];
 
+/// Types of DCCP packets.
+pub const DCCP_TYPES: Names = &[
+    ("request", 0),
+    ("response", 1),
+    ("data", 2),
+    ("ack", 3),
+    ("dataack", 4),
+    ("closereq", 5),
+    ("close", 6),
+    ("reset", 7),
+    ("sync", 8),
+    ("syncack", 9),
+];
+
+/// Types of Mobile IPv6.
+pub const MH_TYPES: Names = &[
+    ("binding-refresh-request", 0),
+    ("home-test-init", 1),
+    ("careof-test-init", 2),
+    ("home-test", 3),
+    ("careof-test", 4),
+    ("binding-update", 5),
+    ("binding-acknowledgement", 6),
+    ("binding-error", 7),
+    ("fast-binding-update", 8),
+    ("fast-binding-acknowledgement", 9),
+    ("fast-binding-advertisement", 10),
+    ("experimental-mobility-header", 11),
+    ("home-agent-switch-message", 12),
+];
+
+/// Types of IGMP.
+pub const IGMP_TYPES: Names = &[
+    ("membership-query", 0x11),
+    ("membership-report-v1", 0x12),
+    ("membership-report-v2", 0x16),
+    ("membership-report-v3", 0x22),
+    ("leave-group", 0x17),
+];
+
+/// Codes of answers that suit IPv4 and IPv6.
+pub const ICMPX_CODES: Names = &[
+    ("no-route", 0),
+    ("port-unreachable", 1),
+    ("host-unreachable", 2),
+    ("admin-prohibited", 3),
+];
+
+/// Events of connections, as bits (`IPCT_*`).
+pub const CT_EVENTS: Names = &[
+    ("new", 1),
+    ("related", 2),
+    ("destroy", 4),
+    ("reply", 8),
+    ("assured", 16),
+    ("protoinfo", 32),
+    ("helper", 64),
+    ("mark", 128),
+    ("seqadj", 256),
+    ("secmark", 512),
+    ("label", 1024),
+];
+
 /// The number with this name.
 pub fn number(names: Names, name: &str) -> Option<u64> {
     names
