@@ -145,6 +145,9 @@ enum Verb {
         /// How many packets for each.
         #[arg(long, default_value = "40")]
         packets: usize,
+        /// Of which families.
+        #[arg(long, default_value = "ip")]
+        family: Families,
     },
     /// Load files of rules, list them with nft, and compare the text with what is written from the JSON.
     NftRender {
@@ -165,6 +168,28 @@ enum Which {
     Legacy,
     Nft,
     Native,
+}
+
+/// Families of nf_tables whose chains see the same packets.
+#[derive(Clone, Copy, ValueEnum)]
+enum Families {
+    /// ip, ip6 and inet.
+    Ip,
+    Bridge,
+    /// netdev, and ingress of inet.
+    Netdev,
+    Arp,
+}
+
+impl Families {
+    fn of_frames(self) -> Option<nftables::FrameFamily> {
+        match self {
+            Self::Ip => None,
+            Self::Bridge => Some(nftables::FrameFamily::Bridge),
+            Self::Netdev => Some(nftables::FrameFamily::Netdev),
+            Self::Arp => Some(nftables::FrameFamily::Arp),
+        }
+    }
 }
 
 impl From<Which> for Backend {
@@ -316,13 +341,14 @@ fn run(cli: Cli) -> Result<bool> {
             seed,
             rulesets,
             packets,
+            family,
         } => {
             let amount = nftables::Amount {
                 seed,
                 rulesets,
                 packets,
             };
-            nftables::evaluate(&RunDir::start()?, amount)
+            nftables::evaluate(&RunDir::start()?, family.of_frames(), amount)
         }
         Verb::NftRender { files } => nftables::render(&RunDir::start()?, &files),
         Verb::List { filter } => {

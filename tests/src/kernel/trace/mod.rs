@@ -131,14 +131,20 @@ impl Tracer {
     /// Lays the rules that mark packets and starts to listen. `legacy` is the family whose tables of x_tables are to
     /// be traced too.
     pub fn start(netns: &Netns, legacy: Option<Family>) -> Result<Self> {
+        let listening = Self::listen(netns)?;
+        exec::run(Some(netns), "nft", &["-f", "-"], &marking_rules())?;
+        let legacy = legacy.map(|family| trace_xtables(netns, family)).transpose()?;
+        Ok(Self { legacy, ..listening })
+    }
+
+    /// Starts to listen to what rules of others have marked.
+    pub fn listen(netns: &Netns) -> Result<Self> {
         let nft = netns.run(|| {
             let socket = Socket::open()?;
             socket.join(nft::GROUP)?;
             Ok(socket)
         })?;
-        exec::run(Some(netns), "nft", &["-f", "-"], &marking_rules())?;
-        let legacy = legacy.map(|family| trace_xtables(netns, family)).transpose()?;
-        Ok(Self { nft, legacy })
+        Ok(Self { nft, legacy: None })
     }
 
     /// What has been told since the last call, by packets and tables.

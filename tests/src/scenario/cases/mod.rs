@@ -83,6 +83,12 @@ pub(super) const ALL: &[Case] = &[
         run: replayed::run_mixed,
     },
     Case {
+        name: "frames-evaluated-come-to-what-the-kernel-traces",
+        backends: &[Backend::Nft],
+        every_kernel: false,
+        run: replayed::run_frames,
+    },
+    Case {
         name: "rules-with-sets-replayed-come-to-what-the-kernel-counts",
         backends: &[Backend::Legacy],
         every_kernel: false,
