@@ -12,7 +12,7 @@ use observer_tests::results::Results;
 use observer_tests::run_dir::RunDir;
 use observer_tests::scenario::run::Lab;
 use observer_tests::schema::Schema;
-use observer_tests::{bench, demo, exec, nftables, replay, scenario};
+use observer_tests::{bench, demo, exec, nftables, oracle, replay, scenario};
 
 /// Clusters of network namespaces, and scenarios that drop packets in them.
 #[derive(Parser)]
@@ -134,6 +134,39 @@ enum Verb {
         #[arg(long)]
         ipset: bool,
     },
+    /// Watch with observer while random packets go through random rulesets, and hold each answer against the kernel.
+    Oracle {
+        /// The observer to try.
+        #[arg(long)]
+        observer: PathBuf,
+        /// The same seed makes the same rulesets and packets; without it, another each time.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Packets.
+        #[arg(long, default_value = "2000")]
+        packets: u64,
+        /// Packets for each ruleset.
+        #[arg(long, default_value = "100")]
+        per_ruleset: u64,
+        /// The first ruleset, to see one again.
+        #[arg(long, default_value = "0")]
+        from: u64,
+        /// Who holds the rules: `native` is nft's own.
+        #[arg(long, default_value = "legacy")]
+        backend: Which,
+        /// IPv6.
+        #[arg(long)]
+        ip6: bool,
+        /// Send all packets of a ruleset at once.
+        #[arg(long)]
+        bursts: bool,
+        /// What observer is told to attach.
+        #[arg(long, default_value = "auto")]
+        probes: String,
+        /// Shrink what is wrong, and write it as scenarios into this directory.
+        #[arg(long)]
+        save: Option<PathBuf>,
+    },
     /// Evaluate random packets against random rulesets of nft and hold the result against the kernel.
     NftEvaluate {
         /// What chance begins with; each ruleset has the seed after that of the one before.
@@ -211,6 +244,12 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// A seed that is another each time.
+fn seconds() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
 }
 
 fn run(cli: Cli) -> Result<bool> {
@@ -320,13 +359,8 @@ fn run(cli: Cli) -> Result<bool> {
             ipset,
         } => {
             let run = RunDir::start()?;
-            let now = || {
-                SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .map_or(0, |since| since.as_secs())
-            };
             let trial = replay::Trial {
-                seed: seed.unwrap_or_else(now),
+                seed: seed.unwrap_or_else(seconds),
                 cases,
                 packets,
                 backend: backend.into(),
@@ -336,6 +370,36 @@ fn run(cli: Cli) -> Result<bool> {
                 ipset,
             };
             replay::print(&trial, &run)
+        }
+        Verb::Oracle {
+            observer,
+            seed,
+            packets,
+            per_ruleset,
+            from,
+            backend,
+            ip6,
+            bursts,
+            probes,
+            save,
+        } => {
+            let run = RunDir::start()?;
+            let observer = observer
+                .canonicalize()
+                .with_context(|| format!("there is no {}: build it first", observer.display()))?;
+            let trial = oracle::Trial {
+                seed: seed.unwrap_or_else(seconds),
+                backend: backend.into(),
+                family: if ip6 { Family::Ip6 } else { Family::Ip },
+                packets,
+                per_ruleset,
+                from,
+                bursts,
+                probes,
+                observer,
+                save,
+            };
+            oracle::print(&trial, &data, &run)
         }
         Verb::NftEvaluate {
             seed,

@@ -36,6 +36,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The first source port; the others follow.
 const FIRST_PORT: u16 = 20_000;
 
+/// A random ruleset of nft's own, as `nft -f` takes it.
+pub(crate) fn make_ruleset(seed: u64) -> String {
+    generate::ruleset(&mut Random::new(seed))
+}
+
 /// How much is to be tried.
 #[derive(Debug, Clone, Copy)]
 pub struct Amount {

@@ -120,6 +120,17 @@ impl std::fmt::Display for Step {
     }
 }
 
+/// What nf_tables has told so far.
+#[derive(Debug, Default)]
+pub struct Told(Vec<Event>);
+
+impl Told {
+    /// By packets and base chains.
+    pub fn runs(&self, book: &Rulebook) -> Vec<Run> {
+        assemble_nft(self.0.clone(), book)
+    }
+}
+
 /// Listens to the traces of one namespace.
 #[derive(Debug)]
 pub struct Tracer {
@@ -157,6 +168,13 @@ impl Tracer {
         }
         runs.extend(self.nft_runs(&Rulebook::of_nftables(netns)?)?);
         Ok(runs)
+    }
+
+    /// Adds what nf_tables has told since the last call; returns how many messages that were.
+    pub fn gather(&self, told: &mut Told) -> Result<usize> {
+        let before = told.0.len();
+        told.0.extend(self.nft.drain()?.iter().filter_map(nft::read));
+        Ok(told.0.len() - before)
     }
 
     /// What nf_tables has told since the last call, where its rules are known already.
