@@ -64,7 +64,10 @@ pub(super) fn judge(sent: &Sent, truth: &Truth, line: Option<&Value>) -> Answer 
     let place = match (&truth.fate, is_netfilter) {
         (Fate::Died(place), true) => place,
         (Fate::Died(place), false) => {
-            return Answer::Wrong(format!("{place} dropped it, and observer says layer {}", drop["layer"]));
+            return Answer::Wrong(format!(
+                "{place} dropped it, and observer says layer {}",
+                drop["layer"]
+            ));
         }
         // It came through all rules, and died behind them.
         (_, false) => return Answer::Lived,
@@ -94,9 +97,10 @@ pub(super) fn judge(sent: &Sent, truth: &Truth, line: Option<&Value>) -> Answer 
             true => Answer::Wrong(format!("{place} dropped it, and is no candidate")),
             false => Answer::Unknown(note),
         },
-        (Some("inferred"), None) if drop["cause"] == "hook" => {
-            Answer::Wrong(format!("{place} dropped it, and observer names {}", drop["function"]))
-        }
+        (Some("inferred"), None) if drop["cause"] == "hook" => Answer::Wrong(format!(
+            "{place} dropped it, and observer names {}",
+            drop["function"]
+        )),
         (confidence, _) => Answer::Wrong(format!("{place} dropped it, and observer says {confidence:?}")),
     }
 }
@@ -123,7 +127,10 @@ fn headers_differ(sent: &Sent, truth: &Truth, line: &Value) -> Option<String> {
         return Some(format!("it died as {} → {}", headers.src, headers.dst));
     }
     // Before conntrack has had it there is no translation to tell of, and none of what is untracked or invalid.
-    let nat = line["flow"]["nat"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let nat = line["flow"]["nat"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let is_told = nat.iter().any(|kind| kind == "dnat");
     let ports = (Some(sent.packet.dport), headers.dport);
     let is_same = headers.dst == sent.packet.dst && (ports.1.is_none() || ports.0 == ports.1);
@@ -162,10 +169,13 @@ fn path_differs(truth: &Truth, line: &Value) -> Option<String> {
             *told.entry(place).or_default() += step["times"].as_u64().unwrap_or(1);
         }
     }
-    if let Some((place, _)) = told.iter().find(|(place, times)| {
-        truth.met.get(place).is_none_or(|met| met < times)
-    }) {
-        return Some(format!("its way is told by {place}, which it did not meet so often"));
+    if let Some((place, _)) = told
+        .iter()
+        .find(|(place, times)| truth.met.get(place).is_none_or(|met| met < times))
+    {
+        return Some(format!(
+            "its way is told by {place}, which it did not meet so often"
+        ));
     }
     let missed = truth.met.keys().find(|place| !told.contains_key(place));
     match missed {

@@ -33,7 +33,7 @@ use world::World;
 /// A ruleset that was replaced is read anew within this time, some of it by the clock (docs/how-it-works.md).
 const SETTLING: Duration = Duration::from_millis(600);
 /// What has not been told after so long is not told.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(15);
 /// No more findings are shrunk in a run.
 const MOST_SHRUNK: usize = 3;
 
@@ -240,7 +240,10 @@ impl<'a> Tried<'a> {
             lines.extend(drops);
             let new = &lines[before..];
             waiting.retain(|sent| !new.iter().any(|line| sent.is_told(line)));
-            let told = lines.iter().filter(|line| line["drop"]["layer"] == "netfilter").count() as u64;
+            let told = lines
+                .iter()
+                .filter(|line| line["drop"]["layer"] == "netfilter")
+                .count() as u64;
             let is_all = match truths {
                 Some(_) => waiting.is_empty(),
                 None => told + self.ledger.lost() >= expected,

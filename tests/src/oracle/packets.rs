@@ -146,8 +146,12 @@ fn addresses(random: &mut Random, from: From, backend: Backend, v6: bool) -> (Ip
     let foreign = match (native, v6) {
         (false, false) => format!("203.0.113.{}", random.below(12)),
         (false, true) => format!("2001:db8:113::{:x}", random.below(12)),
-        (true, false) => (*random.pick(&["10.9.0.2", "10.9.0.2", "10.1.0.1", "10.1.0.2", "192.0.2.7"])).to_owned(),
-        (true, true) => (*random.pick(&["fd09::2", "fd09::2", "fd01::1", "fd01::2", "2001:db8::7"])).to_owned(),
+        (true, false) => {
+            (*random.pick(&["10.9.0.2", "10.9.0.2", "10.1.0.1", "10.1.0.2", "192.0.2.7"])).to_owned()
+        }
+        (true, true) => {
+            (*random.pick(&["fd09::2", "fd09::2", "fd01::1", "fd01::2", "2001:db8::7"])).to_owned()
+        }
     };
     let remote = match (native, v6) {
         (false, false) => *random.pick(&[

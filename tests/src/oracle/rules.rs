@@ -39,12 +39,19 @@ impl Rules {
             line.starts_with("-A ") || (line.starts_with("\t\t") && !line.trim_start().starts_with("type "))
         };
         let lines = self.text.lines().enumerate();
-        lines.filter(|(_, line)| is_rule(line)).map(|(at, _)| at).collect()
+        lines
+            .filter(|(_, line)| is_rule(line))
+            .map(|(at, _)| at)
+            .collect()
     }
 
     /// The same without some of its lines.
     pub(super) fn without(&self, lines: &[usize]) -> Self {
-        let kept = self.text.lines().enumerate().filter(|(at, _)| !lines.contains(at));
+        let kept = self
+            .text
+            .lines()
+            .enumerate()
+            .filter(|(at, _)| !lines.contains(at));
         Self {
             text: kept.map(|(_, line)| format!("{line}\n")).collect(),
         }
@@ -68,7 +75,9 @@ fn with_rejections(random: &mut Random, text: &str, family: Family) -> String {
         }
         match line.strip_suffix(" -j DROP") {
             Some(rule) if is_filter && random.one_in(3) => {
-                made.push_str(&format!("{rule} {NOT_FROM_HERE} -j REJECT --reject-with {kind}\n"));
+                made.push_str(&format!(
+                    "{rule} {NOT_FROM_HERE} -j REJECT --reject-with {kind}\n"
+                ));
             }
             _ => made.push_str(&format!("{line}\n")),
         }

@@ -56,7 +56,11 @@ pub(super) fn shrink(
     std::fs::create_dir_all(save)?;
     std::fs::write(&path, scenario(tried, &least, sent, &truth, &why))
         .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(format!("  {} rules are enough ({why}): {}", least.rules().len(), path.display()))
+    Ok(format!(
+        "  {} rules are enough ({why}): {}",
+        least.rules().len(),
+        path.display()
+    ))
 }
 
 /// Why what is told of a packet alone is wrong with these rules, and what became of it.
@@ -101,13 +105,17 @@ fn scenario(tried: &Tried<'_>, rules: &Rules, sent: &Sent, truth: &Truth, why: &
             place.family,
             place.table,
             place.chain,
-            place.rule.map_or_else(String::new, |rule| format!("rule = {rule}\n")),
+            place
+                .rule
+                .map_or_else(String::new, |rule| format!("rule = {rule}\n")),
         ),
         Fate::Died(place) => format!(
             "[[culprit]]\nnode = \"router\"\ntable = \"{}\"\nchain = \"{}\"\n{}packets = 1\n",
             place.table,
             place.chain,
-            place.rule.map_or_else(String::new, |rule| format!("rule = {rule}\n")),
+            place
+                .rule
+                .map_or_else(String::new, |rule| format!("rule = {rule}\n")),
         ),
         Fate::Lived | Fate::Elsewhere => "[[forbid]]\nline.drop.layer = \"netfilter\"\n".to_owned(),
     };

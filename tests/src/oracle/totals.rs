@@ -108,11 +108,16 @@ impl Ledger {
         for confidence in &parts[..3] {
             let told = self.told.get(*confidence).copied().unwrap_or(0);
             if told != number(confidence) {
-                wrong.push(format!("{told} lines are {confidence}, and the summary says {summary}"));
+                wrong.push(format!(
+                    "{told} lines are {confidence}, and the summary says {summary}"
+                ));
             }
         }
         if number("lost") != self.lost {
-            wrong.push(format!("lines tell of {} lost, the summary: {summary}", self.lost));
+            wrong.push(format!(
+                "lines tell of {} lost, the summary: {summary}",
+                self.lost
+            ));
         }
         wrong
     }

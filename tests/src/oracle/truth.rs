@@ -152,7 +152,10 @@ impl Legacy {
         }
         let translates = |at: &&At| {
             let text = self.counters.get(at).map_or("", |counted| counted.text.as_str());
-            at.table == "nat" && ["DNAT", "REDIRECT"].iter().any(|target| text.contains(&format!("-j {target}")))
+            at.table == "nat"
+                && ["DNAT", "REDIRECT"]
+                    .iter()
+                    .any(|target| text.contains(&format!("-j {target}")))
         };
         moved.keys().find(translates)
     }
@@ -187,7 +190,9 @@ impl Legacy {
             [at] if moved[at] == 1 => Fate::Died(place(at, self.family)),
             _ => bail!("one packet was counted by {moved:?}: others were there"),
         };
-        let met = moved.iter().map(|(at, packets)| (place(at, self.family), *packets));
+        let met = moved
+            .iter()
+            .map(|(at, packets)| (place(at, self.family), *packets));
         Ok(Truth {
             fate,
             met: met.collect(),
@@ -247,7 +252,11 @@ fn of_runs(runs: &[&Run]) -> Truth {
                 family: run.family.clone(),
                 table: run.table.clone(),
                 chain: step.chain.clone(),
-                rule: if step.policy { None } else { step.rule.map(u64::from) },
+                rule: if step.policy {
+                    None
+                } else {
+                    step.rule.map(u64::from)
+                },
             };
             *truth.met.entry(place.clone()).or_default() += 1;
             if run.verdict.as_deref() == Some("DROP") {

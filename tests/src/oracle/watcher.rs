@@ -66,7 +66,11 @@ impl Watcher {
         self.observer.signal(Signal::SIGINT)?;
         let status = self.observer.wait(PATIENCE)?;
         if code(status) != 0 {
-            bail!("observer ended with {}: {}", code(status), self.observer.stderr().trim());
+            bail!(
+                "observer ended with {}: {}",
+                code(status),
+                self.observer.stderr().trim()
+            );
         }
         self.lines()
     }

@@ -2,6 +2,7 @@
 
 mod closed_pipe;
 mod killed;
+mod oracle;
 mod replaced;
 mod replayed;
 mod two_observers;
@@ -69,6 +70,18 @@ pub(super) const ALL: &[Case] = &[
         backends: &[Backend::Legacy, Backend::Nft],
         every_kernel: false,
         run: replaced::run,
+    },
+    Case {
+        name: "oracle-one-by-one",
+        backends: &[Backend::Legacy, Backend::Nft, Backend::Native],
+        every_kernel: false,
+        run: oracle::one_by_one,
+    },
+    Case {
+        name: "oracle-in-bursts",
+        backends: &[Backend::Legacy, Backend::Nft],
+        every_kernel: false,
+        run: oracle::in_bursts,
     },
     Case {
         name: "rules-replayed-come-to-what-the-kernel-counts",
