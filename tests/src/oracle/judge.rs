@@ -148,7 +148,9 @@ fn path_differs(truth: &Truth, line: &Value) -> Option<String> {
     let mut is_whole = true;
     for passage in path {
         let word = |name: &str| passage[name].as_str().map(str::to_owned);
+        // A hook whose tables are not known, or which has none: which of the two is not said.
         let (Some(family), Some(table)) = (word("family"), word("table")) else {
+            is_whole = false;
             continue;
         };
         is_whole &= passage["note"].is_null() && passage["evidence"] == "observed";
