@@ -273,7 +273,10 @@ impl<'a> Ends<'a> {
         let port = |at: usize| header.get(at..at + 2).filter(|_| has_ports);
         Some(Self {
             source: (header.get(addresses..addresses + length)?, port(at)),
-            destination: (header.get(addresses + length..addresses + 2 * length)?, port(at + 2)),
+            destination: (
+                header.get(addresses + length..addresses + 2 * length)?,
+                port(at + 2),
+            ),
             hops,
         })
     }
@@ -417,14 +420,22 @@ mod tests {
         // One that is forwarded, and then another's to the same destination, or the next of the same.
         for (next, ways_told) in [(datagram(2, 64), 2), (datagram(1, 64), 2)] {
             let mut ways = Ways::default();
-            let records = [(0, datagram(1, 64)), (2, datagram(1, 63)), (4, datagram(1, 63)), (0, next)];
+            let records = [
+                (0, datagram(1, 64)),
+                (2, datagram(1, 63)),
+                (4, datagram(1, 63)),
+                (0, next),
+            ];
             for (time, (hook, header)) in records.into_iter().enumerate() {
                 ways.add(&record(hook, time as u64 + 1, header));
             }
             assert_eq!(ways.finished(u64::MAX, true).len(), ways_told);
         }
         let mut ways = Ways::default();
-        for (time, (hook, header)) in [(0, datagram(1, 64)), (2, translated), (4, translated)].into_iter().enumerate() {
+        for (time, (hook, header)) in [(0, datagram(1, 64)), (2, translated), (4, translated)]
+            .into_iter()
+            .enumerate()
+        {
             ways.add(&record(hook, time as u64 + 1, header));
         }
         assert_eq!(ways.finished(u64::MAX, true).len(), 1, "one that is translated");

@@ -196,6 +196,8 @@ pub(super) struct Tally {
     pub(super) unknown: u64,
     pub(super) no_rule: u64,
     pub(super) missing: u64,
+    /// Of those that were told: when nobody waited for them any more.
+    pub(super) late: u64,
     /// Packets whose way was told, and compared.
     pub(super) ways: u64,
     /// Why it was not told exactly, how often, and where first.
@@ -228,5 +230,125 @@ impl Tally {
     fn not_exact(&mut self, why: String, at: &str, truth: &Truth) {
         let first = || format!("{at}, {:?}", truth.fate);
         self.why.entry(why).or_insert_with(|| (0, first())).0 += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::packets::From;
+    use super::*;
+    use crate::traffic::{Packet, Transport};
+
+    fn sent() -> Sent {
+        Sent {
+            from: From::Client,
+            packet: Packet {
+                src: "203.0.113.1".parse().expect("address"),
+                dst: "198.18.0.1".parse().expect("address"),
+                sport: 1024,
+                dport: 53,
+                ttl: 64,
+                transport: Transport::Udp,
+                payload_bytes: 0,
+                bad_checksum: false,
+            },
+            number: 1024,
+        }
+    }
+
+    fn place(rule: Option<u64>) -> Place {
+        Place {
+            family: "ip".into(),
+            table: "filter".into(),
+            chain: "FORWARD".into(),
+            rule,
+        }
+    }
+
+    fn truth(fate: Fate) -> Truth {
+        let met = match &fate {
+            Fate::Died(place) => [(place.clone(), 1)].into(),
+            _ => BTreeMap::new(),
+        };
+        Truth {
+            fate,
+            met,
+            headers: None,
+        }
+    }
+
+    /// A line that names a rule of FORWARD, as observer writes it.
+    fn line(rule: u64) -> Value {
+        json!({
+            "kind": "drop",
+            "packet": {"proto": "udp", "src": "203.0.113.1", "dst": "198.18.0.1", "sport": 1024, "dport": 53, "ip_id": 1024},
+            "drop": {"layer": "netfilter", "cause": "rule", "family": "ip", "table": "filter", "chain": "FORWARD",
+                     "rule": {"number": rule}, "confidence": "exact"},
+        })
+    }
+
+    fn is_wrong(fate: Fate, line: &Value) -> bool {
+        matches!(judge(&sent(), &truth(fate), Some(line)), Answer::Wrong(_))
+    }
+
+    #[test]
+    fn only_the_place_that_dropped_it_is_right() {
+        let died = |rule| Fate::Died(place(rule));
+        assert_eq!(
+            judge(&sent(), &truth(died(Some(2))), Some(&line(2))),
+            Answer::Exact
+        );
+        assert!(is_wrong(died(Some(3)), &line(2)));
+        assert!(is_wrong(died(None), &line(2)));
+        assert!(is_wrong(Fate::Lived, &line(2)));
+        assert_eq!(judge(&sent(), &truth(died(None)), None), Answer::Missing);
+        let mut inferred = line(2);
+        inferred["drop"]["confidence"] = json!("inferred");
+        assert!(
+            is_wrong(died(Some(3)), &inferred),
+            "a guess is judged like what is certain"
+        );
+        let mut routing = line(2);
+        routing["drop"]["layer"] = json!("routing");
+        assert!(is_wrong(died(Some(2)), &routing));
+        assert!(
+            !is_wrong(Fate::Lived, &routing),
+            "behind all rules it may die as well"
+        );
+    }
+
+    #[test]
+    fn who_does_not_know_lists_the_one_that_it_was() {
+        let mut unknown = line(2);
+        unknown["drop"] = json!({"layer": "netfilter", "confidence": "unknown",
+            "candidates": [{"table": "filter", "chain": "FORWARD", "rule": 2}]});
+        assert!(!is_wrong(Fate::Died(place(Some(2))), &unknown));
+        assert!(is_wrong(Fate::Died(place(None)), &unknown));
+    }
+
+    #[test]
+    fn a_way_has_what_was_met_and_nothing_else() {
+        let died = || Fate::Died(place(Some(2)));
+        let with = |steps: Value| {
+            let mut line = line(2);
+            line["path"] = json!([{"family": "ip", "table": "filter", "chain": "FORWARD", "evidence": "observed", "steps": steps}]);
+            line
+        };
+        assert!(!is_wrong(died(), &with(json!([{"chain": "FORWARD", "rule": 2}]))));
+        assert!(is_wrong(
+            died(),
+            &with(json!([{"chain": "FORWARD", "rule": 1}, {"chain": "FORWARD", "rule": 2}]))
+        ));
+        assert!(is_wrong(died(), &with(json!([]))), "told whole, and without it");
+    }
+
+    #[test]
+    fn an_answer_to_a_packet_is_another() {
+        assert!(sent().is_told(&line(1)));
+        let mut answer = line(1);
+        answer["packet"]["dst"] = json!("203.0.113.1");
+        assert!(!sent().is_told(&answer));
     }
 }

@@ -120,6 +120,16 @@ struct Tried<'a> {
     tally: Tally,
     ledger: Ledger,
     shrunk: usize,
+    /// Deaths of which nothing has been told in time: it may still be.
+    overdue: Vec<Overdue>,
+}
+
+/// A death that observer has not told of so far.
+struct Overdue {
+    at: String,
+    sent: Sent,
+    truth: Truth,
+    text: String,
 }
 
 impl<'a> Tried<'a> {
@@ -141,6 +151,7 @@ impl<'a> Tried<'a> {
             tally: Tally::default(),
             ledger: Ledger::default(),
             shrunk: 0,
+            overdue: Vec::new(),
         })
     }
 
@@ -162,6 +173,15 @@ impl<'a> Tried<'a> {
             let line = lines.iter().find(|line| sent.is_told(line));
             let answer = judge(sent, truth, line);
             let at = format!("ruleset {case}, packet {index}");
+            if answer == Answer::Missing {
+                self.overdue.push(Overdue {
+                    at,
+                    sent: sent.clone(),
+                    truth: truth.clone(),
+                    text: format!("{}: packet {index}", self.trial.again(case)),
+                });
+                continue;
+            }
             self.tally.add(&at, truth, line, &answer);
             let told = line.map_or_else(|| "nothing".to_owned(), ToString::to_string);
             match answer {
@@ -169,15 +189,6 @@ impl<'a> Tried<'a> {
                     self.tally.wrong.push(format!(
                         "{}: packet {index}: {why}\n  {sent:?}\n  observer: {told}\n{}",
                         self.trial.again(case),
-                        rules.text
-                    ));
-                    wrong.push(index);
-                }
-                Answer::Missing if !self.ledger.has_lost() => {
-                    self.tally.wrong.push(format!(
-                        "{}: packet {index}: {:?}, and nothing is told\n  {sent:?}\n{}",
-                        self.trial.again(case),
-                        truth.fate,
                         rules.text
                     ));
                     wrong.push(index);
@@ -223,6 +234,43 @@ impl<'a> Tried<'a> {
         Ok((truths, lines))
     }
 
+    /// Judges what is told late.
+    fn take_late(&mut self, lines: &[Value]) {
+        let (tally, waiting) = (&mut self.tally, std::mem::take(&mut self.overdue));
+        for one in waiting {
+            let Some(line) = lines
+                .iter()
+                .find(|line| line["kind"] == "drop" && one.sent.is_told(line))
+            else {
+                self.overdue.push(one);
+                continue;
+            };
+            let answer = judge(&one.sent, &one.truth, Some(line));
+            tally.late += 1;
+            tally.add(&one.at, &one.truth, Some(line), &answer);
+            if let Answer::Wrong(why) = answer {
+                tally.wrong.push(format!(
+                    "{}: {why}\n  {:?}\n  observer: {line}",
+                    one.text, one.sent
+                ));
+            }
+        }
+    }
+
+    /// What was never told, if observer does not say that it lost something.
+    fn take_missing(&mut self) {
+        for one in std::mem::take(&mut self.overdue) {
+            self.tally.add(&one.at, &one.truth, None, &Answer::Missing);
+            if !self.ledger.has_lost() {
+                let text = format!(
+                    "{}: {:?}, and nothing is told\n  {:?}",
+                    one.text, one.truth.fate, one.sent
+                );
+                self.tally.wrong.push(text);
+            }
+        }
+    }
+
     /// What is told, once all deaths are, or after some time.
     fn told(&mut self, sent: &[Sent], truths: Option<&[Truth]>, expected: u64) -> Result<Vec<Value>> {
         let mut lines: Vec<Value> = Vec::new();
@@ -235,6 +283,7 @@ impl<'a> Tried<'a> {
         loop {
             let new = self.watcher.lines()?;
             self.ledger.note(&new);
+            self.take_late(&new);
             let drops = new.into_iter().filter(|line| line["kind"] == "drop");
             let before = lines.len();
             lines.extend(drops);
@@ -264,6 +313,8 @@ impl<'a> Tried<'a> {
     fn end(mut self, cases: u64, begun: Instant) -> Result<Outcome> {
         let rest = self.watcher.end()?;
         self.ledger.note(&rest);
+        self.take_late(&rest);
+        self.take_missing();
         let mut tally = self.tally;
         tally.wrong.extend(self.ledger.reconcile());
         if tally.died == 0 {
@@ -271,7 +322,7 @@ impl<'a> Tried<'a> {
         }
         let share = |count: u64| 100.0 * count as f64 / tally.died as f64;
         let row = format!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {:.2} % exact | {} inferred | {} unknown | {} missing | {} wrong | {} ways | {} by no rule | {} lost | {:.0} s |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {:.2} % exact | {} inferred | {} unknown | {} late | {} missing | {} wrong | {} ways | {} by no rule | {} lost | {:.0} s |",
             self.trial.seed,
             self.trial.backend.word(),
             self.trial.family.word(),
@@ -283,6 +334,7 @@ impl<'a> Tried<'a> {
             share(tally.exact),
             tally.inferred,
             tally.unknown,
+            tally.late,
             tally.missing,
             tally.wrong.len(),
             tally.ways,
