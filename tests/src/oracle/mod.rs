@@ -184,16 +184,13 @@ impl<'a> Tried<'a> {
             }
             self.tally.add(&at, truth, line, &answer);
             let told = line.map_or_else(|| "nothing".to_owned(), ToString::to_string);
-            match answer {
-                Answer::Wrong(why) => {
-                    self.tally.wrong.push(format!(
-                        "{}: packet {index}: {why}\n  {sent:?}\n  observer: {told}\n{}",
-                        self.trial.again(case),
-                        rules.text
-                    ));
-                    wrong.push(index);
-                }
-                _ => {}
+            if let Answer::Wrong(why) = answer {
+                self.tally.wrong.push(format!(
+                    "{}: packet {index}: {why}\n  {sent:?}\n  observer: {told}\n{}",
+                    self.trial.again(case),
+                    rules.text
+                ));
+                wrong.push(index);
             }
         }
         if let (Some(index), Some(save)) = (wrong.first(), self.trial.save.clone())

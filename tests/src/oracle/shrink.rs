@@ -71,9 +71,7 @@ fn fails(tried: &mut Tried<'_>, rules: &Rules, sent: &Sent) -> Result<Option<(St
     }
     std::thread::sleep(SETTLING);
     let one = std::slice::from_ref(sent);
-    let bursts = tried.trial.bursts;
     let (truths, lines) = tried.send(one)?;
-    let _ = bursts;
     let Some(truth) = truths.and_then(|mut truths| truths.pop()) else {
         return Ok(None);
     };

@@ -227,8 +227,21 @@ impl Nft {
             std::thread::sleep(Duration::from_millis(50));
         }
         let runs = told.runs(&self.book);
+        let mut by_number: BTreeMap<u16, Vec<&Run>> = BTreeMap::new();
+        for run in &runs {
+            let number = match run.packet.src.is_ipv4() {
+                true => Some(run.packet.ip_id),
+                false => run.packet.sport,
+            };
+            by_number.entry(number.unwrap_or(0)).or_default().push(run);
+        }
         let of = |sent: &Sent| {
-            let runs: Vec<&Run> = runs.iter().filter(|run| sent.is_of(&run.packet)).collect();
+            let runs = by_number.get(&sent.number).map_or(&[][..], Vec::as_slice);
+            let runs: Vec<&Run> = runs
+                .iter()
+                .copied()
+                .filter(|run| sent.is_of(&run.packet))
+                .collect();
             of_runs(&runs)
         };
         Ok(sent.iter().map(of).collect())

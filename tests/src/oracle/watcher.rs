@@ -13,7 +13,7 @@ use crate::cage::Cage;
 use crate::observer::{Invocation, Observer, code};
 
 /// How long it may take to start, and to end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 pub(super) struct Watcher {
     observer: Observer,
