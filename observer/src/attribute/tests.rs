@@ -326,3 +326,18 @@ fn what_counts_nothing_may_have_dropped_what_a_rule_counted_that_may_drop() {
         assert_eq!(verdict.confidence, Confidence::Unknown);
     }
 }
+
+/// What the oracle found: candidates out of the ruleset that had been replaced, without the one that it was.
+#[test]
+fn a_ruleset_that_is_no_longer_in_force_has_no_candidates() {
+    let mut stale = event(&[]);
+    stale.flags |= flag::STALE;
+    let mut replaced = event(&[]);
+    replaced.generation = 2;
+    for event in [stale, replaced] {
+        assert_eq!(
+            decided(&event, Some(Hook::Forward)),
+            (Culprit::OneOf(Vec::new()), Confidence::Unknown)
+        );
+    }
+}
