@@ -12,6 +12,7 @@ pub mod matching;
 pub mod netns;
 pub mod nftables;
 pub mod observer;
+pub mod oracle;
 pub mod replay;
 pub mod results;
 pub mod rights;

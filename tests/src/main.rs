@@ -12,7 +12,7 @@ use observer_tests::results::Results;
 use observer_tests::run_dir::RunDir;
 use observer_tests::scenario::run::Lab;
 use observer_tests::schema::Schema;
-use observer_tests::{bench, demo, exec, nftables, replay, scenario};
+use observer_tests::{bench, demo, exec, nftables, oracle, replay, scenario};
 
 /// Clusters of network namespaces, and scenarios that drop packets in them.
 #[derive(Parser)]
@@ -146,6 +146,39 @@ enum Verb {
         #[arg(long)]
         ipset: bool,
     },
+    /// Watch with observer while random packets go through random rulesets, and hold each answer against the kernel.
+    Oracle {
+        /// The observer to try.
+        #[arg(long)]
+        observer: PathBuf,
+        /// The same seed makes the same rulesets and packets; without it, another each time.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Packets.
+        #[arg(long, default_value = "2000")]
+        packets: u64,
+        /// Packets for each ruleset.
+        #[arg(long, default_value = "100")]
+        per_ruleset: u64,
+        /// The first ruleset, to see one again.
+        #[arg(long, default_value = "0")]
+        from: u64,
+        /// Who holds the rules: `native` is nft's own.
+        #[arg(long, default_value = "legacy")]
+        backend: Which,
+        /// IPv6.
+        #[arg(long)]
+        ip6: bool,
+        /// Send all packets of a ruleset at once.
+        #[arg(long)]
+        bursts: bool,
+        /// What observer is told to attach.
+        #[arg(long, default_value = "auto")]
+        probes: String,
+        /// Shrink what is wrong, and write it as scenarios into this directory.
+        #[arg(long)]
+        save: Option<PathBuf>,
+    },
     /// Evaluate random packets against random rulesets of nft and hold the result against the kernel.
     NftEvaluate {
         /// What chance begins with; each ruleset has the seed after that of the one before.
@@ -157,6 +190,9 @@ enum Verb {
         /// How many packets for each.
         #[arg(long, default_value = "40")]
         packets: usize,
+        /// Of which families.
+        #[arg(long, default_value = "ip")]
+        family: Families,
     },
     /// Load files of rules, list them with nft, and compare the text with what is written from the JSON.
     NftRender {
@@ -193,6 +229,28 @@ enum Which {
     Native,
 }
 
+/// Families of nf_tables whose chains see the same packets.
+#[derive(Clone, Copy, ValueEnum)]
+enum Families {
+    /// ip, ip6 and inet.
+    Ip,
+    Bridge,
+    /// netdev, and ingress of inet.
+    Netdev,
+    Arp,
+}
+
+impl Families {
+    fn of_frames(self) -> Option<nftables::FrameFamily> {
+        match self {
+            Self::Ip => None,
+            Self::Bridge => Some(nftables::FrameFamily::Bridge),
+            Self::Netdev => Some(nftables::FrameFamily::Netdev),
+            Self::Arp => Some(nftables::FrameFamily::Arp),
+        }
+    }
+}
+
 impl From<Which> for Backend {
     fn from(which: Which) -> Self {
         match which {
@@ -212,6 +270,12 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// A seed that is another each time.
+fn seconds() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
 }
 
 fn run(cli: Cli) -> Result<bool> {
@@ -327,13 +391,8 @@ fn run(cli: Cli) -> Result<bool> {
             ipset,
         } => {
             let run = RunDir::start()?;
-            let now = || {
-                SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .map_or(0, |since| since.as_secs())
-            };
             let trial = replay::Trial {
-                seed: seed.unwrap_or_else(now),
+                seed: seed.unwrap_or_else(seconds),
                 cases,
                 packets,
                 backend: backend.into(),
@@ -344,17 +403,48 @@ fn run(cli: Cli) -> Result<bool> {
             };
             replay::print(&trial, &run)
         }
+        Verb::Oracle {
+            observer,
+            seed,
+            packets,
+            per_ruleset,
+            from,
+            backend,
+            ip6,
+            bursts,
+            probes,
+            save,
+        } => {
+            let run = RunDir::start()?;
+            let observer = observer
+                .canonicalize()
+                .with_context(|| format!("there is no {}: build it first", observer.display()))?;
+            let trial = oracle::Trial {
+                seed: seed.unwrap_or_else(seconds),
+                backend: backend.into(),
+                family: if ip6 { Family::Ip6 } else { Family::Ip },
+                packets,
+                per_ruleset,
+                from,
+                bursts,
+                probes,
+                observer,
+                save,
+            };
+            oracle::print(&trial, &data, &run)
+        }
         Verb::NftEvaluate {
             seed,
             rulesets,
             packets,
+            family,
         } => {
             let amount = nftables::Amount {
                 seed,
                 rulesets,
                 packets,
             };
-            nftables::evaluate(&RunDir::start()?, amount)
+            nftables::evaluate(&RunDir::start()?, family.of_frames(), amount)
         }
         Verb::NftRender { files } => nftables::render(&RunDir::start()?, &files),
         Verb::NftNetlink {

@@ -195,6 +195,34 @@ impl Lab {
         .run(&Sink::Plain)
     }
 
+    /// Runs the oracle; scenarios of what it finds are left in `found`. Returns the lab's exit code.
+    pub fn oracle(&self, place: Place, words: &[String], found: &Path) -> Result<i32> {
+        fs::create_dir_all(found).with_context(|| format!("cannot make {}", found.display()))?;
+        let arguments = |observer: &Path| {
+            let mut all = vec![
+                "oracle".to_owned(),
+                "--observer".to_owned(),
+                observer.display().to_string(),
+            ];
+            all.extend(["--save".to_owned(), found.display().to_string()]);
+            all.extend_from_slice(words);
+            all
+        };
+        match place {
+            Place::Host => self.here(&arguments(&self.observer)),
+            Place::Vm(series) => {
+                let kernel = setup::vm(series)?;
+                let copy = format!(
+                    "cp {} /run/observer",
+                    quoted(&self.observer.display().to_string())
+                );
+                let mut all = vec![self.lab.display().to_string()];
+                all.extend(arguments(Path::new("/run/observer")));
+                in_vm(&kernel, &format!("{copy} && {}", line(&all)), found, &Sink::Plain)
+            }
+        }
+    }
+
     /// Runs the lab on this machine, its output going where ours goes.
     fn here(&self, arguments: &[String]) -> Result<i32> {
         let mut command = Command::new(&self.lab);

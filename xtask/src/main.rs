@@ -1,4 +1,4 @@
-//! The repository's own commands: `cargo xtask setup|build|vm|test|bench|fuzz|demo|lint`.
+//! The repository's own commands: `cargo xtask setup|build|vm|test|oracle|bench|fuzz|demo|lint`.
 
 mod apt;
 mod bench;
@@ -13,6 +13,7 @@ mod kernels;
 mod lab;
 mod linker;
 mod lint;
+mod oracle;
 mod process;
 mod qemu;
 mod relay;
@@ -49,6 +50,8 @@ enum Verb {
     Demo(demo::Arguments),
     /// Run the unit tests, then every scenario on every kernel
     Test(test::Arguments),
+    /// Hold what observer says of random packets through random rulesets against the kernel
+    Oracle(oracle::Arguments),
     /// Measure observer: on this machine's kernel, and in a VM what watching costs packets that live
     Bench(bench::Arguments),
     /// Give what observer reads inputs that libFuzzer chooses
@@ -74,6 +77,7 @@ fn run() -> Result<ExitCode> {
         Verb::Build(arguments) => done(build::main(&arguments)),
         Verb::Demo(arguments) => demo::main(&arguments),
         Verb::Test(arguments) => test::main(&arguments),
+        Verb::Oracle(arguments) => oracle::main(&arguments),
         Verb::Bench(arguments) => bench::main(&arguments),
         Verb::Fuzz(arguments) => fuzz::main(&arguments),
         Verb::Lint => done(lint::main()),

@@ -200,7 +200,8 @@ impl Scene<'_> {
         self.symbol == QUEUE_FREES && counted && self.is_alone(&moved.place)
     }
 
-    /// A target that drops some packets counted this one, and no rule that drops all of them did.
+    /// A target that drops some packets counted this one, and no rule that drops all of them did. What it counted may have
+    /// lived, and something that does not count have dropped this packet.
     fn only_possible(&self, moves: &[Move]) -> Verdict {
         let all_seen = self.event.moved_count as usize <= MAX_MOVED;
         let (confidence, note) = match self.symbol {
@@ -216,8 +217,10 @@ impl Scene<'_> {
             ),
         };
         let is_it = |moved: &Move| self.is_this_packet(moved) || self.is_only_queue(moved);
+        let uncounted = self.snapshot.uncounted.iter().filter(|place| self.fits(place));
+        let uncounted: Vec<Place> = uncounted.copied().collect();
         match moves {
-            [one] if is_it(one) => Verdict {
+            [one] if is_it(one) && uncounted.is_empty() => Verdict {
                 culprit: Culprit::Place(one.place),
                 confidence,
                 by_counter: true,
@@ -226,7 +229,7 @@ impl Scene<'_> {
                 jumps_fit: false,
                 note,
             },
-            _ => unknown(moves.iter().map(|moved| moved.place).collect()),
+            _ => unknown(moves.iter().map(|moved| moved.place).chain(uncounted).collect()),
         }
     }
 }

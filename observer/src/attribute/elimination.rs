@@ -32,6 +32,13 @@ impl Scene<'_> {
                 ..unknown(uncounted)
             });
         }
+        // Of another ruleset than the one that was read nobody is known.
+        if self.event.flags & flag::STALE != 0 || self.event.generation != self.snapshot.generation {
+            return Verdict {
+                note: Some("the ruleset had just changed"),
+                ..unknown(Vec::new())
+            };
+        }
         let all = self
             .snapshot
             .places

@@ -302,3 +302,42 @@ fn what_was_compared_with_another_reading_proves_nothing() {
         );
     }
 }
+
+/// What the oracle found: a rule with `snat` had counted packets that lived, and was named for one that a policy without a
+/// counter had dropped.
+#[test]
+fn what_counts_nothing_may_have_dropped_what_a_rule_counted_that_may_drop() {
+    let mut snapshot = snapshot();
+    let policy = place(0, None, Ending::Certain);
+    snapshot.places.retain(|one| *one != FORWARD_POLICY);
+    let queue = snapshot.places.iter().position(|one| *one == FORWARD_QUEUE);
+    let queue = queue.and_then(|at| u32::try_from(at).ok()).expect("it counts");
+    for (packets, bytes) in [(1, 60), (37, 1963)] {
+        let moved = event(&[(queue, packets, bytes)]);
+        snapshot.uncounted = vec![policy];
+        let verdict = decide(
+            &moved,
+            &snapshot,
+            inet(Hook::Forward),
+            "nf_hook_slow",
+            &mut Pending::default(),
+        );
+        assert_eq!(verdict.culprit, Culprit::OneOf(vec![FORWARD_QUEUE, policy]));
+        assert_eq!(verdict.confidence, Confidence::Unknown);
+    }
+}
+
+/// What the oracle found: candidates out of the ruleset that had been replaced, without the one that it was.
+#[test]
+fn a_ruleset_that_is_no_longer_in_force_has_no_candidates() {
+    let mut stale = event(&[]);
+    stale.flags |= flag::STALE;
+    let mut replaced = event(&[]);
+    replaced.generation = 2;
+    for event in [stale, replaced] {
+        assert_eq!(
+            decided(&event, Some(Hook::Forward)),
+            (Culprit::OneOf(Vec::new()), Confidence::Unknown)
+        );
+    }
+}

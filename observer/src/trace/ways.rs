@@ -21,9 +21,14 @@ const LONGEST_NS: u64 = 5_000_000_000;
 const QUIET_NS: u64 = 100_000_000;
 /// `NEXTHDR_FRAGMENT`
 const IPV6_FRAGMENT: u8 = 44;
-/// `NF_INET_LOCAL_OUT`, `NF_INET_POST_ROUTING`, `NFPROTO_IPV4`, `NFPROTO_IPV6`
+/// `enum nf_inet_hooks`, `NFPROTO_IPV4`, `NFPROTO_IPV6`
+const PREROUTING: u8 = 0;
+const INPUT: u8 = 1;
+const FORWARD: u8 = 2;
 const OUTPUT: u8 = 3;
 const POSTROUTING: u8 = 4;
+/// `LOOPBACK_IFINDEX`
+const LOOPBACK: u32 = 1;
 const INET: [u8; 2] = [2, 10];
 
 /// The ways of packets that are still going.
@@ -143,7 +148,7 @@ fn is_of(last: &HookEvent, event: &DropEvent) -> bool {
     let died = Identity::of(header);
     let in_tunnel = last.flags & hook_flag::TUNNEL != 0;
     let is_its = died.is_some()
-        && (is_same(died, Identity::of(before(last)))
+        && ((is_same(died, Identity::of(before(last))) && ends_fit(last, header, Next::Death))
             || (in_tunnel && is_same(died, Identity::of(&last.other))));
     // Else it was wrapped or unwrapped since its last hook.
     is_its || is_written_with(last, event)
@@ -199,6 +204,82 @@ fn follows(last: &HookEvent, next: &HookEvent) -> bool {
         && !was_elsewhere
         && next.time_ns.saturating_sub(last.time_ns) < LONGEST_NS
         && is_same(Identity::of(before(last)), Identity::of(before(next)))
+        && ends_fit(last, before(next), Next::of(next, last))
+}
+
+/// What comes after a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// PREROUTING of the same namespace, by another device than the loopback device: mostly of a packet that has just come in.
+    Anew,
+    /// Another hook.
+    Hook,
+    /// The packet's death.
+    Death,
+}
+
+impl Next {
+    fn of(next: &HookEvent, last: &HookEvent) -> Self {
+        let is_anew = INET.contains(&next.pf)
+            && next.hook == PREROUTING
+            && next.net == last.net
+            && next.in_ifindex != LOOPBACK
+            && INET.contains(&last.pf);
+        if is_anew { Self::Anew } else { Self::Hook }
+    }
+}
+
+/// Whether a packet of which no identification tells (IPv6 has none) can be the one that passed a hook, by its addresses and
+/// ports and its hop limit: NAT changes the destination in PREROUTING and OUTPUT, the source in INPUT and POSTROUTING
+/// (`HOOK2MANIP`, net/netfilter/nf_nat_core.c), and nobody gives a packet more hops to live. Who rewrites otherwise makes
+/// another packet of it here: its way is told in parts.
+fn ends_fit(last: &HookEvent, header: &[u8], next: Next) -> bool {
+    let (Some(was), Some(is)) = (Ends::of(before(last)), Ends::of(header)) else {
+        return true;
+    };
+    let (same_source, same_destination) = (was.source == is.source, was.destination == is.destination);
+    let fits = match last.hook {
+        // On a bridge, at a device.
+        _ if !INET.contains(&last.pf) => same_source || same_destination,
+        _ if next == Next::Anew && last.hook != PREROUTING => same_source && same_destination,
+        PREROUTING | OUTPUT | FORWARD => same_source,
+        INPUT => same_source || same_destination,
+        _ => same_destination,
+    };
+    fits && is.hops <= was.hops
+}
+
+/// Where a packet without an identification comes from and goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ends<'a> {
+    source: (&'a [u8], Option<&'a [u8]>),
+    destination: (&'a [u8], Option<&'a [u8]>),
+    hops: u8,
+}
+
+impl<'a> Ends<'a> {
+    /// None for fragments, and for what has an identification.
+    fn of(header: &'a [u8]) -> Option<Self> {
+        let identity = Identity::of(header)?;
+        if identity.ip_id != 0 || identity.is_fragment {
+            return None;
+        }
+        let (addresses, length, at, hops) = match identity.version {
+            4 => (12, 4, usize::from(header[0] & 0xf) * 4, *header.get(8)?),
+            _ => (8, 16, 40, *header.get(7)?),
+        };
+        // TCP, UDP: a NAT of ICMP changes the identifier on both sides.
+        let has_ports = matches!(identity.proto, 6 | 17);
+        let port = |at: usize| header.get(at..at + 2).filter(|_| has_ports);
+        Some(Self {
+            source: (header.get(addresses..addresses + length)?, port(at)),
+            destination: (
+                header.get(addresses + length..addresses + 2 * length)?,
+                port(at + 2),
+            ),
+            hops,
+        })
+    }
 }
 
 /// The packet as it entered the hook; within a tunnel, the inner one.
@@ -313,6 +394,57 @@ mod tests {
         ways.add(&at(0, 3, |event| (event.net, event.before[8]) = (5, 62)));
         assert_eq!(hooks(&ways.of_drop(&death(4))), [3, 4, 0]);
         assert!(ways.of_drop(&death(5)).is_empty(), "it died once");
+    }
+
+    /// What the oracle found: IPv6 has no identification, and two datagrams of the same length in the same memory were one.
+    #[test]
+    fn packets_without_an_identification_are_told_apart_by_their_ends() {
+        let datagram = |sport: u8, hops: u8| -> [u8; 48] {
+            let mut header = [0; 48];
+            (header[0], header[6], header[7]) = (0x60, 17, hops);
+            (header[8], header[23]) = (0xfd, 2);
+            (header[24], header[39]) = (0xfd, 3);
+            (header[41], header[43], header[45]) = (sport, 53, 8);
+            header
+        };
+        let record = |hook: u8, time_ns: u64, header: [u8; 48]| {
+            at(hook, time_ns, |event| {
+                event.pf = 10;
+                event.before[..48].copy_from_slice(&header);
+                event.before_bytes = 48;
+                event.in_ifindex = 4;
+            })
+        };
+        let mut translated = datagram(1, 63);
+        translated[39] = 9;
+        // One that is forwarded, and then another's to the same destination, or the next of the same.
+        for (next, ways_told) in [(datagram(2, 64), 2), (datagram(1, 64), 2)] {
+            let mut ways = Ways::default();
+            let records = [
+                (0, datagram(1, 64)),
+                (2, datagram(1, 63)),
+                (4, datagram(1, 63)),
+                (0, next),
+            ];
+            for (time, (hook, header)) in records.into_iter().enumerate() {
+                ways.add(&record(hook, time as u64 + 1, header));
+            }
+            assert_eq!(ways.finished(u64::MAX, true).len(), ways_told);
+        }
+        let mut ways = Ways::default();
+        for (time, (hook, header)) in [(0, datagram(1, 64)), (2, translated), (4, translated)]
+            .into_iter()
+            .enumerate()
+        {
+            ways.add(&record(hook, time as u64 + 1, header));
+        }
+        assert_eq!(ways.finished(u64::MAX, true).len(), 1, "one that is translated");
+        let mut ways = Ways::default();
+        ways.add(&record(0, 1, datagram(1, 64)));
+        let mut other = death(2);
+        other.header[..48].copy_from_slice(&datagram(2, 64));
+        other.header_bytes = 48;
+        assert!(ways.of_drop(&other).is_empty(), "another died");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A tun device with a descriptor that nobody reads from: its queue fills.
+//! Devices whose other end is a descriptor: of IP packets (tun), or of frames (tap). Where nobody reads from it its queue fills.
 
 use std::ffi::CString;
 use std::fs::OpenOptions;
@@ -10,6 +10,15 @@ const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
 
 /// Makes a tun device in the calling thread's namespace. It goes away with the descriptor.
 pub fn open(name: &str) -> Result<OwnedFd> {
+    make(name, libc::IFF_TUN)
+}
+
+/// Makes a tap device, whose descriptor takes and gives frames.
+pub fn open_tap(name: &str) -> Result<OwnedFd> {
+    make(name, libc::IFF_TAP)
+}
+
+fn make(name: &str, kind: libc::c_int) -> Result<OwnedFd> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -21,10 +30,13 @@ pub fn open(name: &str) -> Result<OwnedFd> {
     for (to, from) in request.ifr_name.iter_mut().take(15).zip(name.as_bytes()) {
         *to = *from as libc::c_char;
     }
-    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    request.ifr_ifru.ifru_flags = (kind | libc::IFF_NO_PI) as libc::c_short;
     // SAFETY: the descriptor is open and the request lives across the call.
     if unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF as _, &raw mut request) } != 0 {
-        bail!("cannot make a tun device: {}", std::io::Error::last_os_error());
+        bail!(
+            "cannot make a device of /dev/net/tun: {}",
+            std::io::Error::last_os_error()
+        );
     }
     Ok(file.into())
 }

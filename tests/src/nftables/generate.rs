@@ -89,7 +89,7 @@ fn table(
     text.push_str("}\n");
 }
 
-fn sets(random: &mut Random, text: &mut String, regular: usize) {
+pub(super) fn sets(random: &mut Random, text: &mut String, regular: usize) {
     let mut some = |from: &[String]| {
         let mut chosen: Vec<String> = from.iter().filter(|_| random.one_in(2)).cloned().collect();
         if chosen.is_empty() {
@@ -136,6 +136,18 @@ fn sets(random: &mut Random, text: &mut String, regular: usize) {
         some(&wide),
         some(&verdicts),
     );
+}
+
+impl<'a> Table<'a> {
+    /// What rules of a family that sees frames can ask of IP.
+    pub(super) fn of_frames(random: &'a mut Random) -> Self {
+        Self {
+            random,
+            family: "inet",
+            targets: Vec::new(),
+            hook: "forward",
+        }
+    }
 }
 
 impl Table<'_> {

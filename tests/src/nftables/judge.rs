@@ -1,7 +1,7 @@
 //! Holds what was evaluated against the kernel's own trace of the same packet.
 
 use observer::evaluate::nftables::{Device, Evaluation, Evaluator, Outcome, Packet, Path, Step, StepKind};
-use observer::ruleset::nftables::listing::Ruleset;
+use observer::ruleset::nftables::listing::{Family, Ruleset};
 
 use super::house::{OUTPUT, ROUTER};
 use crate::kernel::trace::Run;
@@ -65,6 +65,81 @@ pub fn judge(ruleset: &Ruleset, packet: &Packet, runs: &[Run]) -> Judgement {
             }
             _ => hook = "postrouting",
         }
+    }
+}
+
+/// A hook that a frame passes, and what rules see there.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    family: Family,
+    hook: &'static str,
+    input: Device,
+    output: Device,
+    /// Whether routing comes before: the packet has one hop less to live then.
+    pub has_routed: bool,
+}
+
+impl Stage {
+    /// A hook of a family.
+    pub fn new(family: Family, hook: &'static str, input: Device, output: Device) -> Self {
+        Self {
+            family,
+            hook,
+            input,
+            output,
+            has_routed: false,
+        }
+    }
+}
+
+/// Judges one frame by its runs through the base chains of these hooks.
+pub fn judge_stages(
+    ruleset: &Ruleset,
+    evaluator: &Evaluator<'_>,
+    packet: &Packet,
+    stages: &[Stage],
+    runs: &[Run],
+) -> Judgement {
+    let mut told = runs.iter().flat_map(of_run).collect::<Vec<_>>();
+    let died = runs
+        .last()
+        .is_some_and(|run| run.verdict.as_deref() == Some("DROP"));
+    let mut packet = packet.clone();
+    let mut exact = true;
+    for (index, stage) in stages.iter().enumerate() {
+        (packet.input, packet.output) = (stage.input.clone(), stage.output.clone());
+        if stage.has_routed {
+            packet.ttl = packet.ttl.and_then(|ttl| ttl.checked_sub(1));
+        }
+        let evaluation = evaluator.of_frames(stage.family, stage.hook, &packet);
+        let is_last = index + 1 == stages.len();
+        exact &= is_exact(&evaluation);
+        let Some((path, length)) = best(ruleset, &evaluation, &told, stage.hook, died, is_last) else {
+            // The kernel may have gone a way that was not followed, as there were too many: that is said.
+            if evaluation.paths.iter().any(|path| path.is_cut) {
+                return Judgement::Possible;
+            }
+            return Judgement::Wrong(format!(
+                "{}: the kernel says {told:?}{}, expected one of {:?}",
+                stage.hook,
+                if died { " and drops it" } else { "" },
+                evaluation
+                    .paths
+                    .iter()
+                    .map(|path| shown(ruleset, path))
+                    .collect::<Vec<_>>()
+            ));
+        };
+        told.drain(..length);
+        if path.outcome != Some(Outcome::Accept) {
+            break;
+        }
+        packet = path.packet.clone();
+    }
+    if exact {
+        Judgement::Exact
+    } else {
+        Judgement::Possible
     }
 }
 

@@ -2,6 +2,7 @@
 //! kernel's own trace as the truth.
 
 mod conditions;
+mod frames;
 mod generate;
 mod house;
 mod judge;
@@ -9,6 +10,7 @@ mod netlink;
 mod packets;
 mod random;
 mod render;
+mod wire;
 
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,7 @@ use random::Random;
 
 pub use netlink::{Corpus, compare as compare_netlink, print as print_netlink, record as record_netlink};
 pub use render::run as render;
+pub use wire::Family as FrameFamily;
 
 /// Ends the way of every packet that lives, so that its trace is known to be complete.
 const LAST_TABLE: &str = "lab-last";
@@ -34,6 +37,11 @@ const LAST_TABLE: &str = "lab-last";
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The first source port; the others follow.
 const FIRST_PORT: u16 = 20_000;
+
+/// A random ruleset of nft's own, as `nft -f` takes it.
+pub(crate) fn make_ruleset(seed: u64) -> String {
+    generate::ruleset(&mut Random::new(seed))
+}
 
 /// How much is to be tried.
 #[derive(Debug, Clone, Copy)]
@@ -51,34 +59,55 @@ pub struct Amount {
 struct Tally {
     exact: usize,
     possible: usize,
-    wrong: usize,
+    /// One text for each packet of which the evaluator was wrong.
+    wrong: Vec<String>,
     unloadable: usize,
 }
 
-/// Evaluates random packets against random rulesets and sends them. True if the kernel never disagreed.
-pub fn evaluate(run: &RunDir, amount: Amount) -> Result<bool> {
+/// Evaluates random packets against random rulesets and sends them: of the families of IP, or of one that sees frames. True if
+/// the kernel never disagreed.
+pub fn evaluate(run: &RunDir, frames: Option<FrameFamily>, amount: Amount) -> Result<bool> {
     let started = Instant::now();
-    let house = House::build(run)?;
-    let tracer = Tracer::start(&house.router, None)?;
-    let mut tally = Tally::default();
     println!("seed {}", amount.seed);
-    for round in 0..amount.rulesets {
-        let seed = amount.seed.wrapping_add(round as u64);
-        try_ruleset(&house, &tracer, seed, amount.packets, &mut tally)?;
-    }
+    let tally = tally(run, frames, amount)?;
+    tally.wrong.iter().for_each(|wrong| println!("--- {wrong}"));
     println!(
         "{} exact, {} possible, {} wrong, in {:.1} s; {} of {} rulesets could not be loaded",
         tally.exact,
         tally.possible,
-        tally.wrong,
+        tally.wrong.len(),
         started.elapsed().as_secs_f64(),
         tally.unloadable,
         amount.rulesets
     );
+    Ok(tally.wrong.is_empty())
+}
+
+/// Of what the evaluator was wrong: a text for each packet.
+pub fn wrong(run: &RunDir, frames: Option<FrameFamily>, amount: Amount) -> Result<Vec<String>> {
+    Ok(tally(run, frames, amount)?.wrong)
+}
+
+fn tally(run: &RunDir, frames: Option<FrameFamily>, amount: Amount) -> Result<Tally> {
+    let mut tally = Tally::default();
+    match frames {
+        Some(family) => frames::evaluate(run, family, amount, &mut tally)?,
+        None => of_ip(run, amount, &mut tally)?,
+    }
     if tally.exact == 0 {
         bail!("no packet was evaluated exactly: nothing was tested");
     }
-    Ok(tally.wrong == 0)
+    Ok(tally)
+}
+
+fn of_ip(run: &RunDir, amount: Amount, tally: &mut Tally) -> Result<()> {
+    let house = House::build(run)?;
+    let tracer = Tracer::start(&house.router, None)?;
+    for round in 0..amount.rulesets {
+        let seed = amount.seed.wrapping_add(round as u64);
+        try_ruleset(&house, &tracer, seed, amount.packets, tally)?;
+    }
+    Ok(())
 }
 
 fn try_ruleset(house: &House, tracer: &Tracer, seed: u64, packets: usize, tally: &mut Tally) -> Result<()> {
@@ -104,10 +133,11 @@ fn try_ruleset(house: &House, tracer: &Tracer, seed: u64, packets: usize, tally:
             Judgement::Exact => tally.exact += 1,
             Judgement::Possible => tally.possible += 1,
             Judgement::Wrong(why) => {
-                tally.wrong += 1;
-                println!("--- seed {seed}, packet {index}: {why}");
-                println!("{:?}", sent.packet);
-                println!("{}", ruleset.text(Handles::Shown));
+                tally.wrong.push(format!(
+                    "seed {seed}, packet {index}: {why}\n{:?}\n{}",
+                    sent.packet,
+                    ruleset.text(Handles::Shown)
+                ));
             }
         }
     }

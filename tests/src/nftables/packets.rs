@@ -77,7 +77,7 @@ pub fn packet(random: &mut Random, number: u16) -> Sent {
 }
 
 /// What the router's kernel sees of a packet that has just come in.
-fn known(made: &traffic::Packet, length: usize) -> Packet {
+pub(super) fn known(made: &traffic::Packet, length: usize) -> Packet {
     let v4 = made.src.is_ipv4();
     let (protocol, ports, tcp_flags, icmp_type) = match made.transport {
         traffic::Transport::Udp => (17, Some((made.sport, made.dport)), None, None),
@@ -111,6 +111,7 @@ fn known(made: &traffic::Packet, length: usize) -> Packet {
         ecn: Some(0),
         later_fragment: Some(false),
         extension_headers: Some(false),
+        vlan_tag: Some(false),
         input: Device::Named(INPUT.to_owned()),
         output: Device::None,
         mark: Bits::exact(0),

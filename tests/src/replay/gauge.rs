@@ -26,7 +26,7 @@ const INFO_SIZE_AT: usize = 80;
 const ENTRIES_AT: usize = 40;
 
 /// The tables of a namespace, and where they stood when they were last read.
-pub(super) struct Gauge {
+pub(crate) struct Gauge {
     socket: OwnedFd,
     family: Family,
     tables: Vec<Table>,
@@ -43,7 +43,7 @@ struct Table {
 
 impl Gauge {
     /// Of the tables in a text of `iptables-save -c` that was printed of the namespace, which `counters` are read from.
-    pub(super) fn of(netns: &Netns, family: Family, saved: &str, counters: &Counters) -> Result<Self> {
+    pub(crate) fn of(netns: &Netns, family: Family, saved: &str, counters: &Counters) -> Result<Self> {
         let mut gauge = Self {
             socket: netns.run(|| socket(family))?,
             family,
@@ -65,7 +65,7 @@ impl Gauge {
     }
 
     /// What has counted packets since the last call.
-    pub(super) fn moved(&mut self) -> Result<Moved> {
+    pub(crate) fn moved(&mut self) -> Result<Moved> {
         let mut moved = Moved::new();
         for index in 0..self.tables.len() {
             let now = self.read(&self.tables[index])?;
@@ -81,7 +81,7 @@ impl Gauge {
     }
 
     /// Whether the tool counts the same as was read last.
-    pub(super) fn check(&self, counters: &Counters) -> Result<()> {
+    pub(crate) fn check(&self, counters: &Counters) -> Result<()> {
         for table in &self.tables {
             for (place, packets) in table.places.iter().zip(&table.packets) {
                 let Some(place) = place else { continue };

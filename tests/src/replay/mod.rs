@@ -22,10 +22,16 @@ use observer::ruleset::xtables::save;
 use crate::cluster::rules::Counters;
 use crate::cluster::{Backend, Family};
 use crate::run_dir::RunDir;
+pub(crate) use gauge::Gauge;
 use packets::Asked;
-use random::Random;
+pub(crate) use random::Random;
 use sets::Kinds;
 use world::World;
+
+/// A random ruleset, as `iptables-restore` takes it.
+pub(crate) fn make_ruleset(random: &mut Random, family: Family) -> String {
+    ruleset::make(random, family, None)
+}
 
 /// More ways than any of these rulesets has.
 const MOST_WAYS: usize = 4096;

@@ -2,6 +2,7 @@
 
 use super::load::Scene;
 use super::matcher::{Matcher, number};
+use super::packet::Packet;
 use super::prepared::{Found, PreparedSet};
 use super::value::{Data, Loaded, Number, Truth};
 use crate::ruleset::nftables::listing::{Datatype, Expression, Operator};
@@ -9,6 +10,25 @@ use crate::ruleset::nftables::listing::{Datatype, Expression, Operator};
 impl<'a> Scene<'a> {
     /// Whether the rule goes on.
     pub(super) fn holds(self, left: &'a Expression, operator: Operator, right: &'a Expression) -> Truth {
+        let truth = self.compares(left, operator, right);
+        if truth == Truth::Unknown && self.may_hide_headers() {
+            // What does not hold of a header does not hold without it either.
+            let packet = Packet {
+                vlan_tag: Some(false),
+                ..self.packet.clone()
+            };
+            let without = Scene {
+                packet: &packet,
+                ..self
+            };
+            if without.compares(left, operator, right) == Truth::No {
+                return Truth::No;
+            }
+        }
+        truth
+    }
+
+    fn compares(self, left: &Expression, operator: Operator, right: &Expression) -> Truth {
         let types = Datatype::of(left);
         let loaded = self.load_parts(left);
         if loaded.contains(&Loaded::Missing) {

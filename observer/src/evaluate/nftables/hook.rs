@@ -91,6 +91,18 @@ impl<'a> Evaluator<'a> {
         self.through(&self.called(hook, packet.ip_family()), packet)
     }
 
+    /// Evaluates a frame against all base chains of a hook of the family bridge, arp or netdev; with netdev's ingress and egress
+    /// also inet's. Which device a chain is of is not looked at: nft 1.0.6 does not list it as JSON.
+    pub fn of_frames(&self, family: Family, hook: &str, packet: &Packet) -> Evaluation {
+        let mut called: Vec<_> = self.base_chains().filter(|one| one.base.hook == hook).collect();
+        called.retain(|one| {
+            let of = self.ruleset.tables[one.table].family;
+            of == family || (family == Family::Netdev && of == Family::Inet)
+        });
+        called.sort_by_key(|one| (one.order(), Reverse((one.table, one.chain))));
+        self.through(&called, packet)
+    }
+
     /// The base chains of a hook of IP that may see packets of a family, in the order in which they are called. Of the same
     /// priority the one that was registered last is called first (`nf_hook_entries_grow`, net/netfilter/core.c). In a table chains
     /// are registered in the order in which they are listed; of tables that is only likely.

@@ -37,6 +37,8 @@ pub struct Packet {
     pub later_fragment: Option<bool>,
     /// Whether extension headers of IPv6 come before the transport's.
     pub extension_headers: Option<bool>,
+    /// Whether its frame has a VLAN tag.
+    pub vlan_tag: Option<bool>,
     /// The device it came in by.
     pub input: Device,
     /// The device it goes out by.
@@ -98,6 +100,7 @@ impl Packet {
             ecn: same(self.ecn, other.ecn),
             later_fragment: same(self.later_fragment, other.later_fragment),
             extension_headers: same(self.extension_headers, other.extension_headers),
+            vlan_tag: same(self.vlan_tag, other.vlan_tag),
             input: self.input.merged(&other.input),
             output: self.output.merged(&other.output),
             mark: self.mark.merged(other.mark),

@@ -4,6 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::Value;
 
+/// How ARP for IPv4 over Ethernet begins.
+const ARP: [u8; 6] = [0, 1, 8, 0, 6, 4];
+
 /// The parts of a packet's headers that tell it from others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ident {
@@ -32,6 +35,9 @@ impl Ident {
             let two: Option<[u8; 2]> = bytes.get(at..at + 2)?.try_into().ok();
             two.map(u16::from_be_bytes)
         };
+        if network.first_chunk::<6>() == Some(&ARP) {
+            return Self::of_arp(network);
+        }
         let (proto, ip_id, first, src, dst, rest): (u8, u16, bool, IpAddr, IpAddr, usize) =
             match network.first()? >> 4 {
                 4 => {
@@ -73,6 +79,31 @@ impl Ident {
             dport,
             tcp_flags: transport.get(13).copied().filter(|_| proto == 6),
             icmp_type: transport.first().copied().filter(|_| matches!(proto, 1 | 58)),
+        })
+    }
+
+    /// Who asks and for whom, in place of the ports the end of the asker's hardware address, and what it is: 1 a question, 2 an
+    /// answer.
+    fn of_arp(header: &[u8]) -> Option<Self> {
+        let four = |at: usize| -> Option<Ipv4Addr> {
+            let four: [u8; 4] = header.get(at..at + 4)?.try_into().ok()?;
+            Some(Ipv4Addr::from(four))
+        };
+        let two = |at: usize| -> Option<u16> {
+            let two: [u8; 2] = header.get(at..at + 2)?.try_into().ok()?;
+            Some(u16::from_be_bytes(two))
+        };
+        let operation = two(6)?;
+        let asker = if operation == 2 { 18 } else { 8 };
+        Some(Self {
+            proto: 0,
+            ip_id: 0,
+            src: four(14)?.into(),
+            dst: four(24)?.into(),
+            sport: two(asker + 4),
+            dport: Some(operation),
+            tcp_flags: None,
+            icmp_type: None,
         })
     }
 

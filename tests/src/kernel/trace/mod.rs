@@ -120,6 +120,17 @@ impl std::fmt::Display for Step {
     }
 }
 
+/// What nf_tables has told so far.
+#[derive(Debug, Default)]
+pub struct Told(Vec<Event>);
+
+impl Told {
+    /// By packets and base chains.
+    pub fn runs(&self, book: &Rulebook) -> Vec<Run> {
+        assemble_nft(self.0.clone(), book)
+    }
+}
+
 /// Listens to the traces of one namespace.
 #[derive(Debug)]
 pub struct Tracer {
@@ -131,14 +142,20 @@ impl Tracer {
     /// Lays the rules that mark packets and starts to listen. `legacy` is the family whose tables of x_tables are to
     /// be traced too.
     pub fn start(netns: &Netns, legacy: Option<Family>) -> Result<Self> {
+        let listening = Self::listen(netns)?;
+        exec::run(Some(netns), "nft", &["-f", "-"], &marking_rules())?;
+        let legacy = legacy.map(|family| trace_xtables(netns, family)).transpose()?;
+        Ok(Self { legacy, ..listening })
+    }
+
+    /// Starts to listen to what rules of others have marked.
+    pub fn listen(netns: &Netns) -> Result<Self> {
         let nft = netns.run(|| {
             let socket = Socket::open()?;
             socket.join(nft::GROUP)?;
             Ok(socket)
         })?;
-        exec::run(Some(netns), "nft", &["-f", "-"], &marking_rules())?;
-        let legacy = legacy.map(|family| trace_xtables(netns, family)).transpose()?;
-        Ok(Self { nft, legacy })
+        Ok(Self { nft, legacy: None })
     }
 
     /// What has been told since the last call, by packets and tables.
@@ -151,6 +168,13 @@ impl Tracer {
         }
         runs.extend(self.nft_runs(&Rulebook::of_nftables(netns)?)?);
         Ok(runs)
+    }
+
+    /// Adds what nf_tables has told since the last call; returns how many messages that were.
+    pub fn gather(&self, told: &mut Told) -> Result<usize> {
+        let before = told.0.len();
+        told.0.extend(self.nft.drain()?.iter().filter_map(nft::read));
+        Ok(told.0.len() - before)
     }
 
     /// What nf_tables has told since the last call, where its rules are known already.

@@ -5,6 +5,7 @@ mod chaos;
 mod closed_pipe;
 mod killed;
 mod netlink;
+mod oracle;
 mod replaced;
 mod replayed;
 mod systemd_unit;
@@ -161,6 +162,20 @@ pub(super) const ALL: &[Case] = &[
         run: replaced::run,
     },
     Case {
+        name: "oracle-one-by-one",
+        backends: &[Backend::Legacy, Backend::Nft, Backend::Native],
+        every_kernel: false,
+        without_bpf: false,
+        run: oracle::one_by_one,
+    },
+    Case {
+        name: "oracle-in-bursts",
+        backends: &[Backend::Legacy, Backend::Nft],
+        every_kernel: false,
+        without_bpf: false,
+        run: oracle::in_bursts,
+    },
+    Case {
         name: "rules-replayed-come-to-what-the-kernel-counts",
         backends: &[Backend::Legacy, Backend::Nft],
         every_kernel: false,
@@ -173,6 +188,13 @@ pub(super) const ALL: &[Case] = &[
         every_kernel: false,
         without_bpf: false,
         run: replayed::run_mixed,
+    },
+    Case {
+        name: "frames-evaluated-come-to-what-the-kernel-traces",
+        backends: &[Backend::Nft],
+        every_kernel: false,
+        without_bpf: false,
+        run: replayed::run_frames,
     },
     Case {
         name: "rules-with-sets-replayed-come-to-what-the-kernel-counts",

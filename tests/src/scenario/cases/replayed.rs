@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::super::run::{Lab, Place};
 use crate::cluster::Family;
+use crate::nftables::{self, FrameFamily};
 use crate::replay::{self, Trial};
 use crate::results::Outcome;
 
@@ -31,6 +32,24 @@ pub(super) fn run_mixed(lab: &Lab, place: &Place) -> Result<Outcome> {
 /// With sets of ipset that the rules ask.
 pub(super) fn run_ipset(lab: &Lab, place: &Place) -> Result<Outcome> {
     replay(lab, place, Beside::Sets)
+}
+
+/// Frames through chains of the families bridge, netdev and arp, which nft alone has.
+pub(super) fn run_frames(lab: &Lab, _: &Place) -> Result<Outcome> {
+    let amount = nftables::Amount {
+        seed: SEED,
+        rulesets: 25,
+        packets: 40,
+    };
+    let mut wrong = Vec::new();
+    for family in [FrameFamily::Bridge, FrameFamily::Netdev, FrameFamily::Arp] {
+        wrong.extend(nftables::wrong(&lab.run, Some(family), amount)?);
+    }
+    Ok(if wrong.is_empty() {
+        Outcome::Passed
+    } else {
+        Outcome::Failed(wrong)
+    })
 }
 
 fn replay(lab: &Lab, place: &Place, beside: Beside) -> Result<Outcome> {

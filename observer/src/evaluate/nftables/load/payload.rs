@@ -23,8 +23,22 @@ impl Scene<'_> {
         }
     }
 
-    /// Whether the packet has a header of this protocol.
+    /// Whether the packet has a header of this protocol. A chain of frames may ask for the type that the frame's header names,
+    /// which for a tagged frame is the tag's: nft writes `ether type ip ip saddr …` and `icmp type …`, which it asks so, without it.
     pub(in crate::evaluate::nftables) fn has_header(self, protocol: &str) -> Truth {
+        let is_by_type = matches!(protocol, "ip" | "ip6" | "icmp" | "icmpv6" | "igmp");
+        match self.carries(protocol) {
+            Truth::Yes if is_by_type && self.may_hide_headers() => Truth::Unknown,
+            other => other,
+        }
+    }
+
+    /// Whether a tag may stand before the headers that rules here ask for.
+    pub(in crate::evaluate::nftables) fn may_hide_headers(self) -> bool {
+        !self.is_of_ip() && self.packet.vlan_tag != Some(false)
+    }
+
+    fn carries(self, protocol: &str) -> Truth {
         match protocol {
             "ip" => self.is_family(IpFamily::V4),
             "ip6" => self.is_family(IpFamily::V6),

@@ -335,3 +335,51 @@ fn a_map_that_may_say_continue_may_match() {
         ]
     );
 }
+
+/// What the oracle found: nft lists `ether type ip ip saddr …` without the type, and asks `icmp type …` by it, which a tagged
+/// frame has only behind its tag.
+#[test]
+fn headers_of_a_frame_that_may_be_tagged_are_not_surely_there() {
+    let chain = |family: &str| {
+        let rule = |handle: u32, expr: &str| {
+            format!(
+                r#"{{"rule":{{"family":"{family}","table":"lab","chain":"in","handle":{handle},"expr":[{expr},{{"accept":null}}]}}}}"#
+            )
+        };
+        let hook = if family == "bridge" {
+            "prerouting"
+        } else {
+            "ingress"
+        };
+        let of_ip = r#"{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"10.0.0.1"}}"#;
+        let other = r#"{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"10.0.0.9"}}"#;
+        format!(
+            r#"{{"nftables":[{{"table":{{"family":"{family}","name":"lab","handle":1}}}},
+            {{"chain":{{"family":"{family}","table":"lab","name":"in","handle":1,"type":"filter","hook":"{hook}","prio":0,"policy":"drop"}}}},
+            {},{}]}}"#,
+            rule(2, other),
+            rule(3, of_ip)
+        )
+    };
+    for (family, name) in [(Family::Bridge, "bridge"), (Family::Netdev, "netdev")] {
+        let ruleset = read(&chain(name));
+        let ends = |vlan_tag| {
+            let packet = Packet {
+                vlan_tag,
+                ..syn("10.0.0.1", "192.0.2.1", 80)
+            };
+            let evaluation = Evaluator::new(&ruleset).base_chain(family, "lab", "in", &packet);
+            let mut ends: Vec<_> = evaluation.paths.iter().map(|path| path.outcome).collect();
+            ends.sort_by_key(|end| *end == Some(Outcome::Drop));
+            ends
+        };
+        assert_eq!(ends(Some(false)), [Some(Outcome::Accept)]);
+        for vlan_tag in [None, Some(true)] {
+            assert_eq!(
+                ends(vlan_tag),
+                [Some(Outcome::Accept), Some(Outcome::Drop)],
+                "{name}"
+            );
+        }
+    }
+}
