@@ -1,5 +1,6 @@
 //! The live source: kernel → capture → trace → attribute → diagnose, one line of the trace at a time.
 
+mod allowance;
 mod budget;
 mod cases;
 mod changes;

@@ -5,13 +5,14 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::allowance::Allowance;
+use super::clock;
 use super::line::Known;
 use crate::attribute::tool;
 use crate::evaluate::{self, xtables};
 use crate::report::record::{Backend, Flow, Packet, TableFamily, Tool};
 use crate::ruleset::ipset::Sets;
 use crate::ruleset::nftables::listing::{Family, InForce, Ruleset};
-use crate::ruleset::nftables::netlink;
 use crate::ruleset::text::{Saved, run_tool};
 use crate::ruleset::xtables::save;
 use crate::ruleset::{Place, Snapshot, Table};
@@ -33,12 +34,12 @@ pub struct Ruletexts {
     known: HashMap<Key, Rc<Ruletext>>,
     /// Tables of nf_tables' own, by generation and index.
     tables: HashMap<(u32, usize), Rc<Ruletext>>,
-    /// Whether those that look like tables of iptables-nft have sets.
-    sets: HashMap<(u32, usize), bool>,
     /// The same as models.
     models: HashMap<(u32, usize), Rc<Ruleset>>,
     /// Services of kube-proxy's tables in its nftables mode, by generation and index.
     kube_proxy: HashMap<(u32, usize), Rc<Services>>,
+    /// For all of these.
+    allowance: Allowance,
 }
 
 /// One output, the Services in it, and its tables as they are evaluated.
@@ -98,7 +99,7 @@ impl Ruletexts {
                 continue;
             };
             if texts[place.table].is_none() {
-                let text = if tool(table) == Tool::Nft || self.has_sets(known, snapshot, place.table, table) {
+                let text = if tool(table) == Tool::Nft || is_beyond_iptables(places, place.table, table) {
                     self.listed(known, snapshot, place.table, table)
                 } else {
                     self.of(known, snapshot, table.backend, table.family)
@@ -137,29 +138,6 @@ impl Ruletexts {
             })
     }
 
-    /// Whether a table that looks like one of iptables-nft has sets. Only nft puts them there, and iptables-nft-save 1.8.9 prints
-    /// rules that ask them as if they did not.
-    fn has_sets(&mut self, known: &Known<'_>, snapshot: &Snapshot, index: usize, table: &Table) -> bool {
-        if table.backend != Backend::Nft {
-            return false;
-        }
-        let key = (snapshot.generation, index);
-        if let Some(has) = self.sets.get(&key) {
-            return *has;
-        }
-        let Some(family) = Family::named(table.family.name()) else {
-            return false;
-        };
-        let ask = || netlink::has_sets(snapshot.inode, family, &table.name);
-        // Where the kernel does not say, it is as it was without asking.
-        let has = in_force(known, snapshot, ask).is_some_and(|has| has.unwrap_or(false));
-        if self.sets.len() >= MOST {
-            self.sets.clear();
-        }
-        self.sets.insert(key, has);
-        has
-    }
-
     /// Services of kube-proxy's own table; as for [`Self::of`].
     fn kube_proxy(
         &mut self,
@@ -172,11 +150,11 @@ impl Ruletexts {
         if let Some(services) = self.kube_proxy.get(&key) {
             return Rc::clone(services);
         }
-        let list = |map| {
+        let one = |map| {
             let args = ["list", "map", table.family.name(), KUBE_PROXY_TABLE, map];
             run_tool(snapshot.inode, "nft", &args)
         };
-        let Some(maps) = in_force(known, snapshot, || KUBE_PROXY_MAPS.map(list)) else {
+        let Some(maps) = self.list(known, snapshot, || KUBE_PROXY_MAPS.map(one)) else {
             return Rc::default();
         };
         let mut services = Services::default();
@@ -199,7 +177,7 @@ impl Ruletexts {
         let table = snapshot.tables.get(index)?;
         let family = Family::named(table.family.name())?;
         let list = || InForce::of_table(snapshot.inode, family, &table.name);
-        let listed = in_force(known, snapshot, list)?;
+        let listed = self.list(known, snapshot, list)?;
         let ruleset = Rc::new(listed.map(|listed| listed.ruleset).unwrap_or_default());
         if self.models.len() >= MOST_MODELS {
             self.models.clear();
@@ -221,7 +199,7 @@ impl Ruletexts {
             return Rc::clone(text);
         }
         let list = || Saved::list(snapshot.inode, table).unwrap_or_default();
-        let Some(saved) = in_force(known, snapshot, list) else {
+        let Some(saved) = self.list(known, snapshot, list) else {
             return Rc::default();
         };
         self.serial += 1;
@@ -235,6 +213,17 @@ impl Ruletexts {
         }
         self.tables.insert(key, Rc::clone(&text));
         text
+    }
+
+    /// As [`in_force`], if there is time left for it.
+    fn list<T>(&mut self, known: &Known<'_>, snapshot: &Snapshot, run: impl FnOnce() -> T) -> Option<T> {
+        let began = clock::monotonic_ns();
+        if !self.allowance.has_left(began) {
+            return None;
+        }
+        let listed = in_force(known, snapshot, run);
+        self.allowance.spend(clock::monotonic_ns().saturating_sub(began));
+        listed
     }
 
     /// Empty if the tool cannot be run. It prints what is in force now, so it says something of a snapshot only if that
@@ -251,7 +240,7 @@ impl Ruletexts {
             return Rc::clone(text);
         }
         let run = || Saved::run(snapshot.inode, backend, family).unwrap_or_default();
-        let Some(saved) = in_force(known, snapshot, run) else {
+        let Some(saved) = self.list(known, snapshot, run) else {
             return Rc::default();
         };
         let mut services = Services::default();
@@ -269,6 +258,13 @@ impl Ruletexts {
         self.known.insert(key, Rc::clone(&text));
         text
     }
+}
+
+/// Whether iptables-nft-save may show one of these rules of the table as if it asked less than it does: nft put it there.
+fn is_beyond_iptables(places: &[Place], index: usize, table: &Table) -> bool {
+    let its = places.iter().filter(|place| place.table == index);
+    let mut rules = its.filter_map(|place| table.chains.get(place.chain)?.rules.get(place.rule?));
+    rules.any(|rule| rule.beyond_iptables)
 }
 
 /// What a tool prints, if the snapshot was in force before it ran and still is.

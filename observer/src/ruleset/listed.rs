@@ -3,21 +3,27 @@
 use std::collections::HashMap;
 
 use super::Table;
-use super::nftables::listing::Family;
+use super::nftables::listing::{Family, Statement};
 use super::nftables::netlink::{Of, list};
 use super::text::{Saved, run_tool};
 use crate::report::record::Backend;
 
 impl Saved {
-    /// One table in the namespace with this inode: as the kernel lists it, or, where that cannot be put together, nft.
+    /// One table in the namespace with this inode: as the kernel lists it; or as nft does, where that cannot be put together, and
+    /// where rules ask extensions of iptables, whose contents nft can tell and the kernel's list only names.
     pub fn list(inode: u32, table: &Table) -> Option<Self> {
         if table.backend != Backend::Nft {
             return None;
         }
-        Self::of_kernel(inode, table).or_else(|| Self::run_nft(inode, table))
+        match Self::of_kernel(inode, table) {
+            Some((saved, has_extensions)) if has_extensions => Self::run_nft(inode, table).or(Some(saved)),
+            Some((saved, _)) => Some(saved),
+            None => Self::run_nft(inode, table),
+        }
     }
 
-    fn of_kernel(inode: u32, table: &Table) -> Option<Self> {
+    /// The table, and whether its rules ask extensions of iptables.
+    fn of_kernel(inode: u32, table: &Table) -> Option<(Self, bool)> {
         let family = Family::named(table.family.name())?;
         let listed = list(inode, Of::Table(family, &table.name))
             .inspect_err(|error| log::debug!("nf_tables over netlink: {error}"))
@@ -33,11 +39,15 @@ impl Saved {
                 .map_while(|rule| by_handle.get(&Some(rule.handle)));
             found.map(|rule| rule.text(family)).collect()
         };
+        let mut all = known.chains.iter().flat_map(|chain| &chain.rules);
+        let is_extension = |statement: &Statement| matches!(statement, Statement::Xt { .. });
+        let has_extensions = all.any(|rule| rule.statements.iter().any(is_extension));
         let chains = table.chains.iter();
-        Some(Self::of_table(
+        let saved = Self::of_table(
             &table.name,
             chains.map(|chain| (chain.name.clone(), rules(chain))).collect(),
-        ))
+        );
+        Some((saved, has_extensions))
     }
 
     fn run_nft(inode: u32, table: &Table) -> Option<Self> {

@@ -56,23 +56,6 @@ pub fn list(inode: u32, of: Of<'_>) -> io::Result<Listed> {
     within(inode, || list_here(of))
 }
 
-/// Whether a table of the network namespace with this inode has a set, with a name or without.
-///
-/// # Errors
-/// As for [`list`].
-pub fn has_sets(inode: u32, family: Family, table: &str) -> io::Result<bool> {
-    within(inode, || {
-        let mut found = false;
-        let named = |attributes: &mut Attributes<'_>| attributes.string(1, table);
-        let taken = Asking::open()?.dump(SET, number(family), named, |_| found = true);
-        match taken {
-            // They came or went: there are some.
-            Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
-            _ => Ok(found),
-        }
-    })
-}
-
 /// In a thread of its own, unless this program lives in that namespace.
 fn within<T: Send>(inode: u32, ask: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     if NetnsNames::own() == Some(inode) {

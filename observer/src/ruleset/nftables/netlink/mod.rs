@@ -25,7 +25,7 @@ use std::fmt;
 use crate::kernel::netlink::messages;
 use crate::ruleset::nftables::listing::Ruleset;
 
-pub use ask::{Of, has_sets, list, list_and_tell, list_here, tables, tables_here};
+pub use ask::{Of, list, list_and_tell, list_here, tables, tables_here};
 
 /// So many of what was not read are named.
 const MOST_NAMED: usize = 3;
