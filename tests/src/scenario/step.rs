@@ -58,7 +58,7 @@ pub enum Step {
     Tmpfs(Tmpfs),
     /// Waits until observer has reported so many drops since it started.
     Reported(Reported),
-    /// Sends UDP datagrams one by one until observer has told of a counter twice: then it knows the rules that are in force.
+    /// Sends UDP datagrams one by one until observer tells of a counter: then it knows the rules that are in force.
     Counted(Udp),
 }
 
@@ -296,24 +296,17 @@ fn mount_tmpfs(run: &RunDir, tmpfs: &Tmpfs) -> Result<()> {
 fn send_until_counted(stage: &Stage, udp: &Udp) -> Result<()> {
     /// Longer than from one reading to the next.
     const A_READING: Duration = Duration::from_secs(2);
-    /// After the first one more could still be counters that a replaced table brings back.
-    const READINGS: usize = 2;
     let counters = || -> Result<usize> {
         let lines = read_lines(stage.trace)?;
         Ok(lines.iter().filter(|line| line["kind"] == "counter").count())
     };
     let (begun, before) = (Instant::now(), counters()?);
-    let mut told = 0;
     while stage.observed && begun.elapsed() < stage.patience {
-        if told == READINGS {
-            return Ok(());
-        }
         send(stage, &udp.from, udp, Some(udp.to))?;
         let sent = Instant::now();
         while sent.elapsed() < A_READING {
-            if counters()? > before + told {
-                told += 1;
-                break;
+            if counters()? > before {
+                return Ok(());
             }
             std::thread::sleep(Duration::from_millis(10));
         }
