@@ -20,6 +20,17 @@ pub enum Outcome {
     Skipped(String),
 }
 
+impl Outcome {
+    /// Passed if there are none of these.
+    pub fn of(failures: Vec<String>) -> Self {
+        if failures.is_empty() {
+            Self::Passed
+        } else {
+            Self::Failed(failures)
+        }
+    }
+}
+
 /// How surely observer answered, the surest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]

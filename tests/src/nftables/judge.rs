@@ -35,15 +35,7 @@ pub fn judge(ruleset: &Ruleset, packet: &Packet, runs: &[Run]) -> Judgement {
         let is_last = matches!(hook, "input" | "postrouting");
         exact &= is_exact(&evaluation);
         let Some((path, length)) = best(ruleset, &evaluation, &told, hook, died, is_last) else {
-            return Judgement::Wrong(format!(
-                "{hook}: the kernel says {told:?}{}, expected one of {:?}",
-                if died { " and drops it" } else { "" },
-                evaluation
-                    .paths
-                    .iter()
-                    .map(|path| shown(ruleset, path))
-                    .collect::<Vec<_>>()
-            ));
+            return wrong(ruleset, &evaluation, &told, hook, died);
         };
         told.drain(..length);
         if path.outcome != Some(Outcome::Accept) || is_last {
@@ -119,16 +111,7 @@ pub fn judge_stages(
             if evaluation.paths.iter().any(|path| path.is_cut) {
                 return Judgement::Possible;
             }
-            return Judgement::Wrong(format!(
-                "{}: the kernel says {told:?}{}, expected one of {:?}",
-                stage.hook,
-                if died { " and drops it" } else { "" },
-                evaluation
-                    .paths
-                    .iter()
-                    .map(|path| shown(ruleset, path))
-                    .collect::<Vec<_>>()
-            ));
+            return wrong(ruleset, &evaluation, &told, stage.hook, died);
         };
         told.drain(..length);
         if path.outcome != Some(Outcome::Accept) {
@@ -153,6 +136,19 @@ fn of_run(run: &Run) -> Vec<Told> {
         (run.family.clone(), run.table.clone(), step.chain.clone(), handle)
     };
     run.steps.iter().map(of).collect()
+}
+
+/// That none of the ways that were evaluated is what the kernel tells.
+fn wrong(ruleset: &Ruleset, evaluation: &Evaluation, told: &[Told], hook: &str, died: bool) -> Judgement {
+    Judgement::Wrong(format!(
+        "{hook}: the kernel says {told:?}{}, expected one of {:?}",
+        if died { " and drops it" } else { "" },
+        evaluation
+            .paths
+            .iter()
+            .map(|path| shown(ruleset, path))
+            .collect::<Vec<_>>()
+    ))
 }
 
 /// The path that agrees with what the kernel tells, and how much of it is of this hook. A path that is not known to its

@@ -281,11 +281,7 @@ fn kernel_only(stage: &mut Stage, scenario: &Scenario) -> Result<Outcome> {
         records.push(phase::go(stage, &phase)?);
     }
     let failures = judge_kernels(&Scene::of(&stage.cluster)?, &records)?;
-    Ok(if failures.is_empty() {
-        Outcome::Passed
-    } else {
-        Outcome::Failed(failures)
-    })
+    Ok(Outcome::of(failures))
 }
 
 fn ending(scenario: &Scenario) -> Result<Signal> {

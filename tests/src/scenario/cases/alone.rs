@@ -53,11 +53,7 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
             failures.push(format!("watch --probes {mode}: {}", told(&said)));
         }
     }
-    Ok(if failures.is_empty() {
-        Outcome::Passed
-    } else {
-        Outcome::Failed(failures)
-    })
+    Ok(Outcome::of(failures))
 }
 
 /// Runs the program that is in it, with that directory for its root.

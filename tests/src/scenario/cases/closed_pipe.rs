@@ -64,9 +64,5 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     if !stderr.is_empty() {
         failures.push(format!("observer was not quiet: {}", stderr.escape_debug()));
     }
-    Ok(if failures.is_empty() {
-        Outcome::Passed
-    } else {
-        Outcome::Failed(failures)
-    })
+    Ok(Outcome::of(failures))
 }

@@ -39,15 +39,20 @@ pub(super) fn with_paths(lab: &Lab, place: &Place) -> Result<Outcome> {
     kill(lab, place, &["--probes", "path", "--all"])
 }
 
-fn kill(lab: &Lab, place: &Place, more: &[&str]) -> Result<Outcome> {
-    let Some(program) = &lab.observer else {
-        return Ok(Outcome::Skipped("it is about observer alone".into()));
-    };
+fn dropping_router(lab: &Lab, place: &Place) -> Result<Cluster> {
     let cluster = Cluster::up(&lab.data, "router", &place.setup(), &lab.run)?;
     let text = cluster
         .names()
         .fill("*filter\n-A FORWARD -d {{server}} -j DROP\nCOMMIT\n")?;
     cluster.restore("router", &text, true)?;
+    Ok(cluster)
+}
+
+fn kill(lab: &Lab, place: &Place, more: &[&str]) -> Result<Outcome> {
+    let Some(program) = &lab.observer else {
+        return Ok(Outcome::Skipped("it is about observer alone".into()));
+    };
+    let cluster = dropping_router(lab, place)?;
     let before = belongings(&cluster, program)?;
 
     let args = ["watch", "-o", "json", "--dst", "10.0.0.0/8"].iter().chain(more);
@@ -71,11 +76,7 @@ fn kill(lab: &Lab, place: &Place, more: &[&str]) -> Result<Outcome> {
     if during == before {
         failures.push("observer showed no BPF object while it ran: nothing was tested".to_owned());
     }
-    Ok(if failures.is_empty() {
-        Outcome::Passed
-    } else {
-        Outcome::Failed(failures)
-    })
+    Ok(Outcome::of(failures))
 }
 
 /// What is there that was not, and what is not that was.
@@ -112,11 +113,7 @@ pub(super) fn at_every_stage(lab: &Lab, place: &Place) -> Result<Outcome> {
     let Some(program) = &lab.observer else {
         return Ok(Outcome::Skipped("it is about observer alone".into()));
     };
-    let cluster = Cluster::up(&lab.data, "router", &place.setup(), &lab.run)?;
-    let text = cluster
-        .names()
-        .fill("*filter\n-A FORWARD -d {{server}} -j DROP\nCOMMIT\n")?;
-    cluster.restore("router", &text, true)?;
+    let cluster = dropping_router(lab, place)?;
     let before = belongings(&cluster, program)?;
     let args = ["watch", "-o", "json", "--dst", "10.0.0.0/8"].map(str::to_owned);
     let how = Invocation {
@@ -158,11 +155,7 @@ pub(super) fn at_every_stage(lab: &Lab, place: &Place) -> Result<Outcome> {
             "it held something of the kernel {held} times of {STAGES}: nothing was tested"
         ));
     }
-    Ok(if failures.is_empty() {
-        Outcome::Passed
-    } else {
-        Outcome::Failed(failures)
-    })
+    Ok(Outcome::of(failures))
 }
 
 /// Programs on perf events: kprobes. A kernel without them lists none.

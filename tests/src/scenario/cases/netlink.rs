@@ -59,9 +59,5 @@ pub(super) fn run(lab: &Lab, _: &Place) -> Result<Outcome> {
         },
     )?;
     let failures: Vec<String> = [first.in_part, first.wrong, second.wrong].concat();
-    Ok(if failures.is_empty() {
-        Outcome::Passed
-    } else {
-        Outcome::Failed(failures)
-    })
+    Ok(Outcome::of(failures))
 }

@@ -73,11 +73,7 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     let lines = read_lines(&trace)?;
     let mut failures = check::totals(&lines, lines.last().unwrap_or(&Value::Null));
     failures.extend(judge(&cluster, &changes, sent, &lines)?);
-    Ok(if failures.is_empty() {
-        Outcome::Passed
-    } else {
-        Outcome::Failed(failures)
-    })
+    Ok(Outcome::of(failures))
 }
 
 fn number(generation: usize) -> usize {

@@ -47,9 +47,5 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
             failures.push(format!("systemd-analyze {}: {last} {}", args[0], errors.trim()));
         }
     }
-    Ok(if failures.is_empty() {
-        Outcome::Passed
-    } else {
-        Outcome::Failed(failures)
-    })
+    Ok(Outcome::of(failures))
 }

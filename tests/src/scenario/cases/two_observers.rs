@@ -61,11 +61,7 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
         let wrong = check::totals(&lines, lines.last().unwrap_or(&none));
         failures.extend(wrong.into_iter().map(|one| format!("observer {name}: {one}")));
     }
-    Ok(if failures.is_empty() {
-        Outcome::Passed
-    } else {
-        Outcome::Failed(failures)
-    })
+    Ok(Outcome::of(failures))
 }
 
 fn pattern() -> Value {

@@ -80,11 +80,7 @@ fn play(lab: &Lab, cluster: &Cluster, child: &mut Child, stdout: &std::io::PipeR
             }
         }
     }
-    Ok(if failures.is_empty() {
-        Outcome::Passed
-    } else {
-        Outcome::Failed(failures)
-    })
+    Ok(Outcome::of(failures))
 }
 
 fn wait_until(lab: &Lab, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {

@@ -163,11 +163,7 @@ impl End {
 
     /// The outcome.
     pub(super) fn outcome(self) -> Outcome {
-        if self.failures.is_empty() {
-            Outcome::Passed
-        } else {
-            Outcome::Failed(self.failures)
-        }
+        Outcome::of(self.failures)
     }
 }
 

@@ -69,11 +69,7 @@ pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
         ));
     }
     failures.extend(left_behind(lab, &cluster, program, &before)?);
-    Ok(if failures.is_empty() {
-        Outcome::Passed
-    } else {
-        Outcome::Failed(failures)
-    })
+    Ok(Outcome::of(failures))
 }
 
 /// Packets that are said to have been counted by the rule.

@@ -88,11 +88,7 @@ pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     if during > before + MOST_KIB {
         failures.push(format!("it grew from {before} to {during} KiB while nobody read"));
     }
-    Ok(if failures.is_empty() {
-        Outcome::Passed
-    } else {
-        Outcome::Failed(failures)
-    })
+    Ok(Outcome::of(failures))
 }
 
 fn flood(cluster: &Cluster) -> Result<()> {
