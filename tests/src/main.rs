@@ -92,6 +92,9 @@ enum Verb {
         /// The observer to measure.
         #[arg(long)]
         observer: PathBuf,
+        /// Only rules whose kind has this in its name: legacy, nft, native.
+        #[arg(default_value = "")]
+        only: String,
     },
     /// Measure what watching costs the packets that this kernel forwards.
     BenchPaths {
@@ -346,8 +349,8 @@ fn run(cli: Cli) -> Result<bool> {
             bench::size::run(&observer, &RunDir::start()?, &only)?;
             Ok(true)
         }
-        Verb::BenchRewrite { observer } => {
-            bench::rewrite::run(&data, &observer, &RunDir::start()?)?;
+        Verb::BenchRewrite { observer, only } => {
+            bench::rewrite::run(&data, &observer, &RunDir::start()?, &only)?;
             Ok(true)
         }
         Verb::BenchPaths {

@@ -341,3 +341,19 @@ fn a_ruleset_that_is_no_longer_in_force_has_no_candidates() {
         );
     }
 }
+
+#[test]
+fn of_replaced_rules_a_counter_that_was_not_watched_proves_nothing() {
+    let mut snapshot = snapshot();
+    snapshot.has_unwatched = true;
+    let mut moved = event(&[(0, 1, 60)]);
+    let confidence = |event: &DropEvent, snapshot: &Snapshot| {
+        let pending = &mut Pending::default();
+        decide(event, snapshot, inet(Hook::Forward), "nf_hook_slow", pending).confidence
+    };
+    assert_eq!(confidence(&moved, &snapshot), Confidence::Exact);
+    moved.flags |= flag::STALE;
+    assert_eq!(confidence(&moved, &snapshot), Confidence::Unknown);
+    snapshot.has_unwatched = false;
+    assert_eq!(confidence(&moved, &snapshot), Confidence::Exact);
+}

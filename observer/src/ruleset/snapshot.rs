@@ -53,6 +53,8 @@ pub struct Snapshot {
     pub expressions: Expressions,
     /// What is looked up in its tables.
     pub index: Index,
+    /// Whether it has counters that are freed without notice; set when it is put in force.
+    pub has_unwatched: bool,
 }
 
 /// A rule, or a base chain's policy.
@@ -274,16 +276,7 @@ impl Snapshot {
     pub fn blocks(&self) -> BTreeSet<u64> {
         let mut blocks = BTreeSet::new();
         for table in &self.tables {
-            let rules = table
-                .chains
-                .iter()
-                .flat_map(|chain| &chain.rules)
-                .filter_map(|rule| rule.counter);
-            let policies = table
-                .chains
-                .iter()
-                .filter_map(|chain| chain.base.as_ref()?.counter);
-            let counters = rules.chain(policies).filter(|counter| !counter.plain);
+            let counters = counters_of(table);
             if table.backend == Backend::Legacy {
                 blocks.extend(counters.map(|counter| counter.address & !(XT_BLOCK_BYTES - 1)));
             } else {
@@ -291,6 +284,12 @@ impl Snapshot {
             }
         }
         blocks
+    }
+
+    /// Whether it has counters that [`Self::blocks`] leaves out.
+    pub fn leaves_counters_out(&self) -> bool {
+        let nft = self.tables.iter().filter(|table| table.backend == Backend::Nft);
+        nft.map(counters_of).any(|mut counters| counters.nth(MOST_WATCHED).is_some())
     }
 
     /// What the kernel side needs to know.
@@ -316,6 +315,20 @@ impl Snapshot {
             }),
         }
     }
+}
+
+/// The per-CPU counters of a table, rules' first.
+fn counters_of(table: &Table) -> impl Iterator<Item = Counter> {
+    let rules = table
+        .chains
+        .iter()
+        .flat_map(|chain| &chain.rules)
+        .filter_map(|rule| rule.counter);
+    let policies = table
+        .chains
+        .iter()
+        .filter_map(|chain| chain.base.as_ref()?.counter);
+    rules.chain(policies).filter(|counter| !counter.plain)
 }
 
 impl<R: Reader> Source<'_, R> {

@@ -143,7 +143,8 @@ impl Store {
     ///
     /// The kernel frees a replaced table's counters, and may give the next table the same addresses: that the addresses
     /// are the same proves nothing. So the counters are watched first, and what is put in force is what was read while
-    /// they were watched and none of them was freed.
+    /// they were watched and none of them was freed. Whether one was is known only afterwards: what the kernel side
+    /// compared until then is void if so.
     fn read_listed(&mut self, programs: &mut Programs, symbols: &Symbols, net: u64) -> bool {
         for _ in 0..TRIES {
             let Some(before) = Snapshot::read(&self.source(&programs.memory, symbols), net) else {
@@ -157,14 +158,29 @@ impl Store {
             if snapshot.blocks() != blocks {
                 continue;
             }
-            self.put_in_force(programs, snapshot);
+            let told = self.put_in_force(programs, snapshot);
             if blocks.iter().all(|block| programs.is_watched(*block)) {
                 return true;
+            }
+            if told {
+                self.make_void(programs, net);
             }
         }
         // It does not stand still: nothing is compared until it does.
         programs.nets.stop_comparing(net);
         false
+    }
+
+    /// What the kernel side compares with the namespace's reading, and has compared, says nothing: no record finds the
+    /// snapshot that it was compared with any more.
+    fn make_void(&mut self, programs: &mut Programs, net: u64) {
+        programs.nets.stop_comparing(net);
+        self.generation = next(self.generation);
+        if let Some(known) = self.nets.get_mut(&net)
+            && let Some(snapshot) = Rc::get_mut(&mut known.current)
+        {
+            snapshot.generation = self.generation;
+        }
     }
 
     /// Whether a snapshot is what is in force right now.
@@ -184,7 +200,8 @@ impl Store {
         }
     }
 
-    fn put_in_force(&mut self, programs: &mut Programs, mut snapshot: Snapshot) {
+    /// True if the kernel side was told of it.
+    fn put_in_force(&mut self, programs: &mut Programs, mut snapshot: Snapshot) -> bool {
         let net = snapshot.net;
         if self
             .nets
@@ -199,10 +216,11 @@ impl Store {
             None => match self.free_slots.pop() {
                 Some(slot) => slot,
                 None => {
-                    return log::warn!(
+                    log::warn!(
                         "more than {MAX_SLOTS} network namespaces: {} is not watched",
                         snapshot.inode
                     );
+                    return false;
                 }
             },
         };
@@ -213,16 +231,18 @@ impl Store {
                 "no room for {count} rule counters of namespace {}: its drops are named less surely",
                 snapshot.inode
             );
-            return;
+            return false;
         };
-        self.generation = self.generation.wrapping_add(1).max(1);
+        self.generation = next(self.generation);
         snapshot.generation = self.generation;
         snapshot.first = first;
+        snapshot.has_unwatched = snapshot.leaves_counters_out();
         if let Err(error) = programs.set_candidates(first, &candidates) {
-            return log::warn!("{error:#}");
+            log::warn!("{error:#}");
+            return false;
         }
         self.choose_runs(programs, &mut snapshot);
-        self.switch(programs, slot, Rc::new(snapshot));
+        self.switch(programs, slot, Rc::new(snapshot))
     }
 
     /// Chooses what is compared while a packet is in a hook.
@@ -250,10 +270,12 @@ impl Store {
 
     /// Makes the kernel side compare with a new snapshot, and takes its baselines. Its counters are watched already: to
     /// watch them again here would hide that one was freed meanwhile.
-    fn switch(&mut self, programs: &mut Programs, slot: u32, snapshot: Rc<Snapshot>) {
+    fn switch(&mut self, programs: &mut Programs, slot: u32, snapshot: Rc<Snapshot>) -> bool {
         let net = snapshot.net;
         let blocks = snapshot.blocks();
         if let Some(known) = self.nets.get(&net) {
+            // Of counters that are not watched nothing is compared, not even for a moment.
+            programs.nets.stop_comparing(net);
             known
                 .current
                 .blocks()
@@ -261,7 +283,8 @@ impl Store {
                 .for_each(|block| programs.forget_block(*block));
         }
         if let Err(error) = programs.nets.set(&snapshot.state(slot)) {
-            return log::warn!("{error:#}");
+            log::warn!("{error:#}");
+            return false;
         }
         for cpu in programs.take_baseline(net, &self.cpus) {
             log::warn!(
@@ -286,6 +309,7 @@ impl Store {
                 old,
             },
         );
+        true
     }
 
     fn forget(&mut self, programs: &mut Programs, net: u64) {
@@ -329,4 +353,9 @@ impl Store {
     pub fn all(&self) -> impl Iterator<Item = &Rc<Snapshot>> {
         self.nets.values().map(|known| &known.current)
     }
+}
+
+/// The number of the next reading; 0 is none's.
+fn next(generation: u32) -> u32 {
+    generation.wrapping_add(1).max(1)
 }

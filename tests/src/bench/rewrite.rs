@@ -40,11 +40,14 @@ const CLOCKS: Duration = Duration::from_millis(2);
 /// `sysconf(_SC_CLK_TCK)` of every Linux that there is.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Measures and prints a table.
-pub fn run(data: &Data, observer: &Path, run: &RunDir) -> Result<()> {
+/// Measures and prints a table; only the kinds with `only` in their name.
+pub fn run(data: &Data, observer: &Path, run: &RunDir, only: &str) -> Result<()> {
     let _alone = run.alone()?;
     let mut table = Table::default();
     for backend in [Backend::Legacy, Backend::Nft, Backend::Native] {
+        if !backend.word().contains(only) {
+            continue;
+        }
         let setup = Setup {
             backend,
             family: Family::Ip,
@@ -164,7 +167,7 @@ impl Rewrite {
         );
         told.wrong
             .iter()
-            .take(5)
+            .take(500)
             .for_each(|wrong| eprintln!("bench: mislabelled: {wrong}"));
         table.add(
             &format!("{what}: mislabelled drops"),
@@ -240,11 +243,27 @@ impl Rewrite {
                 None => (0..changes.len()).any(fits),
             };
             if !is_right {
-                told.wrong.push(line.to_string());
+                told.wrong.push(format!(
+                    "{}: said to be of {}; in force by the clock: {}",
+                    line,
+                    named.map_or_else(|| "no generation".to_owned(), |generation| generation.to_string()),
+                    in_force(changes, time)
+                ));
             }
         }
         Ok(told)
     }
+}
+
+/// Which generations may have been in force, with the milliseconds since each began to be written and until the next was.
+fn in_force(changes: &[Change], time: Duration) -> String {
+    let signed = |a: Duration, b: Duration| 1000.0 * (a.as_secs_f64() - b.as_secs_f64());
+    let one = |generation: usize| {
+        let from = signed(time, changes.get(generation)?.began);
+        let until = changes.get(generation + 1).map_or(f64::MAX, |next| signed(next.ended, time));
+        (from >= -50.0 && until >= -50.0).then(|| format!("{generation} ({from:.1} ms after, {until:.1} ms before)"))
+    };
+    (0..changes.len()).filter_map(one).collect::<Vec<_>>().join(", ")
 }
 
 fn now() -> Result<Duration> {
