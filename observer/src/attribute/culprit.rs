@@ -112,9 +112,8 @@ pub fn decide(
     // What moved is numbered by the snapshot that the kernel side compared with, and by no other. Of rules that were replaced
     // a counter that is not watched may be another's by now.
     let may_be_anothers = snapshot.has_unwatched && event.flags & flag::STALE != 0;
-    let was_compared = event.flags & flag::COMPARED != 0
-        && event.generation == snapshot.generation
-        && !may_be_anothers;
+    let was_compared =
+        event.flags & flag::COMPARED != 0 && event.generation == snapshot.generation && !may_be_anothers;
     let own = if was_compared { scene.moves() } else { Vec::new() };
     let left = pending.take(event.cpu, event.sequence, event.generation);
     let (fitting, other): (Vec<Move>, Vec<Move>) = own.iter().partition(|moved| scene.fits(&moved.place));

@@ -289,7 +289,8 @@ impl Snapshot {
     /// Whether it has counters that [`Self::blocks`] leaves out.
     pub fn leaves_counters_out(&self) -> bool {
         let nft = self.tables.iter().filter(|table| table.backend == Backend::Nft);
-        nft.map(counters_of).any(|mut counters| counters.nth(MOST_WATCHED).is_some())
+        nft.map(counters_of)
+            .any(|mut counters| counters.nth(MOST_WATCHED).is_some())
     }
 
     /// What the kernel side needs to know.

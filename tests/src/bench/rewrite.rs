@@ -167,7 +167,7 @@ impl Rewrite {
         );
         told.wrong
             .iter()
-            .take(500)
+            .take(5)
             .for_each(|wrong| eprintln!("bench: mislabelled: {wrong}"));
         table.add(
             &format!("{what}: mislabelled drops"),
@@ -260,8 +260,11 @@ fn in_force(changes: &[Change], time: Duration) -> String {
     let signed = |a: Duration, b: Duration| 1000.0 * (a.as_secs_f64() - b.as_secs_f64());
     let one = |generation: usize| {
         let from = signed(time, changes.get(generation)?.began);
-        let until = changes.get(generation + 1).map_or(f64::MAX, |next| signed(next.ended, time));
-        (from >= -50.0 && until >= -50.0).then(|| format!("{generation} ({from:.1} ms after, {until:.1} ms before)"))
+        let until = changes
+            .get(generation + 1)
+            .map_or(f64::MAX, |next| signed(next.ended, time));
+        (from >= -50.0 && until >= -50.0)
+            .then(|| format!("{generation} ({from:.1} ms after, {until:.1} ms before)"))
     };
     (0..changes.len()).filter_map(one).collect::<Vec<_>>().join(", ")
 }
