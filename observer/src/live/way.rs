@@ -234,7 +234,11 @@ fn missing(previous: Option<&HookEvent>, event: &HookEvent) -> Vec<Hook> {
         (Some(Hook::Postrouting), None) if may_be_made_here(event) => {
             // Whatever is forwarded has lost a hop.
             let is_made_here = before(event).get(7) == Some(&u8::MAX);
-            if is_made_here { vec![Hook::Output] } else { Vec::new() }
+            if is_made_here {
+                vec![Hook::Output]
+            } else {
+                Vec::new()
+            }
         }
         (Some(Hook::Postrouting), None) => vec![Hook::Prerouting, Hook::Forward],
         _ => Vec::new(),
@@ -298,7 +302,11 @@ mod tests {
     fn what_a_host_sends_of_neighbours_was_not_forwarded() {
         const FORWARDED: [Hook; 2] = [Hook::Prerouting, Hook::Forward];
         assert_eq!(at_postrouting(10, [4, 4], 255), [Hook::Output], "a solicitation");
-        assert_eq!(at_postrouting(10, [4, 4], 1), [], "a report of groups, or sent back where it came from");
+        assert_eq!(
+            at_postrouting(10, [4, 4], 1),
+            [],
+            "a report of groups, or sent back where it came from"
+        );
         assert_eq!(at_postrouting(10, [4, 5], 63), FORWARDED);
         assert_eq!(at_postrouting(2, [4, 4], 63), FORWARDED);
         assert_eq!(at_postrouting(10, [0, 5], 64), [Hook::Output]);

@@ -591,7 +591,10 @@ mod tests {
         ways.add(&at(3, 0, |event| event.skb = 8));
         assert!(ways.finished(5, false).is_empty(), "each in its turn");
         let told = ways.finished(QUIET_NS + 4, false);
-        assert_eq!(told.iter().map(hooks).collect::<Vec<_>>(), [vec![3], vec![0, 1], vec![0]]);
+        assert_eq!(
+            told.iter().map(hooks).collect::<Vec<_>>(),
+            [vec![3], vec![0, 1], vec![0]]
+        );
         assert!(ways.finished(u64::MAX, true).is_empty(), "once");
     }
 
@@ -634,7 +637,11 @@ mod tests {
         let mut ways = Ways::default();
         ways.add(&datagram(1, |event| event.flags = hook_flag::TUNNEL));
         ways.add(&datagram(2, |_| {}));
-        assert_eq!(ways.finished(u64::MAX, true).len(), 1, "what carried it comes first");
+        assert_eq!(
+            ways.finished(u64::MAX, true).len(),
+            1,
+            "what carried it comes first"
+        );
     }
 
     #[test]
