@@ -335,6 +335,13 @@ impl Live {
         self.paths.ways.of_drop(event)
     }
 
+    /// The way of a packet whose death was no loss: it is one of those that live.
+    pub(super) fn lives(&mut self, way: Way) {
+        if self.paths.all {
+            self.paths.ways.lived(way);
+        }
+    }
+
     /// Tells the packets that no hook has seen for a while, or `all` of them.
     pub(super) fn tell_passed(&mut self, all: bool) {
         let now_ns = clock::monotonic_ns();

@@ -123,7 +123,10 @@ impl Live {
                     self.arm(event, &drop);
                 }
             }
-            None => self.totals.not_loss += 1,
+            None => {
+                self.totals.not_loss += 1;
+                self.lives(way);
+            }
         }
     }
 

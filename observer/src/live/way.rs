@@ -209,13 +209,20 @@ fn is_offloaded(event: &HookEvent, snapshot: &Snapshot) -> bool {
 
 /// Hooks that the packet must have passed before this one in the same namespace, and that have no functions.
 fn silent(previous: Option<&HookEvent>, event: &HookEvent, known: &Known<'_>) -> Vec<Hook> {
+    let mut missing = missing(previous, event);
+    missing.retain(|hook| is_unregistered(event, *hook, known));
+    missing
+}
+
+/// Hooks that the packet must have passed before this one in the same namespace, and was not seen at.
+fn missing(previous: Option<&HookEvent>, event: &HookEvent) -> Vec<Hook> {
     if !INET.contains(&event.pf) || event.first != 0 {
         return Vec::new();
     }
     let was = previous
         .filter(|previous| previous.net == event.net && INET.contains(&previous.pf))
         .and_then(|previous| hook_of(previous.pf, previous.hook));
-    let missing = match (hook_of(event.pf, event.hook), was) {
+    match (hook_of(event.pf, event.hook), was) {
         (Some(Hook::Forward | Hook::Input), None | Some(Hook::Postrouting | Hook::Output)) => {
             vec![Hook::Prerouting]
         }
@@ -224,13 +231,24 @@ fn silent(previous: Option<&HookEvent>, event: &HookEvent, known: &Known<'_>) ->
         (Some(Hook::Postrouting), None | Some(Hook::Postrouting)) if event.in_ifindex == 0 => {
             vec![Hook::Output]
         }
+        (Some(Hook::Postrouting), None) if may_be_made_here(event) => {
+            // Whatever is forwarded has lost a hop.
+            let is_made_here = before(event).get(7) == Some(&u8::MAX);
+            if is_made_here {
+                vec![Hook::Output]
+            } else {
+                Vec::new()
+            }
+        }
         (Some(Hook::Postrouting), None) => vec![Hook::Prerouting, Hook::Forward],
         _ => Vec::new(),
-    };
-    missing
-        .into_iter()
-        .filter(|hook| is_unregistered(event, *hook, known))
-        .collect()
+    }
+}
+
+/// What IPv6 itself sends (neighbour discovery, reports of groups) has its device before it is routed, which POSTROUTING is then
+/// told as the one that it came in by (`ndisc_alloc_skb`, net/ipv6/ndisc.c; `ip6_output`, net/ipv6/ip6_output.c, v6.1 … v6.12).
+fn may_be_made_here(event: &HookEvent) -> bool {
+    event.pf == INET[1] && event.in_ifindex == event.out_ifindex
 }
 
 /// Whether the packet left its namespace through POSTROUTING without being seen there.
@@ -264,5 +282,33 @@ fn unregistered(hook: Hook, event: &HookEvent, names: &mut NetnsNames) -> Passag
         outer: outer(event),
         note: Some(NO_HOOK.to_owned()),
         ..bare(hook, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::blank_hook;
+
+    fn at_postrouting(pf: u8, [from, to]: [u32; 2], hops: u8) -> Vec<Hook> {
+        let mut event = blank_hook();
+        (event.pf, event.hook) = (pf, 4);
+        (event.in_ifindex, event.out_ifindex) = (from, to);
+        (event.before[0], event.before[7], event.before_bytes) = (pf << 4, hops, 40);
+        missing(None, &event)
+    }
+
+    #[test]
+    fn what_a_host_sends_of_neighbours_was_not_forwarded() {
+        const FORWARDED: [Hook; 2] = [Hook::Prerouting, Hook::Forward];
+        assert_eq!(at_postrouting(10, [4, 4], 255), [Hook::Output], "a solicitation");
+        assert_eq!(
+            at_postrouting(10, [4, 4], 1),
+            [],
+            "a report of groups, or sent back where it came from"
+        );
+        assert_eq!(at_postrouting(10, [4, 5], 63), FORWARDED);
+        assert_eq!(at_postrouting(2, [4, 4], 63), FORWARDED);
+        assert_eq!(at_postrouting(10, [0, 5], 64), [Hook::Output]);
     }
 }

@@ -15,6 +15,8 @@ use crate::capture::{entered_ns, hook_event, skb_of};
 const MOST_HOOKS: usize = 64;
 /// More records than any burst is worth.
 const MOST_RECORDS: usize = 32_768;
+/// So many of them of packets that were freed and are no loss: these are kept in full, 2.5 kB each.
+const MOST_OVER: usize = 8192;
 /// Between two hooks of a packet: a queue, a slow program.
 const LONGEST_NS: u64 = 5_000_000_000;
 /// A packet that lives is told when no hook has seen it for so long.
@@ -37,6 +39,10 @@ pub struct Ways {
     by_skb: HashMap<u64, VecDeque<Box<[u8]>>>,
     /// In the order they came: address and time.
     order: VecDeque<(u64, u64)>,
+    /// Those of packets that were freed as if they were lost, and were not: see [`Ways::lived`].
+    over: VecDeque<Way>,
+    /// How many records they have.
+    over_records: usize,
     /// Records that were let go unseen because there were too many.
     forgotten: u64,
 }
@@ -97,17 +103,32 @@ impl Ways {
         way
     }
 
+    /// Takes the way of a death back, if it was no loss: the packet had done its part (on Linux 6.1, each ICMPv6 message that
+    /// the host has taken in). It is told in its turn, like those of other packets that live.
+    pub fn lived(&mut self, way: Way) {
+        self.over_records += way.len();
+        self.over.extend(Some(way).filter(|way| !way.is_empty()));
+        while self.over_records > MOST_OVER
+            && let Some(oldest) = self.over.pop_front()
+        {
+            self.over_records -= oldest.len();
+            self.forgotten += oldest.len() as u64;
+        }
+    }
+
     /// Ways that no hook has added to for a while, or `all` of them; each with its records in order.
     pub fn finished(&mut self, now_ns: u64, all: bool) -> Vec<Way> {
         let is_quiet = |time_ns: u64| all || now_ns.saturating_sub(time_ns) >= QUIET_NS;
-        let mut finished: Vec<Way> = Vec::new();
+        let is_over = |way: &Way| way.last().is_none_or(|last| is_quiet(last.time_ns));
+        let over = self.over.iter().take_while(|way| is_over(way)).count();
+        let mut finished: Vec<Way> = self.over.drain(..over).collect();
+        self.over_records -= finished.iter().map(Vec::len).sum::<usize>();
         for records in self.by_skb.values_mut() {
             let first = records.front().and_then(|record| entered_ns(record));
             if !first.is_none_or(is_quiet) {
                 continue;
             }
             let ways = split(records);
-            let is_over = |way: &Way| way.last().is_none_or(|last| is_quiet(last.time_ns));
             let over = ways.iter().take_while(|way| is_over(way)).count();
             if over == ways.len() {
                 records.clear();
@@ -200,11 +221,23 @@ fn follows(last: &HookEvent, next: &HookEvent) -> bool {
         INET.contains(&next.pf) && next.hook == POSTROUTING && next.in_ifindex == 0 && !is_tunnel;
     let was_elsewhere = leaves_where_made && last.net != next.net;
     !is_dead
+        && !is_the_next_for_this_host(last, next)
         && (!is_new || again)
         && !was_elsewhere
         && next.time_ns.saturating_sub(last.time_ns) < LONGEST_NS
         && is_same(Identity::of(before(last)), Identity::of(before(next)))
         && ends_fit(last, before(next), Next::of(next, last))
+}
+
+/// Whether both came to INPUT of one namespace: no packet does twice, unless the first was what carried the second. Where no
+/// other hook has functions, the next packet of a connection is told from the last by this alone.
+fn is_the_next_for_this_host(last: &HookEvent, next: &HookEvent) -> bool {
+    let is_here = |event: &HookEvent| INET.contains(&event.pf) && event.hook == INPUT;
+    is_here(last)
+        && is_here(next)
+        && last.net == next.net
+        && next.first == 0
+        && last.flags & hook_flag::TUNNEL == 0
 }
 
 /// What comes after a hook.
@@ -532,6 +565,83 @@ mod tests {
         let way = ways.of_drop(&death(4));
         assert_eq!(way.iter().map(|event| event.pf).collect::<Vec<_>>(), [7, 7, 2]);
         assert!(ways.by_skb.is_empty());
+    }
+
+    /// Linux 6.1 frees each ICMPv6 message that it has acted on as if it dropped it.
+    #[test]
+    fn a_death_that_was_no_loss_leaves_a_way_to_be_told() {
+        let mut ways = Ways::default();
+        let echo = |hook: u8, time_ns: u64, sequence: u8| {
+            at(hook, time_ns, |event| {
+                event.before[..48].copy_from_slice(&echo_request(sequence));
+                event.before_bytes = 48;
+                event.pf = 10;
+            })
+        };
+        ways.add(&echo(0, 1, 1));
+        ways.add(&echo(1, 2, 1));
+        let mut event = death(3);
+        event.header[..48].copy_from_slice(&echo_request(1));
+        event.header_bytes = 48;
+        let way = ways.of_drop(&event);
+        assert_eq!(hooks(&way), [0, 1]);
+        ways.lived(way);
+        // The next has its memory, and a packet that came before it in other memory lives.
+        ways.add(&echo(0, 4, 1));
+        ways.add(&at(3, 0, |event| event.skb = 8));
+        assert!(ways.finished(5, false).is_empty(), "each in its turn");
+        let told = ways.finished(QUIET_NS + 4, false);
+        assert_eq!(
+            told.iter().map(hooks).collect::<Vec<_>>(),
+            [vec![3], vec![0, 1], vec![0]]
+        );
+        assert!(ways.finished(u64::MAX, true).is_empty(), "once");
+    }
+
+    #[test]
+    fn deaths_that_were_no_loss_do_not_pile_up() {
+        let mut ways = Ways::default();
+        for time in 0..(MOST_OVER as u64 + 10) {
+            ways.add(&at(1, time, |_| {}));
+            let way = ways.of_drop(&death(time));
+            ways.lived(way);
+        }
+        ways.lived(Way::new());
+        let told = ways.finished(u64::MAX, true);
+        assert_eq!((told.len(), told[0][0].time_ns), (MOST_OVER, 10));
+        assert_eq!(ways.over_records, 0);
+    }
+
+    fn echo_request(sequence: u8) -> [u8; 48] {
+        let mut header = [0; 48];
+        (header[0], header[5], header[6], header[7]) = (0x60, 8, 58, 64);
+        (header[8], header[23], header[24], header[39]) = (0xfd, 1, 0xfd, 2);
+        (header[40], header[47]) = (128, sequence);
+        header
+    }
+
+    /// Three datagrams of one connection in the same memory, in a namespace that has functions on INPUT alone, were one way.
+    #[test]
+    fn no_packet_comes_to_the_host_twice() {
+        let datagram = |time_ns: u64, change: fn(&mut HookEvent)| {
+            at(INPUT, time_ns, |event| {
+                (event.before[4], event.before[5], event.before[9]) = (0, 0, 17);
+                change(event);
+            })
+        };
+        let mut ways = Ways::default();
+        for time in 1..4 {
+            ways.add(&datagram(time, |_| {}));
+        }
+        assert_eq!(ways.finished(u64::MAX, true).len(), 3);
+        let mut ways = Ways::default();
+        ways.add(&datagram(1, |event| event.flags = hook_flag::TUNNEL));
+        ways.add(&datagram(2, |_| {}));
+        assert_eq!(
+            ways.finished(u64::MAX, true).len(),
+            1,
+            "what carried it comes first"
+        );
     }
 
     #[test]
