@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::Outcome;
-use crate::report::{Format, Look, escape, wrap};
+use crate::report::{Format, Look, escape, json, wrap};
 
 /// The value of the JSON's `schema` field.
 pub const SCHEMA: &str = "observer.check/v1";
@@ -167,7 +167,7 @@ pub fn print(report: &CheckReport, format: Format) -> anyhow::Result<Outcome> {
     let page = match format {
         Format::Text => text(report, Look::of_stdout()),
         Format::Json => {
-            serde_json::to_string(&Written {
+            json(&Written {
                 schema: SCHEMA,
                 report,
             })? + "\n"

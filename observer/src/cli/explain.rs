@@ -14,7 +14,7 @@ use crate::evaluate::{Conn, Course, Dev, Packet, Unknown};
 use crate::explain::{LiveHost, Question, Rules, answer, rules_in_force};
 use crate::privilege::{self, Task};
 use crate::report::record::{CtState, Explanation, Proto, Tuple};
-use crate::report::{Format, Look, explanation};
+use crate::report::{Format, Look, explanation, json};
 use crate::ruleset::xtables::save::Family;
 
 mod from_trace;
@@ -143,7 +143,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let page = match format {
         Format::Text => explanation(&told, Look::of_stdout()),
         Format::Json => {
-            serde_json::to_string(&Written {
+            json(&Written {
                 schema: SCHEMA,
                 told: &told,
             })? + "\n"

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// The text with everything escaped that a terminal or a reader's eye could take for something else: control characters
-/// (C0, DEL, C1), marks and overrides of writing direction, invisible separators.
+/// (C0, DEL, C1), marks and overrides of writing direction, separators, and whatever is not to be seen at all.
 pub fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -29,16 +29,27 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-fn is_unsafe(c: char) -> bool {
+/// Whether a character steers a terminal, turns the direction of writing or is invisible: Unicode's `Cc`, `Zl`, `Zp`,
+/// `Bidi_Control` and `Default_Ignorable_Code_Point` (DerivedCoreProperties.txt, 16.0).
+pub(super) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{61c}'                       // Arabic letter mark
+            '\u{ad}'                        // soft hyphen
+            | '\u{34f}'                     // combining grapheme joiner
+            | '\u{61c}'                     // Arabic letter mark
+            | '\u{115f}' | '\u{1160}'       // fillers of Hangul
+            | '\u{17b4}' | '\u{17b5}'       // vowels of Khmer that nobody writes
+            | '\u{180b}'..='\u{180f}'       // selectors and a separator of Mongolian
             | '\u{200b}'..='\u{200f}'       // zero-width, left-to-right and right-to-left marks
             | '\u{2028}'..='\u{202e}'       // line and paragraph separators, embeddings and overrides
             | '\u{2060}'..='\u{206f}'       // word joiner, isolates, deprecated format characters
+            | '\u{3164}' | '\u{ffa0}'       // fillers of Hangul
+            | '\u{fe00}'..='\u{fe0f}'       // variation selectors
             | '\u{feff}'                    // byte-order mark
-            | '\u{fff9}'..='\u{fffb}'       // interlinear annotations
-            | '\u{e0000}'..='\u{e007f}') // tags
+            | '\u{fff0}'..='\u{fffb}'       // none yet, interlinear annotations
+            | '\u{1bca0}'..='\u{1bca3}'     // of shorthand
+            | '\u{1d173}'..='\u{1d17a}'     // of musical notation
+            | '\u{e0000}'..='\u{e0fff}') // tags, variation selectors
 }
 
 #[cfg(test)]
@@ -61,6 +72,21 @@ mod tests {
         assert_eq!(escape("\u{1b}[2Jx\u{7}\u{7f}"), "\\x1b[2Jx\\x07\\x7f");
         assert_eq!(escape("a\nb\rc\td\0"), "a\\nb\\rc\\td\\x00");
         assert_eq!(escape("\u{9b}31m"), "\\x9b31m");
+    }
+
+    #[test]
+    fn two_names_that_look_alike_do_not_when_they_are_shown() {
+        for invisible in [
+            '\u{ad}',
+            '\u{34f}',
+            '\u{3164}',
+            '\u{fe0f}',
+            '\u{180e}',
+            '\u{e0100}',
+        ] {
+            assert_ne!(escape(&format!("INPUT{invisible}")).trim_end(), "INPUT");
+            assert!(escape(&format!("INPUT{invisible}")).is_ascii());
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub use escape::escape;
 pub use explain::explanation;
 pub use file::TraceFile;
 pub use fold::MAX_FLOWS;
-pub use json::Json;
+pub use json::{Json, json};
 pub use layout::wrap;
 pub use tally::Tally;
 pub use terminal::Look;

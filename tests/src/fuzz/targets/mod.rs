@@ -3,6 +3,7 @@
 mod filter;
 mod kernel;
 mod nftables;
+mod shown;
 mod trace;
 mod xtables;
 

@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 
 use observer::evaluate::{Bounds, Conn, Course, Dev, InForce, Packet, Unknown, near_misses, ways, xtables};
+use observer::explain::Rules;
 use observer::report::record::{CtState, Hook, TableFamily};
 use observer::ruleset::ipset::{self, Part, Sets};
 use observer::ruleset::xtables::save::{self, Family};
 use observer::ruleset::xtables::{Blob, Names, decode};
 
-use super::files;
+use super::{files, shown};
 
 pub(super) fn saved() -> Vec<Vec<u8>> {
     files![
@@ -54,7 +55,7 @@ pub(super) fn sets(data: &[u8]) {
     }
 }
 
-/// What is read is written and read again: the same. It is asked about a packet, and that ends.
+/// What is read is written and read again: the same. It is asked about a packet, and that ends; the answer is shown.
 pub(super) fn save(data: &[u8]) {
     let Ok(document) = save::parse(&String::from_utf8_lossy(data)) else {
         return;
@@ -63,6 +64,10 @@ pub(super) fn save(data: &[u8]) {
     let again = save::parse(&written).expect("what was written is read");
     assert_eq!(again.to_string(), written);
     for family in [Family::Ip, Family::Ip6] {
+        let mut rules = Rules::default();
+        rules.add("a file", document.clone(), family);
+        rules.settle(family);
+        shown::explained(packet(family == Family::Ip6), Course::Forward, &rules);
         let of_family = |table: &&save::Table| table.family.is_none_or(|of| of == family);
         let tables: Vec<_> = document
             .tables()

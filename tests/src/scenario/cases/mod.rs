@@ -3,6 +3,7 @@
 mod alone;
 mod chaos;
 mod closed_pipe;
+mod hostile;
 mod killed;
 mod netlink;
 mod oracle;
@@ -132,6 +133,20 @@ pub(super) const ALL: &[Case] = &[
         every_kernel: false,
         without_bpf: false,
         run: chaos::reader,
+    },
+    Case {
+        name: "packets-that-lie",
+        backends: &[Backend::Legacy, Backend::Nft],
+        every_kernel: false,
+        without_bpf: false,
+        run: hostile::packets,
+    },
+    Case {
+        name: "names-that-an-enemy-chose",
+        backends: &[Backend::Legacy, Backend::Nft],
+        every_kernel: false,
+        without_bpf: false,
+        run: hostile::names,
     },
     Case {
         name: "no-memory-for-maps",

@@ -86,8 +86,10 @@ pub(super) fn user_data(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     })
 }
 
-/// The text of user data with this number.
+/// The text of user data with this number: a comment, which may be in any encoding.
 pub(super) fn user_text(bytes: Option<&[u8]>, wanted: u8) -> Option<String> {
     let mut found = user_data(bytes?).filter(|(kind, _)| *kind == wanted);
-    text(found.next()?.1)
+    let text = found.next()?.1;
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    Some(String::from_utf8_lossy(text.get(..end)?).into_owned())
 }

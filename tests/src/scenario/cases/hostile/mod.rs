@@ -1,0 +1,10 @@
+//! What an enemy can send, and what he can call things: observer neither ends nor lies, and nothing of it steers a terminal.
+
+mod forge;
+mod link;
+mod names;
+mod packets;
+mod screen;
+
+pub(super) use names::run as names;
+pub(super) use packets::run as packets;

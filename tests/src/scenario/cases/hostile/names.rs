@@ -1,0 +1,241 @@
+//! Everything that has a name has one that an enemy chose, as far as the tools and the kernel take it: escape sequences, marks of
+//! writing direction, line feeds, bytes that are no UTF-8; for a namespace, a device, a chain, a set, comments and files.
+
+use std::net::UdpSocket;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::super::super::run::{Lab, Place};
+use super::super::super::{check, features};
+use super::screen::complaint;
+use crate::cage::Cage;
+use crate::cluster::{Backend, Family};
+use crate::exec;
+use crate::netns::Netns;
+use crate::observer::{self, Invocation, Observer, read_lines};
+use crate::results::Outcome;
+
+/// Turns the writing, clears the screen, and has a line of its own.
+const NAMESPACE: &str = "\u{202e}\u{1b}[2J\n\u{9b}1m";
+/// 15 bytes at the most, without space, colon or slash: `dev_valid_name()`, net/core/dev.c.
+const DEVICE: &str = "\u{1b}[7m\u{202e}\u{9b}\u{7f}";
+/// 28 bytes at the most.
+const CHAIN: &str = "\u{1b}]0;x\u{7}\u{202e}\u{200b}\u{9b}m";
+/// 31 bytes at the most.
+const SET: &str = "\u{1b}c\u{2066}\u{ad}set";
+/// As a shell's printf takes them; then as they are to be told.
+const COMMENT: (&str, &str) = (
+    r"\377\376 \033[31m\342\200\256 \007\302\205",
+    "\u{fffd}\u{fffd} \u{1b}[31m\u{202e} \u{7}\u{85}",
+);
+/// How many packets each rule drops.
+const PACKETS: u16 = 5;
+/// The ports of the two rules that drop.
+const BY_IPTABLES: u16 = 7919;
+const BY_NFT: u16 = 7920;
+
+pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
+    let Some(program) = &lab.observer else {
+        return Ok(Outcome::Skipped("it is about observer alone".into()));
+    };
+    if let Some(why) = features::lacking(&["ipset create lab hash:ip".to_owned()], &lab.run)? {
+        return Ok(Outcome::Skipped(why));
+    }
+    let netns = Netns::create(&format!("{}{NAMESPACE}", place.prefix))?;
+    let tool = crate::cluster::rules::tool(place.setup().backend, Family::Ip);
+    set_up(&netns, &tool)?;
+    let trace = place.work.join("\u{1b}[8mtrace");
+    let words = [
+        "watch",
+        "--dst",
+        "10.99.0.0/24",
+        "--write",
+        &trace.to_string_lossy(),
+    ]
+    .map(str::to_owned);
+    let how = Invocation {
+        program,
+        args: &words,
+        cage: &Cage::default(),
+        directory: place.work,
+    };
+    let mut observer = Observer::start(&how)?;
+    observer.wait_for_start(&trace, lab.patience * 3)?;
+    for port in [BY_IPTABLES, BY_NFT] {
+        netns.run(|| send(port))?;
+    }
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    observer.signal(Signal::SIGINT)?;
+    let code = observer::code(observer.wait(lab.patience * 2)?);
+
+    let lines = read_lines(&trace)?;
+    let mut failures = check::totals(&lines, lines.last().unwrap_or(&Value::Null));
+    if code != 0 {
+        failures.push(format!(
+            "observer ended with {code}: {}",
+            observer.stderr().trim()
+        ));
+    }
+    failures.extend(complaint("stderr", &observer.stderr()));
+    failures.extend(shown("watch", &observer.stdout()));
+    let written = std::fs::read_to_string(&trace).context("the trace is no UTF-8")?;
+    failures.extend(complaint("the trace", &written));
+    let schema = lab.schema.as_ref();
+    let wrong = lines
+        .iter()
+        .filter_map(|line| Some((schema?.complaint(line)?, line)));
+    failures.extend(wrong.map(|(why, line)| format!("against the schema: {why}: {line}")));
+    failures.extend(told(netns.name(), place.setup().backend, &lines));
+    failures.extend(asked(program, &netns, &trace, (&tool, &lines))?);
+    Ok(Outcome::of(failures))
+}
+
+fn set_up(netns: &Netns, tool: &str) -> Result<()> {
+    let here = Some(netns);
+    let veth = ["link", "add", DEVICE, "type", "veth", "peer", "name", "other"];
+    exec::run(here, "ip", &veth, "")?;
+    exec::run(here, "ip", &["addr", "add", "10.99.0.1/24", "dev", DEVICE], "")?;
+    exec::run(here, "ip", &["link", "set", "other", "up"], "")?;
+    exec::run(here, "ip", &["link", "set", DEVICE, "up"], "")?;
+    exec::run(here, "ipset", &["create", SET, "hash:ip"], "")?;
+    exec::run(here, "ipset", &["add", SET, "10.99.0.2"], "")?;
+    let comment = COMMENT.0;
+    let rules = format!(
+        "*filter\\n:{CHAIN} - [0:0]\\n-A OUTPUT -p udp -m udp --dport {BY_IPTABLES} -j {CHAIN}\\n\
+         -A {CHAIN} -m set --match-set {SET} dst -m comment --comment \"{comment}\" -j DROP\\nCOMMIT\\n"
+    );
+    let native = format!(
+        "table inet lab {{ chain out {{ type filter hook output priority 10; \
+         udp dport {BY_NFT} counter drop comment \"{comment}\"; }}; }}"
+    );
+    exec::shell(
+        here,
+        &format!("printf '{rules}' | {tool}-restore -w 30\nprintf '{native}\\n' | nft -f -"),
+    )?;
+    // A device whose name is no UTF-8, for whoever lists them.
+    exec::shell(
+        here,
+        r#"ip link add "$(printf '\377\033[7mz')" type veth peer name another"#,
+    )?;
+    Ok(())
+}
+
+fn send(port: u16) -> Result<()> {
+    let socket = UdpSocket::bind("10.99.0.1:0")?;
+    for _ in 0..PACKETS {
+        // The rule makes it an error.
+        let _ = socket.send_to(b"x", ("10.99.0.2", port));
+    }
+    Ok(())
+}
+
+/// What was shown: nothing of it steers, and the device's name is there, escaped.
+fn shown(what: &str, text: &str) -> Vec<String> {
+    let mut failures: Vec<String> = complaint(what, text).into_iter().collect();
+    if !text.contains("\\x1b") {
+        failures.push(format!(
+            "{what}: no name is shown, nothing was tested: {}",
+            text.escape_debug()
+        ));
+    }
+    failures
+}
+
+/// The trace has each name as it is.
+fn told(namespace: &str, backend: Backend, lines: &[Value]) -> Vec<String> {
+    let mut failures = Vec::new();
+    for (port, chain, text) in [(BY_IPTABLES, CHAIN, true), (BY_NFT, "out", false)] {
+        let of = |line: &&Value| line["kind"] == "drop" && line["packet"]["dport"] == port;
+        let drops: Vec<&Value> = lines.iter().filter(of).collect();
+        if drops.len() != usize::from(PACKETS) {
+            failures.push(format!(
+                "{} of {PACKETS} drops of port {port} are told",
+                drops.len()
+            ));
+        }
+        for line in drops {
+            let drop = &line["drop"];
+            let is_right = drop["confidence"] == "exact"
+                && drop["chain"] == chain
+                && line["netns"]["name"] == namespace
+                && line["out"] == DEVICE;
+            let comment = &drop["rule"]["comment"];
+            let has_comment = *comment == COMMENT.1
+                && (!text || backend == Backend::Native || drop["rule"]["text"].is_string());
+            if !is_right || !has_comment {
+                failures.push(format!("the rule of port {port} has other names: {line}"));
+                break;
+            }
+        }
+    }
+    failures
+}
+
+/// What the other verbs show of the same names, of rules in force and of files.
+fn asked(
+    program: &std::path::Path,
+    netns: &Netns,
+    trace: &std::path::Path,
+    (tool, lines): (&str, &[Value]),
+) -> Result<Vec<String>> {
+    let directory = trace.parent().context("no directory")?;
+    let file = |name: &str| -> PathBuf { directory.join(name) };
+    let (saved, sets) = (file("\u{1b}[2Jrules"), file("\u{202e}sets"));
+    let words = |path: &PathBuf| path.to_string_lossy().into_owned();
+    let raw =
+        |tool: &str, args: &[&str]| exec::output(Some(netns), tool, args, "").map(|output| output.stdout);
+    std::fs::write(&saved, raw(&format!("{tool}-save"), &["-c"])?)?;
+    std::fs::write(&sets, raw("ipset", &["save"])?)?;
+    let dropped = |line: &Value| line["kind"] == "drop" && line["packet"]["dport"] == BY_IPTABLES;
+    let number = lines.iter().position(dropped).map_or(1, |at| at + 1).to_string();
+    let (trace, saved, sets) = (trace.to_string_lossy(), words(&saved), words(&sets));
+    let port = BY_IPTABLES.to_string();
+    let packet = [
+        "--src",
+        "10.99.0.1",
+        "--dst",
+        "10.99.0.2",
+        "--proto",
+        "udp",
+        "--port",
+        &port,
+    ];
+    let files = ["--ruleset", &saved, "--ipset", &sets];
+    let missing = file("\u{1b}[2Jnone");
+    let missing = words(&missing);
+    let asked: [(&[&[&str]], i32); 6] = [
+        (&[&["explain"], &packet, &["--hook", "output"]], 0),
+        (&[&["explain"], &packet, &["--hook", "output"], &files], 0),
+        (&[&["explain", "--from-trace", &trace, "--line", &number]], 0),
+        (
+            &[&["explain", "--from-trace", &trace, "--line", &number], &files],
+            0,
+        ),
+        (&[&["explain"], &packet, &["--ruleset", &missing]], 2),
+        (&[&["explain", "--from-trace", &saved, "--line", "1"]], 2),
+    ];
+    let mut failures = Vec::new();
+    for (args, code) in asked {
+        for format in ["text", "json"] {
+            let args: Vec<&str> = args.concat().into_iter().chain(["-o", format]).collect();
+            let output = exec::output(Some(netns), &program.to_string_lossy(), &args, "")?;
+            let what = args.join(" ").escape_debug().to_string();
+            let ended = observer::code(output.status);
+            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            if ended != code || stderr.lines().count() != usize::from(code == 2) {
+                failures.push(format!("{what} ended with {ended}: {}", stderr.escape_debug()));
+            }
+            let stdout = String::from_utf8(output.stdout).context("no UTF-8")?;
+            failures.extend(complaint(&what, &stderr));
+            if code != 0 || format == "json" {
+                failures.extend(complaint(&what, &stdout));
+                continue;
+            }
+            failures.extend(shown(&what, &stdout));
+        }
+    }
+    Ok(failures)
+}

@@ -1,0 +1,286 @@
+//! Thousands of packets that lie, sent to a router that drops them in several tables: each rule is told of as often as the kernel
+//! counted it at the most, and with what is not known and what was lost not less; the output is valid and steers no terminal.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::super::super::check;
+use super::super::super::run::{Lab, Place};
+use super::forge::{Forge, IPV4};
+use super::link::Link;
+use super::screen::complaint;
+use crate::cage::Cage;
+use crate::cluster::rules::{self, Counters};
+use crate::cluster::{Cluster, Family};
+use crate::kernel::stats;
+use crate::observer::{self, Invocation, Observer, read_lines};
+use crate::results::Outcome;
+
+/// How many are sent, of both families together.
+const PACKETS: usize = 4000;
+/// So many at once; then observer may catch up.
+const BATCH: usize = 200;
+const BETWEEN: Duration = Duration::from_millis(10);
+/// What they are made from.
+const SEED: u64 = 20_261_127;
+/// What observer may grow by meanwhile: twice its ring buffer.
+const MOST_KIB: u64 = 16 * 1024;
+/// The router's hardware address on the sender's side.
+const ROUTER: [u8; 6] = [2, 0, 0, 0, 0x77, 1];
+/// All hosts of a link.
+const EVERYBODY: [u8; 6] = [0xff; 6];
+/// How many failures of one kind are shown.
+const SHOWN: usize = 3;
+
+/// Rules that look at every part of a packet: `-m icmp`, `-p tcp --tcp-flags` drop by themselves what is too short for them, and
+/// conntrack puts fragments together before any rule sees them.
+const RULES: &str = "*raw\n:PREROUTING ACCEPT [0:0]\n\
+    -A PREROUTING -i near -p udp -m length --length 0:60 -j DROP\n\
+    -A PREROUTING -i near -m length --length 60000:65535 -j DROP\n\
+    COMMIT\n*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:WEB - [0:0]\n\
+    -A INPUT -i near -p {icmp} -j DROP\n\
+    -A INPUT -i near -p tcp -m tcp --tcp-flags SYN,FIN SYN,FIN -j DROP\n\
+    -A INPUT -i near -j DROP\n\
+    -A FORWARD -m conntrack --ctstate INVALID -j DROP\n\
+    -A FORWARD -p tcp -j WEB\n\
+    -A FORWARD -p udp -m udp --dport 4789 -j DROP\n\
+    -A FORWARD -p 47 -j REJECT\n\
+    -A WEB -p tcp -m tcp --dport 80 --tcp-flags SYN SYN -j DROP\n\
+    -A WEB -m length --length 0:100 -j DROP\nCOMMIT\n";
+
+pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
+    let Some(program) = &lab.observer else {
+        return Ok(Outcome::Skipped("it is about observer alone".into()));
+    };
+    let cluster = Cluster::up(&lab.data, "router", &place.setup(), &lab.run)?;
+    cluster.ip(
+        "router",
+        "link set near down\nlink set near address 02:00:00:00:77:01 mtu 65535\nlink set near up\n\
+         addr replace fd77:1::1/64 dev near nodad\n",
+    )?;
+    cluster.ip("client", "link set eth0 mtu 65535\n")?;
+    for (family, icmp) in FAMILIES {
+        let text = RULES.replace("{icmp}", icmp);
+        rules::restore(
+            cluster.node("router")?,
+            place.setup().backend,
+            family,
+            &text,
+            true,
+        )?;
+    }
+    let trace = place.work.join("trace.json");
+    let name = cluster.node("router")?.name().to_owned();
+    let words = ["watch", "--netns", &name, "--write", &trace.to_string_lossy()].map(str::to_owned);
+    let how = Invocation {
+        program,
+        args: &words,
+        cage: &Cage::default(),
+        directory: place.work,
+    };
+    let mut observer = Observer::start(&how)?;
+    observer.wait_for_start(&trace, lab.patience * 3)?;
+    let resident = resident_kib(&observer)?;
+    let before = Kernels::read(&cluster)?;
+    send(&cluster)?;
+    settle(&trace, lab.patience)?;
+    let after = Kernels::read(&cluster)?;
+    let grown = resident_kib(&observer)?.saturating_sub(resident);
+    observer.signal(Signal::SIGINT)?;
+    let code = observer::code(observer.wait(lab.patience * 2)?);
+
+    let lines = read_lines(&trace)?;
+    let mut failures = check::totals(&lines, lines.last().unwrap_or(&Value::Null));
+    if code != 0 {
+        failures.push(format!(
+            "observer ended with {code}: {}",
+            observer.stderr().trim()
+        ));
+    }
+    if grown > MOST_KIB {
+        failures.push(format!("it grew by {grown} KiB"));
+    }
+    failures.extend(complaint("stdout", &observer.stdout()));
+    failures.extend(complaint("stderr", &observer.stderr()));
+    let written = std::fs::read(&trace).context("the trace is gone")?;
+    failures.extend(match String::from_utf8(written) {
+        Ok(text) => complaint("the trace", &text),
+        Err(error) => Some(format!("the trace is no UTF-8: {error}")),
+    });
+    if let Some(schema) = &lab.schema {
+        let wrong = lines
+            .iter()
+            .filter_map(|line| Some((schema.complaint(line)?, line)));
+        failures.extend(
+            wrong
+                .take(SHOWN)
+                .map(|(why, line)| format!("against the schema: {why}: {line}")),
+        );
+    }
+    failures.extend(judge(&cluster, &lines, &before, &after)?);
+    Ok(Outcome::of(failures))
+}
+
+const FAMILIES: [(Family, &str); 2] = [(Family::Ip, "icmp"), (Family::Ip6, "ipv6-icmp")];
+
+/// What the kernel has counted in the router.
+struct Kernels {
+    rules: BTreeMap<&'static str, Counters>,
+    /// IPv4 headers whose checksum was wrong.
+    wrong_sums: u64,
+}
+
+impl Kernels {
+    fn read(cluster: &Cluster) -> Result<Self> {
+        let router = cluster.node("router")?;
+        let backend = cluster.setup().backend;
+        let mut of_family = BTreeMap::new();
+        for (family, _) in FAMILIES {
+            of_family.insert(family.word(), rules::counters(router, backend, family)?);
+        }
+        Ok(Self {
+            rules: of_family,
+            wrong_sums: stats::read(router, "IpExt.InCsumErrors")?,
+        })
+    }
+}
+
+fn send(cluster: &Cluster) -> Result<()> {
+    let names = cluster.names();
+    let v4 = |word: &str| -> Result<[u8; 4]> { octets(names.fill(word)?.parse()?) };
+    // The cluster's names are of one family; these are the same hosts in the other.
+    let v6 = |text: &str| -> Result<[u8; 16]> { octets(text.parse()?) };
+    let mut forge = Forge::new(
+        SEED,
+        (v4("{{client}}")?, [v4("{{server}}")?, v4("{{router}}")?]),
+        (v6("fd77:1::2")?, [v6("fd77:2::2")?, v6("fd77:1::1")?]),
+    );
+    cluster.node("client")?.run(|| {
+        let link = Link::open("eth0")?;
+        let mut sent = 0;
+        for number in 1..=PACKETS {
+            let packet = forge.packet();
+            let to = if packet.is_for_us { ROUTER } else { EVERYBODY };
+            sent += usize::from(link.send(&packet.bytes, packet.ethertype, to).is_ok());
+            if number % BATCH == 0 {
+                std::thread::sleep(BETWEEN);
+            }
+        }
+        anyhow::ensure!(
+            sent > PACKETS * 9 / 10,
+            "only {sent} of {PACKETS} packets could be sent"
+        );
+        Ok(())
+    })
+}
+
+fn octets<const N: usize>(address: IpAddr) -> Result<[u8; N]> {
+    let bytes = match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    bytes.try_into().ok().context("an address of the other family")
+}
+
+/// Waits until nothing more is told.
+fn settle(trace: &Path, patience: Duration) -> Result<()> {
+    let (begun, mut told) = (Instant::now(), usize::MAX);
+    while begun.elapsed() < patience {
+        let now = read_lines(trace)?.len();
+        if now == told {
+            break;
+        }
+        told = now;
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    Ok(())
+}
+
+/// `VmRSS`, proc_pid_status(5).
+fn resident_kib(observer: &Observer) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", observer.pid()));
+    let status = status.context("observer is gone")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .context("no VmRSS")
+}
+
+fn judge(cluster: &Cluster, lines: &[Value], before: &Kernels, after: &Kernels) -> Result<Vec<String>> {
+    let mut failures = Vec::new();
+    let inode = cluster.node("router")?.inode()?;
+    let here: Vec<&Value> = lines
+        .iter()
+        .filter(|line| line["kind"] == "drop" && line["netns"]["inode"] == inode)
+        .collect();
+    let lost: u64 = lines
+        .iter()
+        .filter(|line| line["kind"] == "lost")
+        .filter_map(|line| line["count"].as_u64())
+        .sum();
+    for (family, rules) in &after.rules {
+        let of_rules =
+            |line: &&&Value| line["drop"]["layer"] == "netfilter" && line["packet"]["family"] == *family;
+        let theirs: Vec<&&Value> = here.iter().filter(of_rules).collect();
+        let exact = theirs
+            .iter()
+            .filter(|line| line["drop"]["confidence"] == "exact")
+            .count() as u64;
+        let mut dropped = 0;
+        for (place, counted) in rules.iter().filter(|(_, counted)| counted.drops()) {
+            let told: Vec<&&&Value> = theirs.iter().filter(|line| names(line, place)).collect();
+            let earlier = before.rules[family].get(place).map_or(0, |it| it.packets);
+            dropped += counted.packets - earlier;
+            if told.len() as u64 > counted.packets {
+                failures.push(format!(
+                    "{family}: {place} dropped {} packets, and {} are said to have been: {}",
+                    counted.packets,
+                    told.len(),
+                    told[0]
+                ));
+            }
+        }
+        let all = theirs.len() as u64;
+        if all + lost < dropped {
+            failures.push(format!(
+                "{family}: rules dropped {dropped} packets, {all} were told of and {lost} counted as lost"
+            ));
+        }
+        if exact * 10 < dropped * 8 || dropped < PACKETS as u64 / 10 {
+            failures.push(format!(
+                "{family}: of {dropped} packets that rules dropped only {exact} are told as exact"
+            ));
+        }
+    }
+    let of_sums = here
+        .iter()
+        .filter(|line| line["drop"]["reason"] == "IP_CSUM")
+        .count() as u64;
+    let counted = after.wrong_sums - before.wrong_sums;
+    if of_sums > counted || of_sums + lost < counted || counted == 0 {
+        failures.push(format!(
+            "{counted} packets had a wrong checksum, of {of_sums} it is said, {lost} were lost"
+        ));
+    }
+    Ok(failures)
+}
+
+/// Whether a line says that its packet was dropped there.
+fn names(line: &Value, place: &rules::Place) -> bool {
+    let drop = &line["drop"];
+    let is_there = drop["table"] == place.table.as_str() && drop["chain"] == place.chain.as_str();
+    is_there
+        && drop["confidence"] != "unknown"
+        && match place.rule {
+            Some(number) => drop["rule"]["number"] == number,
+            None => drop["cause"] == "policy",
+        }
+}
+
+/// The ethertype that the lab and the kernel call the same.
+const _: () = assert!(IPV4 == libc::ETH_P_IP as u16);
