@@ -18,7 +18,7 @@ impl TraceFile {
     /// Creates or opens `path`; its first line empties it.
     ///
     /// # Errors
-    /// As [`KeptFile::create`].
+    /// What the system says; `ELOOP` if `path` is a symbolic link.
     pub fn create(path: &Path) -> io::Result<Self> {
         Ok(Self {
             file: KeptFile::create(path)?,

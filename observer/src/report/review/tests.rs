@@ -7,7 +7,7 @@ fn hostile() -> (tempfile::TempDir, Review) {
     drop.drop.chain = Some("</td><script>alert(1)</script>|`x`\u{1b}[2J\n| 1 |".into());
     let mut plain = drop_line(policy_drop());
     plain.time = Time(samples::NOON.0 + 5_000_000_000);
-    let mut lines = vec![samples::start_line(), drop_line(drop), plain];
+    let mut lines = [samples::start_line(), drop_line(drop), plain];
     lines[0].node = "<img src=x>".into();
     let text: String = lines
         .iter()
