@@ -2,6 +2,10 @@
 
 /// How many bytes from the network header on travel with a drop.
 pub const HEADER_BYTES: usize = 128;
+/// How many bytes of a packet a capture takes at most, from its link header on.
+pub const MAX_SNAPLEN: usize = 4096;
+/// The longest link header that is taken with it, in bytes: Ethernet with two VLAN tags has 22.
+pub const MAX_LINK_BYTES: u32 = 22;
 /// How many counters that moved are named; more than that is only counted.
 pub const MAX_MOVED: usize = 8;
 /// How many slots of a legacy table's jump stack travel with a drop.
@@ -21,6 +25,8 @@ pub enum EventKind {
     Ruleset = 2,
     /// A [`crate::HookEvent`].
     Hook = 3,
+    /// A [`BytesEvent`].
+    Bytes = 4,
 }
 
 /// Facts about a [`DropEvent`], as bits of its `flags`.
@@ -45,6 +51,8 @@ pub mod flag {
     pub const NO_BASELINE: u32 = 1 << 8;
     /// Its last traversal of a hook was written to the ring buffer for paths, just before.
     pub const PATH: u32 = 1 << 9;
+    /// Its bytes were written to the ring buffer: the last [`crate::BytesEvent`] of this CPU before this record.
+    pub const BYTES: u32 = 1 << 10;
 }
 
 /// Which view of the packet matched the filter.
@@ -200,6 +208,28 @@ impl DropEvent {
     pub const LEN_NETFILTER: usize = core::mem::offset_of!(DropEvent, stack);
 }
 
+/// The bytes of a packet that died, for a capture. In the ring buffer it is cut behind the last byte that was copied, and
+/// comes before the [`DropEvent`] of the same packet.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct BytesEvent {
+    /// [`EventKind::Bytes`].
+    pub kind: u32,
+    /// The CPU that freed it.
+    pub cpu: u32,
+    /// How many of the bytes come before the network header: the link header, if the packet still has one.
+    pub link_bytes: u32,
+    /// Used length of `bytes`.
+    pub count: u32,
+    /// From the link header on, as far as the packet lies in one piece (`skb->head` to `skb->tail`).
+    pub bytes: [u8; MAX_SNAPLEN],
+}
+
+impl BytesEvent {
+    /// Length of the record without the bytes.
+    pub const LEN: usize = core::mem::offset_of!(BytesEvent, bytes);
+}
+
 /// A ruleset is being, or has been, replaced.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -214,6 +244,7 @@ pub struct RulesetEvent {
     pub time_ns: u64,
 }
 
+const _: () = assert!(BytesEvent::LEN == 16);
 const _: () = assert!(size_of::<ConnTuple>() == 40);
 /// Arrays of bytes that are read and written in words.
 const ALIGNED: [usize; 5] = [

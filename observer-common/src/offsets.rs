@@ -27,6 +27,8 @@ pub struct Offsets {
     pub skb_protocol: u32,
     /// `sk_buff.network_header`
     pub skb_network_header: u32,
+    /// `sk_buff.mac_header`
+    pub skb_mac_header: u32,
     /// `sk_buff.head`
     pub skb_head: u32,
     /// `sk_buff.data`
@@ -106,6 +108,7 @@ impl Offsets {
             skb_mark: ABSENT,
             skb_protocol: ABSENT,
             skb_network_header: ABSENT,
+            skb_mac_header: ABSENT,
             skb_head: ABSENT,
             skb_data: ABSENT,
             skb_tail: ABSENT,

@@ -5,6 +5,7 @@
 #![no_std]
 #![no_main]
 
+mod bytes;
 mod cast;
 mod commands;
 mod conntrack;

@@ -5,8 +5,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use observer_common::{
-    Baseline, CHUNK_BYTES, COUNTS, Candidate, Count, DropEvent, Filter, MAX_DEPTH, MAX_REASONS, MAX_SLOTS,
-    NetState, NftOffsets, Run,
+    Baseline, BytesEvent, CHUNK_BYTES, COUNTS, Candidate, Count, DropEvent, Filter, MAX_DEPTH, MAX_REASONS,
+    MAX_SLOTS, NetState, NftOffsets, Run,
 };
 
 use crate::cost::{Began, MEASURED};
@@ -21,6 +21,14 @@ pub const PEEK_BYTES: usize = 32 * 1024;
 /// Records for user space. Its size is set at start.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// How many bytes of each packet that is reported a capture takes; 0: there is none. Set before the programs are loaded.
+#[unsafe(no_mangle)]
+pub static SNAPLEN: u32 = 0;
+
+/// Where they are copied, by CPU. With a capture it has an element for each.
+#[map]
+pub static BYTES: Array<BytesEvent> = Array::with_max_entries(1, 0);
 
 /// What to choose, and where netfilter's functions lie: of what dies, and of what passes hooks.
 #[map]

@@ -11,5 +11,6 @@ pub mod kernel;
 pub mod live;
 pub mod privilege;
 pub mod report;
+pub mod review;
 pub mod ruleset;
 pub mod trace;

@@ -125,6 +125,7 @@ fn lab_packages() -> Vec<Package> {
         ("iproute2", "ip"),
         ("iputils-ping", "ping"),
         ("tcpdump", "tcpdump"),
+        ("tshark", "tshark"),
         ("procps", "sysctl"),
         ("curl", "curl"),
         ("ethtool", "ethtool"),

@@ -15,7 +15,7 @@ use observer_common::{
 };
 
 use crate::{
-    conntrack, counters, cpu,
+    bytes, conntrack, counters, cpu,
     filter::{self, Sight},
     maps::{EVENTS, FILTER, NOT_LOSS, SCRATCH, Scratch, count},
     memory::{bounded, offset},
@@ -129,6 +129,9 @@ fn choose(ctx: &BtfTracePointContext, scratch: *mut Scratch, filter: &Filter, sk
     // Its way first, so that user space has it when it hears of the death.
     if path::freed(skb) {
         event.flags |= flag::PATH;
+    }
+    if event.flags & flag::BOOKKEEPING == 0 && bytes::send(skb, event.cpu) {
+        event.flags |= flag::BYTES;
     }
     send(ctx, scratch, filter)
 }

@@ -2,7 +2,7 @@
 
 use bytes::Buf as _;
 use observer_common::{
-    Conn, ConnTuple, DropEvent, EventKind, HEADER_BYTES, MAX_JUMPS, MAX_MOVED, MAX_STACK, Moved,
+    BytesEvent, Conn, ConnTuple, DropEvent, EventKind, HEADER_BYTES, MAX_JUMPS, MAX_MOVED, MAX_STACK, Moved,
     RulesetEvent, SENT_STACK, flag,
 };
 
@@ -13,6 +13,19 @@ pub enum Captured {
     Drop(Box<DropEvent>),
     /// A ruleset is being replaced.
     Ruleset(RulesetEvent),
+    /// The bytes of the packet whose drop comes next from the same CPU.
+    Bytes(Copied),
+}
+
+/// A packet's bytes, as the kernel side copied them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// The CPU that freed the packet.
+    pub cpu: u32,
+    /// How many of the bytes come before the network header; not more than there are.
+    pub link_bytes: usize,
+    /// From the link header on.
+    pub bytes: Box<[u8]>,
 }
 
 /// Decodes one record.
@@ -30,10 +43,27 @@ pub fn decode(mut record: &[u8]) -> Option<Captured> {
             time_ns: record.get_u64_ne(),
         }));
     }
+    if kind == EventKind::Bytes as u32 {
+        return copied(record).map(Captured::Bytes);
+    }
     (kind == EventKind::Drop as u32)
         .then(|| drop_event(record))
         .flatten()
         .map(|event| Captured::Drop(Box::new(event)))
+}
+
+fn copied(mut record: &[u8]) -> Option<Copied> {
+    if record.len() < BytesEvent::LEN {
+        return None;
+    }
+    let (_, cpu) = (record.get_u32_ne(), record.get_u32_ne());
+    let (link_bytes, count) = (record.get_u32_ne() as usize, record.get_u32_ne() as usize);
+    let bytes = record.get(..count)?;
+    (link_bytes <= count).then(|| Copied {
+        cpu,
+        link_bytes,
+        bytes: bytes.into(),
+    })
 }
 
 fn drop_event(record: &[u8]) -> Option<DropEvent> {
@@ -211,6 +241,29 @@ pub(crate) mod tests {
                     "{flags} {len}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_cut_or_more_than_there_are_are_refused() {
+        let record = |link: u32, count: u32, bytes: &[u8]| {
+            let words = [EventKind::Bytes as u32, 3, link, count].map(u32::to_ne_bytes);
+            [&words.concat(), bytes].concat()
+        };
+        let Some(Captured::Bytes(copied)) = decode(&record(2, 4, &[9, 9, 0x45, 0])) else {
+            panic!("not decoded")
+        };
+        assert_eq!((copied.cpu, copied.link_bytes, copied.bytes.len()), (3, 2, 4));
+        for bad in [
+            record(2, 5, &[9, 9, 0x45, 0]),
+            record(5, 4, &[0; 4]),
+            record(0, u32::MAX, &[0; 64]),
+        ] {
+            assert!(decode(&bad).is_none());
+        }
+        let whole = record(0, 4, &[1, 2, 3, 4]);
+        for len in 0..whole.len() {
+            assert!(decode(&whole[..len]).is_none(), "{len}");
         }
     }
 

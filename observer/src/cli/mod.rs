@@ -6,6 +6,7 @@ pub mod completions;
 pub mod explain;
 pub mod filter;
 pub mod man;
+pub mod report;
 pub mod span;
 pub mod watch;
 
@@ -43,6 +44,8 @@ pub enum Command {
     Check(check::Args),
     /// Say what the rules would do to a packet, and why, without sending one.
     Explain(explain::Args),
+    /// Sum up traces and captures: what killed the most, whom, and when.
+    Report(report::Args),
     /// Print the completions for a shell.
     Completions(completions::Args),
     /// Print the manual page.
@@ -83,6 +86,7 @@ pub fn main<S: watch::Source>(
         Command::Watch(args) => args.check().and_then(|config| watch::run(&config, open)),
         Command::Check(args) => facts().and_then(|report| check::print(&report, args.format)),
         Command::Explain(args) => explain::run(args),
+        Command::Report(args) => report::run(&args),
         Command::Completions(args) => completions::print(&args),
         Command::Man => man::print(),
     };

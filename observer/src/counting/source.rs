@@ -241,6 +241,9 @@ fn notes(inventory: &Inventory, why: Option<&str>, interval: Duration, config: &
     if !config.filter.ifaces.is_empty() {
         notes.push("--iface is left out: by which device packets came or left is not counted".to_owned());
     }
+    if config.pcap.is_some() {
+        notes.push("--pcap keeps nothing: packets are not seen, only counted".to_owned());
+    }
     if inventory.uncounted > 0 {
         notes.push(format!(
             "{} rules and policies of nft that can drop do not count what they drop, and cannot be seen: add `counter` to them",

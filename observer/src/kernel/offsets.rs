@@ -49,6 +49,7 @@ pub fn find(types: &mut Types) -> Result<Offsets, NoField> {
         nsproxy_net: need("nsproxy.net_ns")?,
         ..Offsets::absent()
     };
+    offsets.skb_mac_header = types.offset(None, "sk_buff.mac_header").unwrap_or(ABSENT);
     connection(types, &mut offsets);
     tracepoints(types, &mut offsets)?;
     hooks(types, &mut offsets);

@@ -16,10 +16,12 @@ use observer_common::{
 };
 
 use super::path_probes::{PathProbes, first_line};
-use super::{Memory, Nets, casts};
+use super::{Memory, Nets, casts, possible_cpus};
 
 /// Size of the ring buffer: room for a burst of some thousand drops.
 pub const RING_BYTES: u32 = 2 << 20;
+/// The same where each record has the packet's bytes before it.
+pub const CAPTURE_RING_BYTES: u32 = 8 << 20;
 
 /// A ring buffer that nothing is written to.
 const SMALLEST_RING: u32 = 4096;
@@ -76,6 +78,27 @@ pub struct Room {
     pub chunks: u32,
     /// Bytes of the ring buffer for paths: a power of two.
     pub path_bytes: u32,
+    /// How many bytes of each packet are copied for a capture; 0: there is none.
+    pub snaplen: u32,
+}
+
+impl Room {
+    fn event_bytes(self) -> u32 {
+        if self.snaplen == 0 {
+            RING_BYTES
+        } else {
+            CAPTURE_RING_BYTES
+        }
+    }
+
+    /// Elements for the bytes of packets: one for each CPU, or where there is no capture the one that a map must have.
+    fn copies(self) -> u32 {
+        if self.snaplen == 0 {
+            1
+        } else {
+            possible_cpus().max(1)
+        }
+    }
 }
 
 impl Programs {
@@ -110,7 +133,9 @@ impl Programs {
         loader
             .btf(Some(&btf))
             .override_global("OFFSETS", &offsets, true)
-            .map_max_entries("EVENTS", RING_BYTES)
+            .override_global("SNAPLEN", &room.snaplen, true)
+            .map_max_entries("EVENTS", room.event_bytes())
+            .map_max_entries("BYTES", room.copies())
             .override_global("CHUNKS_A_DEPTH", &room.chunks, true)
             .map_max_entries("PATHS", room.path_bytes.max(SMALLEST_RING))
             .map_max_entries("RUNS", room.runs.max(1))

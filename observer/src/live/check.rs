@@ -17,6 +17,7 @@ const ROOM: Room = Room {
     runs: 1,
     chunks: 0,
     path_bytes: 0,
+    snaplen: 0,
 };
 
 /// Looks at the running kernel, loads the programs as a trial, and lets them go.

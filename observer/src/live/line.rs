@@ -144,6 +144,7 @@ impl Teller {
             path: path(way, &mut self.names, known),
             drop: info,
             hints: Vec::new(),
+            bytes: None,
         };
         if let Some((verdict, of)) = &by
             && let Some(site) = site

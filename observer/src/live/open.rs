@@ -1,6 +1,6 @@
 //! Opening the live source: types, symbols, programs, rulesets, filter.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::thread;
 
@@ -18,6 +18,7 @@ use super::line::Teller;
 use super::paths::Paths;
 use super::reasons::Reasons;
 use super::totals::Totals;
+use crate::capture::Copied;
 use crate::cli::watch::WatchConfig;
 use crate::kernel::{DeviceLayout, Programs, Room, Symbols, Types, find_offsets, possible_cpus};
 use crate::privilege::{self, Task};
@@ -60,6 +61,10 @@ pub struct Live {
     pub(super) ready: AsyncFd<OwnedFd>,
     /// Lines that are finished.
     pub(super) lines: VecDeque<Line>,
+    /// Whether the bytes of packets are wanted.
+    pub(super) captures: bool,
+    /// Bytes of the packet whose drop comes next, by CPU.
+    pub(super) copied: HashMap<u32, Copied>,
     /// What `/proc/modules` said when symbols were read.
     pub(super) modules: String,
     /// When rulesets are looked at without a hint; `None` where the kernel gives hints.
@@ -90,7 +95,7 @@ impl Live {
             young_enough(&types)?;
             let offsets = find_offsets(&mut types)?;
             let reasons = Reasons::load(&mut types);
-            let programs = Programs::load(offsets, room()).map_err(refused)?;
+            let programs = Programs::load(offsets, room(config)).map_err(refused)?;
             let symbols = symbols
                 .join()
                 .map_err(|_| anyhow::anyhow!("cannot read /proc/kallsyms"))??;
@@ -114,6 +119,8 @@ impl Live {
             changes: Changes::default(),
             totals: Totals::default(),
             lines: VecDeque::new(),
+            captures: config.pcap.is_some(),
+            copied: HashMap::new(),
             modules: modules(),
             poll: None,
             started_ns: clock::monotonic_ns(),
@@ -277,7 +284,7 @@ pub fn load_symbols() -> Result<Symbols> {
     Ok(symbols)
 }
 
-fn room() -> Room {
+fn room(config: &WatchConfig) -> Room {
     let cpus = u64::from(possible_cpus().max(1));
     let candidates = BASELINE_BYTES / 16 / cpus;
     let chunks = COPY_BYTES / u64::from(CHUNK_BYTES * SNAPSHOT_DEPTH) / cpus;
@@ -290,6 +297,7 @@ fn room() -> Room {
             .unwrap_or(MOST_CHUNKS)
             .clamp(LEAST_CHUNKS, MOST_CHUNKS),
         path_bytes: PATH_RING_BYTES,
+        snaplen: config.pcap.as_ref().map_or(0, |_| u32::from(config.snaplen)),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::capture::{Captured, decode};
 use crate::cli::watch::Source;
 use crate::kernel::Symbols;
 use crate::report::record::{Event, Line, Lost, Time};
+use crate::trace::bytes;
 
 /// How often rulesets are looked at where the kernel gives no hints.
 const POLL: Duration = Duration::from_millis(250);
@@ -79,8 +80,12 @@ impl Live {
         }
         self.look_at_changes();
         for record in records {
-            if let Captured::Drop(event) = record {
-                self.take(&event);
+            match record {
+                Captured::Bytes(copied) => {
+                    self.copied.insert(copied.cpu, copied);
+                }
+                Captured::Drop(event) => self.take(&event),
+                Captured::Ruleset(_) => {}
             }
         }
         if some {
@@ -101,6 +106,8 @@ impl Live {
             // A CPU that came online after the others had theirs.
             self.programs.take_baseline(event.net, &[event.cpu]);
         }
+        let has_bytes = event.flags & flag::BYTES != 0;
+        let copied = has_bytes.then(|| self.copied.remove(&event.cpu)).flatten();
         let way = self.way_of(event);
         let known = Known {
             store: &self.store,
@@ -112,10 +119,15 @@ impl Live {
             return;
         }
         match line {
-            Some(line) => {
+            Some(mut line) => {
                 let drop = line.as_drop().cloned();
                 if let Some(drop) = &drop {
                     self.totals.told(&drop.drop);
+                }
+                if self.captures
+                    && let Event::Drop(drop) = &mut line.event
+                {
+                    drop.bytes = Some(bytes(event, copied.as_ref()));
                 }
                 self.lines.push_back(line);
                 if let Some(drop) = drop {

@@ -1,66 +1,36 @@
 //! `--write FILE`: the trace as JSON beside what the screen shows.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 
 use super::Report;
 use super::json::encode;
+use super::kept::KeptFile;
 use super::record::{Line, Time};
 
 /// A trace file. It always ends in a whole line, also when the disk fills up.
 pub struct TraceFile {
-    file: File,
-    /// Bytes of whole lines written so far.
-    whole: u64,
+    file: KeptFile,
     buffer: Vec<u8>,
 }
 
 impl TraceFile {
-    /// Creates or opens `path`; its first line empties it. A new file is the owner's alone (mode 0600): packets tell who talks to whom.
+    /// Creates or opens `path`; its first line empties it.
     ///
     /// # Errors
-    /// What the system says; `ELOOP` if `path` is a symbolic link, which is never followed.
+    /// What the system says; `ELOOP` if `path` is a symbolic link.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NOCTTY);
         Ok(Self {
-            file: options.open(path)?,
-            whole: 0,
+            file: KeptFile::create(path)?,
             buffer: Vec::new(),
         })
-    }
-}
-
-impl TraceFile {
-    /// Takes away what an older trace has left. What is no ordinary file keeps nothing.
-    fn empty(&mut self) -> io::Result<()> {
-        match self.file.metadata()?.is_file() {
-            true => self.file.set_len(0),
-            false => Ok(()),
-        }
     }
 }
 
 impl Report for TraceFile {
     fn line(&mut self, line: &Line) -> io::Result<()> {
         encode(line, &mut self.buffer)?;
-        if self.whole == 0 {
-            self.empty()?;
-        }
-        if let Err(error) = self.file.write_all(&self.buffer) {
-            // Not every file can be cut (a pipe); the error to tell is the first one.
-            let _ = self.file.set_len(self.whole);
-            return Err(error);
-        }
-        self.whole += self.buffer.len() as u64;
-        Ok(())
+        self.file.append(&self.buffer)
     }
 
     fn tick(&mut self, _now: Time) -> io::Result<()> {
@@ -68,11 +38,7 @@ impl Report for TraceFile {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        match self.file.sync_data() {
-            // A pipe or /dev/null has nothing to sync.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
-            result => result,
-        }
+        self.file.sync()
     }
 }
 

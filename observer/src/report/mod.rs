@@ -1,7 +1,9 @@
 //! What the answer looks like: the trace's lines as data, and one file for each output. This file chooses.
 
 mod block;
+mod capture;
 mod clock;
+pub mod comment;
 mod counters;
 mod escape;
 mod explain;
@@ -9,9 +11,11 @@ mod file;
 mod fold;
 mod icmp;
 mod json;
+mod kept;
 mod layout;
 mod pass;
 pub mod record;
+pub mod review;
 mod tally;
 mod terminal;
 mod text;
@@ -26,6 +30,7 @@ mod tests;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+pub use capture::Capture;
 pub use clock::span;
 pub use escape::escape;
 pub use explain::explanation;
@@ -36,7 +41,7 @@ pub use layout::wrap;
 pub use tally::Tally;
 pub use terminal::Look;
 pub use text::Text;
-pub use words::{cause, endpoint};
+pub use words::{cause, counter as counter_words, endpoint, talk as flow_words};
 
 use record::{Line, Time};
 
@@ -71,12 +76,13 @@ pub enum Format {
     Json,
 }
 
-/// The screen, and beside it the file of `--write`.
+/// The screen, and beside it the files of `--write` and `--pcap`.
 pub struct Outputs {
     /// Gone once it has failed.
     screen: Option<Box<dyn Report>>,
-    file: Option<(PathBuf, Box<dyn Report>)>,
-    /// What was wrong with the file, in one line.
+    /// Those that have not failed.
+    files: Vec<(PathBuf, Box<dyn Report>)>,
+    /// What was wrong with the first file that failed, in one line.
     file_error: Option<String>,
 }
 
@@ -93,49 +99,60 @@ impl Outputs {
         let Some(path) = write else {
             return Ok(Self::new(screen));
         };
-        let file = TraceFile::create(path).map_err(|error| anyhow::anyhow!(cannot_create(path, &error)))?;
+        let file = TraceFile::create(path).map_err(|error| cannot_create("--write", path, &error))?;
         Ok(Self::new(screen).with_file(path, file))
+    }
+
+    /// Besides, a capture of at most `snaplen` bytes of each packet in the file `path`.
+    ///
+    /// # Errors
+    /// As [`Outputs::open`].
+    pub fn with_capture(self, path: &Path, snaplen: u16) -> anyhow::Result<Self> {
+        let file = Capture::create(path, snaplen).map_err(|error| cannot_create("--pcap", path, &error))?;
+        Ok(self.with_file(path, file))
     }
 
     /// Anything for the screen.
     pub fn new(screen: impl Report + 'static) -> Self {
         Self {
             screen: Some(Box::new(screen)),
-            file: None,
+            files: Vec::new(),
             file_error: None,
         }
     }
 
-    /// Anything for the file; `path` is for its error.
+    /// Anything for a file; `path` is for its error.
     #[must_use]
     pub fn with_file(mut self, path: &Path, file: impl Report + 'static) -> Self {
-        self.file = Some((path.to_owned(), Box::new(file)));
+        self.files.push((path.to_owned(), Box::new(file)));
         self
     }
 
-    /// What was wrong with the file, if anything; to be asked for after the last line.
+    /// What was wrong with the first file that failed, if any; to be asked for after the last line.
     pub fn file_error(&self) -> Option<&str> {
         self.file_error.as_deref()
     }
 
-    /// A file that fails is left as it is, said once, and not written again; the screen goes on.
-    fn keep(&mut self, action: impl FnOnce(&mut dyn Report) -> io::Result<()>) {
-        let Some((path, file)) = &mut self.file else {
-            return;
-        };
-        let Err(error) = action(file.as_mut()) else { return };
-        let advice = if error.kind() == io::ErrorKind::StorageFull {
-            "; free some space"
-        } else {
-            ""
-        };
-        let message = format!(
-            "{}: {error}{advice}; the trace ends there",
-            escape(&path.to_string_lossy())
-        );
-        let _ = writeln!(io::stderr(), "observer: {message}");
-        self.file_error = Some(message);
-        self.file = None;
+    /// A file that fails is left as it is, said once, and not written again; the screen and the other files go on.
+    fn keep(&mut self, action: impl Fn(&mut dyn Report) -> io::Result<()>) {
+        let first_error = &mut self.file_error;
+        self.files.retain_mut(|(path, file)| {
+            let Err(error) = action(file.as_mut()) else {
+                return true;
+            };
+            let advice = if error.kind() == io::ErrorKind::StorageFull {
+                "; free some space"
+            } else {
+                ""
+            };
+            let message = format!(
+                "{}: {error}{advice}; the file ends there",
+                escape(&path.to_string_lossy())
+            );
+            let _ = writeln!(io::stderr(), "observer: {message}");
+            first_error.get_or_insert(message);
+            false
+        });
     }
 }
 
@@ -185,12 +202,14 @@ impl Report for Outputs {
     }
 }
 
-fn cannot_create(path: &Path, error: &io::Error) -> String {
+fn cannot_create(option: &str, path: &Path, error: &io::Error) -> anyhow::Error {
     let path = escape(&path.to_string_lossy()).into_owned();
     match error.raw_os_error() {
         Some(libc::ELOOP) => {
-            format!("--write {path}: is a symbolic link, which is not followed; name the file itself")
+            anyhow::anyhow!(
+                "{option} {path}: is a symbolic link, which is not followed; name the file itself"
+            )
         }
-        _ => format!("--write {path}: {error}; name a file in a directory that you may write to"),
+        _ => anyhow::anyhow!("{option} {path}: {error}; name a file in a directory that you may write to"),
     }
 }

@@ -184,6 +184,19 @@ pub fn endpoint(addr: IpAddr, port: Option<u16>) -> String {
     }
 }
 
+/// Who asks whom for what, whichever port the client has drawn: `tcp 10.224.0.0 → 10.224.2.16:80, service web/nginx`.
+pub fn talk(line: &DropLine) -> String {
+    let packet = Packet {
+        sport: None,
+        ..line.packet.clone()
+    };
+    let mut words = endpoints(&packet);
+    if let Some(service) = line.flow.as_ref().and_then(|flow| flow.service.as_ref()) {
+        let _ = write!(words, ", service {service}");
+    }
+    words
+}
+
 /// `FORWARD in node02, flannel.1 → cni0`.
 pub fn whereabouts(line: &DropLine, node: &str) -> String {
     let mut words = String::new();

@@ -48,7 +48,10 @@ pub fn run<S: Source>(
     }
     // Before rights are given up: the file may be in another user's directory. It is emptied by its first line, not here:
     // what cannot be watched must not empty an older trace.
-    let outputs = Outputs::open(config.format, config.write.as_deref())?;
+    let mut outputs = Outputs::open(config.format, config.write.as_deref())?;
+    if let Some(path) = &config.pcap {
+        outputs = outputs.with_capture(path, config.snaplen)?;
+    }
     confined(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::ValueEnum;
+use observer_common::MAX_SNAPLEN;
 
 use super::budget::{self, Budget};
 use super::filter::{FilterSpec, RawFilter};
@@ -17,6 +18,9 @@ use super::span;
 use crate::report::Format;
 
 pub use drive::{Source, drive, run};
+
+/// How many bytes of each packet a capture keeps where nothing is said.
+const SNAPLEN: u16 = 256;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,6 +30,8 @@ Examples:
       lost DNS queries, one JSON object a line
   observer watch --all --src 10.0.0.10 --port 443
       the whole way of this client's packets through hooks, tables and NAT, also of those that live
+  observer watch --pcap drops.pcapng --snaplen 1500 --duration 5m
+      a capture for Wireshark of what died, each packet with the rule or policy that killed it as its comment
   observer watch --netns pid:4711 --duration 30s --fail-on-drop
       exit code 1 if that process's network namespace drops anything within 30 s
 
@@ -65,6 +71,12 @@ pub struct Args {
     /// Keep the trace in this file, as JSON, whatever standard output shows
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
+    /// Keep the first bytes of every packet that is reported in this file, as pcapng, with the verdict as its comment
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
+    /// How many bytes of each packet --pcap keeps, from 64 to 4096 [default: 256]
+    #[arg(long, value_name = "BYTES", requires = "pcap", value_parser = clap::value_parser!(u16).range(64..=MAX_SNAPLEN as i64))]
+    pub snaplen: Option<u16>,
     /// Keep packet and rules in this directory where a replay of the rules comes to something else than the kernel did: a bug
     /// worth reporting; at most 16 cases, readable by their owner only
     #[arg(long, value_name = "DIR")]
@@ -113,6 +125,10 @@ pub struct WatchConfig {
     pub format: Format,
     /// The trace file.
     pub write: Option<PathBuf>,
+    /// The capture.
+    pub pcap: Option<PathBuf>,
+    /// How many bytes of each packet it keeps.
+    pub snaplen: u16,
     /// Where packets and rules are kept of which a replay is at odds with the kernel.
     pub keep_disagreements: Option<PathBuf>,
     /// Stop after this many drops.
@@ -137,6 +153,8 @@ impl Default for WatchConfig {
             all: false,
             format: Format::default(),
             write: None,
+            pcap: None,
+            snaplen: SNAPLEN,
             keep_disagreements: None,
             count: None,
             duration: None,
@@ -164,6 +182,12 @@ impl Args {
                 }
             );
         }
+        if self.pcap.is_some() && self.probes == Probes::None {
+            bail!("--pcap needs packets, and --probes none sees none: leave out one of them");
+        }
+        if self.pcap.is_some() && self.pcap == self.write {
+            bail!("--pcap and --write name the same file: name two");
+        }
         let raw = RawFilter {
             dst: self.dst,
             src: self.src,
@@ -178,6 +202,8 @@ impl Args {
             all: self.all,
             format: self.format,
             write: self.write,
+            pcap: self.pcap,
+            snaplen: self.snaplen.unwrap_or(SNAPLEN),
             keep_disagreements: self.keep_disagreements,
             count: self.count,
             duration: self.duration,

@@ -1,6 +1,7 @@
 //! The lines of `observer.trace/v1`, as plain data: what `docs/trace-format.md` describes and
 //! `docs/trace-v1.schema.json` checks. Building one never fails; a field that does not apply is `None` or empty.
 
+mod bytes;
 mod counter;
 mod explain;
 mod flow;
@@ -16,6 +17,7 @@ mod wire;
 #[cfg(test)]
 pub(crate) mod samples;
 
+pub use bytes::{Begin, PacketBytes};
 pub use counter::{CounterEffect, CounterInfo, CounterLine, CounterMatch};
 pub use explain::{AskedPacket, Dependence, ExplainedWay, Explanation, Fate, Recorded, RulesetSource, Still};
 pub use flow::{CtState, Flow, Nat, Tuple};

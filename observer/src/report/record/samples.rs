@@ -92,6 +92,7 @@ pub(crate) fn policy_drop() -> DropLine {
                 command: Some("iptables -I DOCKER-USER -i flannel.1 -o cni0 -j ACCEPT".into()),
             },
         ],
+        bytes: None,
     }
 }
 

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Backend, Candidate, Cause, Disagreement, Flow, Hook, Netns, Packet, Passage, Rule, TableFamily, Tool,
+    Backend, Candidate, Cause, Disagreement, Flow, Hook, Netns, Packet, PacketBytes, Passage, Rule,
+    TableFamily, Tool,
 };
 
 /// What a line of kind `drop` holds beside its header.
@@ -36,6 +37,9 @@ pub struct DropLine {
     /// What to make of it.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub hints: Vec<Hint>,
+    /// The packet's bytes, with a capture only; no part of the trace.
+    #[serde(skip)]
+    pub bytes: Option<PacketBytes>,
 }
 
 /// Which view of a packet matched the filter.

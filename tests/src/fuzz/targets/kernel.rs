@@ -11,7 +11,7 @@ pub(super) fn recorded() -> Vec<Vec<u8>> {
         bytes[..4].copy_from_slice(&kind.to_ne_bytes());
         bytes
     };
-    (0..4)
+    (0..5)
         .flat_map(|kind| [16, 256, 1024, 4096].map(|len| record(kind, len)))
         .collect()
 }

@@ -1,6 +1,7 @@
 //! Scenarios that do not fit data: each a function of this folder.
 
 mod alone;
+mod capture;
 mod chaos;
 mod closed_pipe;
 mod hostile;
@@ -56,6 +57,13 @@ pub(super) const ALL: &[Case] = &[
         every_kernel: false,
         without_bpf: false,
         run: closed_pipe::run,
+    },
+    Case {
+        name: "a-capture-opens-elsewhere",
+        backends: &[Backend::Legacy, Backend::Nft],
+        every_kernel: true,
+        without_bpf: false,
+        run: capture::run,
     },
     Case {
         name: "a-second-signal-ends-at-once",
