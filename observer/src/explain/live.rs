@@ -1,4 +1,4 @@
-//! The host that this runs on: its rules by the tools that print them, its routes by asking the kernel. All of it in the
+//! The host that this runs on: its rules as the kernel lists them or a tool prints them, its routes by asking the kernel. All of it in the
 //! network namespace that this program was started in.
 
 use std::io;
@@ -12,10 +12,10 @@ use crate::evaluate::{Kinds, Packet, Route, Surroundings};
 use crate::kernel::{NetnsNames, RouteAnswer, RouteQuery, addresses, device_index, route};
 use crate::report::record::Backend;
 use crate::ruleset::ipset::{asked_by, in_force};
-use crate::ruleset::nftables::listing::{self, InForce};
-use crate::ruleset::nftables::netlink::tables;
+use crate::ruleset::nftables::listing::{InForce, ListedBy};
+use crate::ruleset::nftables::netlink::OfIptables;
 use crate::ruleset::text::run_save;
-use crate::ruleset::xtables::save::{self, Document, Family};
+use crate::ruleset::xtables::save::{self, Document, Family, Item};
 
 /// Reads the rules of a family.
 ///
@@ -29,14 +29,26 @@ pub fn rules_in_force(family: Family) -> anyhow::Result<Rules> {
     }
     let inode = NetnsNames::inode_of_process(std::process::id())?;
     let mut rules = Rules::default();
-    // Each takes about as long as the other where there are many rules.
-    let (has_tool, listed) = thread::scope(|scope| {
-        let listing = scope.spawn(|| InForce::of(inode));
-        let has_tool = add_saved(&mut rules, inode, family);
-        (has_tool, listing.join().unwrap_or_default())
+    // The tool that shows legacy tables is waited for while the kernel lists the others.
+    let (legacy, (listed, of_iptables)) = thread::scope(|scope| {
+        let saving = scope.spawn(|| run_save(inode, Backend::Legacy, table_family(family), None));
+        let listed = InForce::with_iptables(inode, family);
+        (saving.join().unwrap_or_default(), listed)
     });
-    let has_tool = has_tool?;
-    if !add_listed(&mut rules, listed, family) && !has_tool {
+    let mut has_all = add_saved(&mut rules, Backend::Legacy, legacy, family)?;
+    has_all |= match of_iptables {
+        Some(of_iptables) => add_of_iptables(&mut rules, inode, of_iptables, family)?,
+        None => {
+            let text = run_save(inode, Backend::Nft, table_family(family), None);
+            add_saved(&mut rules, Backend::Nft, text, family)?
+        }
+    };
+    if !has_all {
+        rules
+            .notes
+            .push("whether iptables has rules is not known: neither iptables-legacy-save nor iptables-nft-save can be run".to_owned());
+    }
+    if !add_listed(&mut rules, listed, family) && !has_all {
         bail!("neither iptables-save nor nft can be run: install them, or give rules with --ruleset FILE");
     }
     add_sets(&mut rules);
@@ -44,42 +56,52 @@ pub fn rules_in_force(family: Family) -> anyhow::Result<Rules> {
     Ok(rules)
 }
 
-/// Adds what iptables-save prints of both backends. Whether that shows all of them.
-fn add_saved(rules: &mut Rules, inode: u32, family: Family) -> anyhow::Result<bool> {
-    // Where the kernel has no table of iptables-nft, its tool has nothing to show.
-    let may_have_nft = tables(inode).map_or(true, |tables| {
-        tables
-            .iter()
-            .any(|(of, name)| may_be_of_iptables(*of, name, family))
-    });
-    let mut has_tool = !may_have_nft;
-    for (backend, tool) in [(Backend::Legacy, "legacy"), (Backend::Nft, "nft")] {
-        if backend == Backend::Nft && !may_have_nft {
-            continue;
-        }
-        let Some(text) = run_save(inode, backend, table_family(family)) else {
-            continue;
-        };
-        has_tool = true;
-        let name = match family {
-            Family::Ip => format!("iptables-{tool}-save"),
-            Family::Ip6 => format!("ip6tables-{tool}-save"),
-        };
-        match save::parse(&text) {
-            // Where there is one tool only, it is asked in place of both.
-            Ok(document) if is_of(&document, backend) => rules.add(&name, document, family),
-            Ok(_) => {}
-            Err(error) => bail!(
-                "{name}: {error}; save the rules, put that line right and give them with --ruleset FILE"
-            ),
+/// Adds the tables of iptables-nft that the kernel lists, and has the tool print those in which something is not known. Whether all
+/// are there.
+fn add_of_iptables(
+    rules: &mut Rules,
+    inode: u32,
+    of_iptables: OfIptables,
+    family: Family,
+) -> anyhow::Result<bool> {
+    let told = Document {
+        items: of_iptables.tables.into_iter().map(Item::Table).collect(),
+    };
+    rules.add(ListedBy::Kernel.name(), told, family);
+    let mut has_all = true;
+    for (table, what) in of_iptables.not_told {
+        log::debug!("table {table} of iptables-nft: not understood: {what}");
+        let text = run_save(inode, Backend::Nft, table_family(family), Some(&table));
+        has_all &= add_saved(rules, Backend::Nft, text, family)?;
+    }
+    Ok(has_all)
+}
+
+/// Adds what iptables-save printed. Whether it did.
+fn add_saved(
+    rules: &mut Rules,
+    backend: Backend,
+    text: Option<String>,
+    family: Family,
+) -> anyhow::Result<bool> {
+    let Some(text) = text else { return Ok(false) };
+    let tool = match backend {
+        Backend::Legacy => "legacy",
+        Backend::Nft => "nft",
+    };
+    let name = match family {
+        Family::Ip => format!("iptables-{tool}-save"),
+        Family::Ip6 => format!("ip6tables-{tool}-save"),
+    };
+    match save::parse(&text) {
+        // Where there is one tool only, it is asked in place of both.
+        Ok(document) if is_of(&document, backend) => rules.add(&name, document, family),
+        Ok(_) => {}
+        Err(error) => {
+            bail!("{name}: {error}; save the rules, put that line right and give them with --ruleset FILE")
         }
     }
-    if !has_tool {
-        rules
-            .notes
-            .push("whether iptables has rules is not known: neither iptables-legacy-save nor iptables-nft-save can be run".to_owned());
-    }
-    Ok(has_tool)
+    Ok(true)
 }
 
 fn is_of(document: &Document, backend: Backend) -> bool {
@@ -87,12 +109,6 @@ fn is_of(document: &Document, backend: Backend) -> bool {
     document
         .tables()
         .all(|table| table.is_nft.is_none_or(|of_nft| of_nft == is_nft))
-}
-
-/// Whether iptables-nft-save would show a table.
-fn may_be_of_iptables(of: listing::Family, name: &str, family: Family) -> bool {
-    const NAMES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
-    of.name() == table_family(family).name() && NAMES.contains(&name)
 }
 
 /// Adds what the kernel or nft lists, and says what is not known.

@@ -490,10 +490,13 @@ fn printed(known: &Known<'_>, snapshot: &Snapshot, is_v6: bool) -> Option<Vec<Pr
             );
         }
         if has(Tool::IptablesNft) {
-            add("nft.save", run_save(snapshot.inode, Backend::Nft, family));
+            add("nft.save", run_save(snapshot.inode, Backend::Nft, family, None));
         }
         if has(Tool::IptablesLegacy) {
-            add("legacy.save", run_save(snapshot.inode, Backend::Legacy, family));
+            add(
+                "legacy.save",
+                run_save(snapshot.inode, Backend::Legacy, family, None),
+            );
         }
         printed
     })

@@ -1,4 +1,4 @@
-//! What the tools print of a namespace's rules, and the Services in it: run once for each ruleset, when a drop first
+//! What the tools print of a namespace's rules, and the Services in it: asked for once for each ruleset, when a drop first
 //! needs it.
 
 use std::cell::RefCell;
@@ -226,8 +226,8 @@ impl Ruletexts {
         listed
     }
 
-    /// Empty if the tool cannot be run. It prints what is in force now, so it says something of a snapshot only if that
-    /// was in force before it ran and still is.
+    /// Empty if it cannot be asked for. It is what is in force now, so it says something of a snapshot only if that
+    /// was in force before and still is.
     fn of(
         &mut self,
         known: &Known<'_>,
@@ -239,8 +239,8 @@ impl Ruletexts {
         if let Some(text) = self.known.get(&key) {
             return Rc::clone(text);
         }
-        let run = || Saved::run(snapshot.inode, backend, family).unwrap_or_default();
-        let Some(saved) = self.list(known, snapshot, run) else {
+        let ask = || Saved::of(snapshot.inode, backend, family).unwrap_or_default();
+        let Some(saved) = self.list(known, snapshot, ask) else {
             return Rc::default();
         };
         let mut services = Services::default();

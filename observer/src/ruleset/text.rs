@@ -1,5 +1,6 @@
-//! Rules as the tools print them: `iptables-save` of either backend, run in the namespace and matched with what was
-//! read from the kernel. Where the tool is not installed, or what it prints does not fit, there is no text.
+//! Rules as the tools print them: what `iptables-save` of either backend prints, matched with what was read from the kernel. Of
+//! nf_tables the kernel's own list is enough mostly; else the tool is run in the namespace. Where it is not installed, or what it prints
+//! does not fit, there is no text.
 
 use std::collections::HashMap;
 use std::io::{self, Read as _};
@@ -11,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::Table;
+use super::nftables::netlink::{OfIptables, of_iptables};
 use super::xtables::save;
 use crate::kernel::{NetnsNames, enter};
 use crate::privilege::{OF_TOOLS, capabilities};
@@ -48,9 +50,38 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// Runs `iptables-save` for a backend and family in the namespace with this inode.
-    pub fn run(inode: u32, backend: Backend, family: TableFamily) -> Option<Self> {
-        Some(Self::parse(&run_save(inode, backend, family)?))
+    /// What `iptables-save` prints for a backend and family in the namespace with this inode: of nf_tables put together from what the
+    /// kernel lists; the tool is run for legacy tables, and for those in which something is not known.
+    pub fn of(inode: u32, backend: Backend, family: TableFamily) -> Option<Self> {
+        if backend == Backend::Nft
+            && let Some(of) = of_kernel(inode, family)
+        {
+            let mut saved = Self::default();
+            of.tables.iter().for_each(|table| saved.add(table));
+            for (table, _) in &of.not_told {
+                saved.extend(Self::parse(&run_save(inode, backend, family, Some(table))?));
+            }
+            return Some(saved);
+        }
+        Some(Self::parse(&run_save(inode, backend, family, None)?))
+    }
+
+    /// Adds a table.
+    fn add(&mut self, table: &save::Table) {
+        let chains = table.chains.iter().enumerate();
+        let texts = |(index, chain): (usize, &save::Chain)| {
+            let rules = chain.rules.iter().map(|rule| table.text(index, rule));
+            (chain.name.to_string(), rules.collect())
+        };
+        let name = table.name.to_string();
+        self.tables.insert(name.clone(), chains.map(texts).collect());
+        self.headings
+            .insert(name, table.chains.iter().map(save::heading).collect());
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.tables.extend(other.tables);
+        self.headings.extend(other.headings);
     }
 
     /// One table's rules, by chain.
@@ -161,12 +192,30 @@ pub fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// What `iptables-save` prints for a backend and family in the namespace with this inode.
-pub fn run_save(inode: u32, backend: Backend, family: TableFamily) -> Option<String> {
+/// The tables of iptables-nft as the kernel lists them.
+fn of_kernel(inode: u32, family: TableFamily) -> Option<OfIptables> {
+    let family = match family {
+        TableFamily::Ip => save::Family::Ip,
+        TableFamily::Ip6 => save::Family::Ip6,
+        _ => return None,
+    };
+    let of = of_iptables(inode, family)
+        .inspect_err(|error| log::debug!("tables of iptables-nft over netlink: {error}"))
+        .ok()?;
+    for (table, what) in &of.not_told {
+        log::debug!("table {table} of iptables-nft: not understood: {what}");
+    }
+    Some(of)
+}
+
+/// What `iptables-save` prints for a backend and family in the namespace with this inode, of one table or of all.
+pub fn run_save(inode: u32, backend: Backend, family: TableFamily, table: Option<&str>) -> Option<String> {
     let name = tool_name(backend, family)?;
     // Distributions that never had two call the only one by its plain name; what it prints must fit anyway.
     let plain = name.replace("-legacy", "").replace("-nft", "");
-    run_tool(inode, name, &[]).or_else(|| run_tool(inode, &plain, &[]))
+    let args = table.map(|table| ["-t", table]);
+    let args = args.as_ref().map_or(&[][..], |args| &args[..]);
+    run_tool(inode, name, args).or_else(|| run_tool(inode, &plain, args))
 }
 
 fn tool_name(backend: Backend, family: TableFamily) -> Option<&'static str> {

@@ -5,6 +5,7 @@ mod conditions;
 mod frames;
 mod generate;
 mod house;
+mod iptables;
 mod judge;
 mod netlink;
 mod packets;

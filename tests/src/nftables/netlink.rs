@@ -9,6 +9,8 @@ use observer::kernel::netlink::Batch;
 use observer::ruleset::nftables::listing::{Element, Expression, Family, Rule, Ruleset, Statement, Table};
 use observer::ruleset::nftables::netlink::{Of, list_and_tell, list_here};
 
+use super::iptables;
+
 use super::random::Random;
 use super::{generate, load_in};
 use crate::exec;
@@ -38,21 +40,27 @@ pub struct Tally {
     pub rules: usize,
     /// Rulesets that were not read whole, and what of them.
     pub in_part: Vec<String>,
+    /// Tables of iptables-nft, that were compared with what iptables-nft-save prints.
+    pub of_iptables: usize,
+    /// Those that were not told, and what in them is not known.
+    pub not_told: Vec<String>,
     /// What differs.
     pub wrong: Vec<String>,
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in self.in_part.iter().chain(&self.wrong) {
+        for line in self.in_part.iter().chain(&self.not_told).chain(&self.wrong) {
             writeln!(f, "{line}")?;
         }
         write!(
             f,
-            "{} rulesets with {} rules; {} rulesets are read in part; {} parts differ",
+            "{} rulesets with {} rules; {} rulesets are read in part; {} tables of iptables, {} more are not told; {} parts differ",
             self.rulesets,
             self.rules,
             self.in_part.len(),
+            self.of_iptables,
+            self.not_told.len(),
             self.wrong.len()
         )
     }
@@ -159,6 +167,13 @@ impl Tally {
             .unread
             .map(|unread| format!("{name}: not read: {unread}: {rules}"));
         self.in_part.extend(unread);
+        let tables = iptables::compare(netns)?;
+        self.of_iptables += tables.compared;
+        let not_told = tables.not_told.iter();
+        self.not_told
+            .extend(not_told.map(|one| format!("{name}: not told: {one}")));
+        let wrong = tables.wrong.iter();
+        self.wrong.extend(wrong.map(|one| format!("{name}: {one}")));
         let differences = seen.differences.iter();
         self.wrong.extend(differences.map(|one| format!("{name}: {one}")));
         Ok(())

@@ -1,6 +1,8 @@
-//! Tables of iptables: the kernel's own blob, decoded (`blob`, `read`), and what the tools print, as a model (`save`).
+//! Tables of iptables: the kernel's own blob, decoded (`blob`, `read`), what its extensions ask and do (`extensions`), and what the
+//! tools print, as a model (`save`).
 
 mod blob;
+pub mod extensions;
 mod read;
 pub mod save;
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What is read of nf_tables over netlink is what nft lists of it: rulesets that programs wrote, most of nft's language, and random ones.
+//! What is read of nf_tables over netlink is what nft lists of it, and of tables of iptables what iptables-nft-save prints: rulesets
+//! that programs wrote, most of nft's language, and random ones.
 
 use anyhow::Result;
 
@@ -17,7 +18,7 @@ macro_rules! files {
 }
 
 pub(super) fn run(lab: &Lab, _: &Place) -> Result<Outcome> {
-    // Of these every rule must be read.
+    // Of these every rule must be read, and every table of iptables be told without the tool.
     let whole = files![
         "tests/rules/firewalld.nft",
         "tests/rules/kubeproxy.nft",
@@ -27,12 +28,21 @@ pub(super) fn run(lab: &Lab, _: &Place) -> Result<Outcome> {
         "tests/rules/seed.rules",
         "observer/src/ruleset/nftables/listing/samples/families.txt",
         "observer/tests-data/nft/hard-cases.nft",
+        "observer/tests-data/saved/calico-nft.v4.save",
         "observer/tests-data/saved/cilium-nft.v4.save",
+        "observer/tests-data/saved/docker20-bridges-legacy.v4.save",
         "observer/tests-data/saved/fail2ban-nft.v4.save",
         "observer/tests-data/saved/fail2ban-nft.v6.save",
+        "observer/tests-data/saved/firewalld-legacy.v4.save",
+        "observer/tests-data/saved/firewalld-legacy.v6.save",
+        "observer/tests-data/saved/kubeproxy-iptables-legacy.v4.save",
+        "observer/tests-data/saved/kubeproxy-iptables-legacy.v6.save",
         "observer/tests-data/saved/libvirt-nft.v4.save",
         "observer/tests-data/saved/libvirt-nft.v6.save",
         "observer/tests-data/saved/podman-nft.v4.save",
+        "observer/tests-data/saved/podman-nft.v6.save",
+        "observer/tests-data/saved/told-nft.v4.save",
+        "observer/tests-data/saved/told-nft.v6.save",
         "observer/tests-data/saved/ufw-nft.v4.save",
         "observer/tests-data/saved/ufw-nft.v6.save",
     ];
@@ -58,6 +68,6 @@ pub(super) fn run(lab: &Lab, _: &Place) -> Result<Outcome> {
             rulesets: 0,
         },
     )?;
-    let failures: Vec<String> = [first.in_part, first.wrong, second.wrong].concat();
+    let failures: Vec<String> = [first.in_part, first.not_told, first.wrong, second.wrong].concat();
     Ok(Outcome::of(failures))
 }

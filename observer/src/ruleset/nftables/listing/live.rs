@@ -1,8 +1,9 @@
 //! The ruleset in force: as the kernel lists it, or nft where that cannot be put together.
 
 use super::{Family, Ruleset};
-use crate::ruleset::nftables::netlink::{Listed, Of, list};
+use crate::ruleset::nftables::netlink::{Listed, Of, OfIptables, list, list_with_iptables};
 use crate::ruleset::text::run_tool;
+use crate::ruleset::xtables::save;
 
 /// A ruleset, and who listed it.
 #[derive(Debug)]
@@ -40,6 +41,17 @@ impl InForce {
         let asked = list(inode, Of::All).inspect_err(|error| log::debug!("nf_tables over netlink: {error}"));
         let run = || Ruleset::run(inode, &["-j", "list", "ruleset"]);
         Self::or_nft(asked.ok(), run)
+    }
+
+    /// As [`Self::of`]; and the tables of iptables-nft of a family, as the kernel lists them at the same time. None if it does not.
+    pub fn with_iptables(inode: u32, family: save::Family) -> (Option<Self>, Option<OfIptables>) {
+        let asked = list_with_iptables(inode, family)
+            .inspect_err(|error| log::debug!("nf_tables over netlink: {error}"));
+        let run = || Ruleset::run(inode, &["-j", "list", "ruleset"]);
+        match asked {
+            Ok((listed, of_iptables)) => (Self::or_nft(Some(listed), run), Some(of_iptables)),
+            Err(_) => (Self::or_nft(None, run), None),
+        }
     }
 
     /// As [`Self::of`], of one table.

@@ -6,6 +6,7 @@ use std::thread;
 
 use super::Listed;
 use super::builder::{Builder, NFGENMSG_BYTES, SUBSYSTEM};
+use super::iptables::{Collector, OfIptables};
 use super::objects::{family, number};
 use super::types::Devices;
 use super::wire::{Attrs, text};
@@ -13,6 +14,7 @@ use crate::kernel::netlink::{Attributes, Batch, Message, Socket, attributes, mes
 use crate::kernel::raw::u32_at;
 use crate::kernel::{NetnsNames, enter};
 use crate::ruleset::nftables::listing::Family;
+use crate::ruleset::xtables::save;
 
 // `NFT_MSG_GET…`
 const TABLE: u16 = SUBSYSTEM | 1;
@@ -46,6 +48,15 @@ pub enum Of<'a> {
     All,
     /// One.
     Table(Family, &'a str),
+}
+
+/// As what a message is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// As nft writes it.
+    AsNft,
+    /// It has been read already.
+    NoMore,
 }
 
 /// Lists the tables of the network namespace with this inode.
@@ -83,24 +94,89 @@ pub fn list_here(of: Of<'_>) -> io::Result<Listed> {
 /// # Errors
 /// As for [`list_here`].
 pub fn list_and_tell(of: Of<'_>, tell: &mut dyn FnMut(&Message<'_>)) -> io::Result<Listed> {
+    let mut tell = |message: &Message<'_>| {
+        tell(message);
+        Wanted::AsNft
+    };
+    let (builder, generation) = unchanged(|asking| asking.ruleset(of, &mut tell))?;
+    Ok(listed(builder, generation))
+}
+
+/// Lists all the tables of the network namespace with this inode, and beside them those that iptables-nft keeps for one family. Of
+/// these the rules are not listed once more, if all of them are told.
+///
+/// # Errors
+/// As for [`list`].
+pub fn list_with_iptables(inode: u32, family: save::Family) -> io::Result<(Listed, OfIptables)> {
+    let ask = |asking: &mut Asking, is_all_wanted: bool| {
+        let mut collector = Collector::of(family, false);
+        let mut tell = |message: &Message<'_>| match collector.take(message) {
+            _ if is_all_wanted => Wanted::AsNft,
+            wanted => wanted,
+        };
+        let builder = asking.ruleset(Of::All, &mut tell)?;
+        Ok((builder, collector.finish()))
+    };
+    within(inode, || {
+        let ((builder, of_iptables), generation) = unchanged(|asking| {
+            let told = ask(asking, false)?;
+            // Of a table that is not told the rules before the first that is not known were left out, too.
+            match told.1.not_told.is_empty() {
+                true => Ok(told),
+                false => ask(asking, true),
+            }
+        })?;
+        Ok((listed(builder, generation), of_iptables))
+    })
+}
+
+/// The tables that iptables-nft keeps for a family in the network namespace with this inode.
+///
+/// # Errors
+/// As for [`list`].
+pub fn of_iptables(inode: u32, family: save::Family) -> io::Result<OfIptables> {
+    within(inode, || of_iptables_here(family, false))
+}
+
+/// The tables that iptables-nft keeps for a family in the network namespace that this thread is in, with what rules have counted or
+/// without.
+///
+/// # Errors
+/// As for [`list_here`].
+pub fn of_iptables_here(family: save::Family, has_counters: bool) -> io::Result<OfIptables> {
+    let (collector, _) = unchanged(|asking| {
+        let mut collector = Collector::of(family, has_counters);
+        let number = collector.number();
+        for kind in [TABLE, CHAIN, RULE] {
+            asking.dump(kind, number, |_| {}, |message| _ = collector.take(message))?;
+        }
+        Ok(collector)
+    })?;
+    Ok(collector.finish())
+}
+
+fn listed(builder: Builder, generation: u32) -> Listed {
+    let (ruleset, unread) = builder.finish();
+    Listed {
+        ruleset,
+        unread,
+        generation,
+    }
+}
+
+/// Asks until nothing changes meanwhile. The answer and its generation.
+fn unchanged<T>(mut ask: impl FnMut(&mut Asking) -> io::Result<T>) -> io::Result<(T, u32)> {
     let mut asking = Asking::open()?;
     for _ in 0..TRIES {
         let before = asking.generation()?;
-        let read = asking.ruleset(of, tell);
+        let read = ask(&mut asking);
         if asking.generation()? != before {
             continue;
         }
         match read {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
-            Ok(builder) => {
-                let (ruleset, unread) = builder.finish();
-                return Ok(Listed {
-                    ruleset,
-                    unread,
-                    generation: before,
-                });
-            }
+            Ok(read) => return Ok((read, before)),
         }
     }
     Err(io::Error::other("the rules change all the time"))
@@ -151,7 +227,7 @@ impl Asking {
         })
     }
 
-    fn ruleset(&mut self, of: Of<'_>, tell: &mut dyn FnMut(&Message<'_>)) -> io::Result<Builder> {
+    fn ruleset(&mut self, of: Of<'_>, tell: &mut dyn FnMut(&Message<'_>) -> Wanted) -> io::Result<Builder> {
         let mut builder = Builder::with(devices()?);
         let (family, name) = match of {
             Of::All => (0, None),
@@ -166,8 +242,7 @@ impl Asking {
             asking.dump(kind, family, table, |message| {
                 // Tables cannot be asked for by name in a list.
                 let is_other = kind == TABLE && name.is_some_and(|name| !is_named(message, name));
-                if !is_other {
-                    tell(message);
+                if !is_other && tell(message) == Wanted::AsNft {
                     builder.take(message);
                 }
             })
@@ -188,8 +263,9 @@ impl Asking {
                 attributes.string(2, &set);
             };
             self.dump(ELEMENTS, number(family), named, |message| {
-                tell(message);
-                builder.take(message);
+                if tell(message) == Wanted::AsNft {
+                    builder.take(message);
+                }
             })?;
         }
         let table = |attributes: &mut Attributes<'_>| {
@@ -198,8 +274,9 @@ impl Asking {
             }
         };
         self.dump(RULE, family, table, |message| {
-            tell(message);
-            builder.take(message);
+            if tell(message) == Wanted::AsNft {
+                builder.take(message);
+            }
         })?;
         Ok(builder)
     }

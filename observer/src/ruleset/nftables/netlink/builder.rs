@@ -14,9 +14,9 @@ use crate::ruleset::nftables::listing::{Family, Rule, Ruleset, Statement, Table,
 /// `NFNL_SUBSYS_NFTABLES`
 pub(super) const SUBSYSTEM: u16 = 10 << 8;
 // `NFT_MSG_NEW…`
-const TABLE: u16 = SUBSYSTEM;
-const CHAIN: u16 = SUBSYSTEM | 3;
-const RULE: u16 = SUBSYSTEM | 6;
+pub(super) const TABLE: u16 = SUBSYSTEM;
+pub(super) const CHAIN: u16 = SUBSYSTEM | 3;
+pub(super) const RULE: u16 = SUBSYSTEM | 6;
 const SET: u16 = SUBSYSTEM | 9;
 const ELEMENTS: u16 = SUBSYSTEM | 12;
 const OBJECT: u16 = SUBSYSTEM | 18;

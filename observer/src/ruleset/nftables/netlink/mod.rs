@@ -9,6 +9,7 @@ mod builder;
 mod compare;
 mod elsewhere;
 mod fields;
+mod iptables;
 mod loads;
 mod objects;
 mod rule;
@@ -25,7 +26,11 @@ use std::fmt;
 use crate::kernel::netlink::messages;
 use crate::ruleset::nftables::listing::Ruleset;
 
-pub use ask::{Of, list, list_and_tell, list_here, tables, tables_here};
+pub use ask::{
+    Of, list, list_and_tell, list_here, list_with_iptables, of_iptables, of_iptables_here, tables,
+    tables_here,
+};
+pub use iptables::OfIptables;
 
 /// So many of what was not read are named.
 const MOST_NAMED: usize = 3;

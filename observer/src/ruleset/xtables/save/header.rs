@@ -95,7 +95,7 @@ const NUMBERS: &[(u8, &str)] = &[
     (1, "icmp"),
     (2, "igmp"),
     (4, "ipencap"),
-    (4, "ipip"),
+    (4, "ipv4"),
     (6, "tcp"),
     (8, "egp"),
     (17, "udp"),

@@ -17,6 +17,7 @@ pub(super) struct Line {
 }
 
 /// What follows `-j` or `-g`.
+#[derive(Debug)]
 pub(super) struct Target {
     pub(super) is_goto: bool,
     pub(super) extension: Extension,

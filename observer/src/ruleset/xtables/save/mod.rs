@@ -5,6 +5,7 @@
 
 mod address;
 mod conntrack;
+mod draft;
 mod extension;
 mod header;
 mod line;
@@ -20,10 +21,12 @@ mod words;
 
 pub use address::{Net, Range};
 pub use conntrack::{Conntrack, CtStates, CtTuple};
+pub use draft::{Draft, DraftTable};
 pub use extension::{Extension, Opt, Value};
 pub use header::{Device, Header, Protocol, Signed};
 pub use matches::{AddrType, Match};
 pub use packet::{Icmp, Multiport, Ports, PortsOf, Span, Tcp, flag_names};
 pub use parse::{ParseError, parse};
+pub use render::heading;
 pub use table::{Chain, Counters, Document, Family, Item, Policy, Rule, Table};
 pub use target::{Action, MarkChange, Nat, NatKind, To};

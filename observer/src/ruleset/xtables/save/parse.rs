@@ -185,7 +185,7 @@ impl Unresolved {
 }
 
 /// A chain that has the name of a target hides it (`iptc_append_entry` looks for chains first).
-fn action(chains: &HashMap<Box<str>, usize>, target: Target) -> Action {
+pub(super) fn action(chains: &HashMap<Box<str>, usize>, target: Target) -> Action {
     match chains.get(&target.extension.name) {
         Some(chain) if target.extension.options.is_empty() => {
             if target.is_goto {

@@ -35,8 +35,8 @@ impl fmt::Display for Table {
     }
 }
 
-/// `:FORWARD DROP [5:300]`
-fn heading(chain: &Chain) -> String {
+/// The line that declares a chain: `:FORWARD DROP [5:300]`
+pub fn heading(chain: &Chain) -> String {
     let policy = chain.policy.map_or("-", super::table::Policy::name);
     match chain.counters {
         Some(counters) => format!(

@@ -59,12 +59,16 @@ fn quoted(text: String) -> Word<'static> {
 
 /// A word as the tools print text that people chose (`xtables_save_string`): bare if it is letters, digits, `_` and `-`.
 pub(super) fn push_text(out: &mut String, text: &str) {
-    let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if !text.is_empty() && text.bytes().all(bare) {
+    if is_bare(text) {
         out.push_str(text);
     } else {
         push_quoted(out, text);
     }
+}
+
+pub(super) fn is_bare(text: &str) -> bool {
+    let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    !text.is_empty() && text.bytes().all(bare)
 }
 
 /// A word in quotes.
