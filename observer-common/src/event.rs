@@ -127,7 +127,7 @@ impl Conn {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
-    /// Index of its candidate, absolute.
+    /// Number of the candidate among its namespace's.
     pub candidate: u32,
     /// By how many packets, saturating.
     pub packets: u32,

@@ -33,9 +33,9 @@ pub struct NetState {
     pub generation: u32,
     /// The slot: its element of the maps `NETS` and `READY`.
     pub slot: u32,
-    /// First of its candidates.
+    /// First of its groups of counters.
     pub first: u32,
-    /// How many candidates it has.
+    /// How many groups it has.
     pub count: u32,
     /// Value at `nft_seq` when user space read it.
     pub nft_seq_value: u32,
@@ -49,13 +49,22 @@ pub struct NetState {
     pub runs: [HookRuns; MAX_HOOKS],
 }
 
-/// A counter of a rule or policy that can end a packet.
+/// How many words of memory are looked at in one go: room for 16 counters that lie side by side.
+pub const GROUP_WORDS: usize = 32;
+
+/// Counters of rules and policies that can end a packet (candidates), near to each other in memory: those of one table of
+/// x_tables, or of nf_tables.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Candidate {
-    /// Per-CPU pointer (or plain address with one possible CPU) of its two `u64`.
-    pub counter: u64,
-    /// Index of its table in [`NetState::tables`]; [`NO_TABLE`] for nf_tables.
+pub struct Group {
+    /// Per-CPU pointer of its [`GROUP_WORDS`] words, a multiple of their length: so none of them lies in another page. Of a
+    /// group that is [`candidate::ALONE`]: where the two `u64` of its only counter are.
+    pub address: u64,
+    /// A bit for each word with which a candidate begins.
+    pub begins: u32,
+    /// Number of its first candidate among the namespace's. The others follow in the order of the words.
+    pub number: u32,
+    /// Index of their table in [`NetState::tables`]; [`NO_TABLE`] for nf_tables.
     pub table: u32,
     /// Bits of [`candidate`].
     pub flags: u32,
@@ -64,20 +73,22 @@ pub struct Candidate {
 /// No x_tables table.
 pub const NO_TABLE: u32 = u32::MAX;
 
-/// Bits of [`Candidate::flags`].
+/// Bits of [`Group::flags`] and [`crate::Run::flags`].
 pub mod candidate {
     /// Bytes come first, then packets (nf_tables); otherwise the other way round (x_tables).
     pub const BYTES_FIRST: u32 = 1;
-    /// `counter` is a plain address, the same on every CPU.
+    /// The address is a plain one, the same on every CPU.
     pub const NOT_PER_CPU: u32 = 1 << 1;
+    /// One counter, of which nothing is known of what lies beside it.
+    pub const ALONE: u32 = 1 << 2;
 }
 
-/// The last look at a candidate on one CPU.
+/// The last look at a group on one CPU.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Baseline {
-    /// The two `u64` as they lie in memory.
-    pub words: [u64; 2],
+    /// As they lie in memory.
+    pub words: [u64; GROUP_WORDS],
 }
 
 #[cfg(feature = "user")]
@@ -85,7 +96,7 @@ pub struct Baseline {
 unsafe impl aya::Pod for NetState {}
 #[cfg(feature = "user")]
 // SAFETY: plain integers, no padding.
-unsafe impl aya::Pod for Candidate {}
+unsafe impl aya::Pod for Group {}
 #[cfg(feature = "user")]
 // SAFETY: plain integers, no padding.
 unsafe impl aya::Pod for Baseline {}

@@ -8,12 +8,13 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
 use observer_common::{
-    Baseline, DropEvent, MAX_JUMPS, MAX_MOVED, MAX_TABLES, NO_TABLE, NetState, candidate, flag,
+    Baseline, DropEvent, GROUP_WORDS, Group, MAX_JUMPS, MAX_MOVED, MAX_TABLES, NO_TABLE, NetState, candidate,
+    flag,
 };
 
 use crate::{
     cast,
-    maps::{BASELINES, CANDIDATES, READY, Scratch},
+    maps::{BASELINES, GROUPS, READY, Scratch},
     memory::{as_number, field, offset, read, read_bytes},
     nets::{self, generation_of},
 };
@@ -25,7 +26,25 @@ struct Scan {
     cpu_offset: u64,
     first: u32,
     moved: u32,
+    /// Table of the first that moved.
+    table: u32,
+    pad: u32,
 }
+
+/// The comparison of one group.
+#[repr(C)]
+struct Pair {
+    scratch: *mut Scratch,
+    then: *mut Baseline,
+    begins: u32,
+    flags: u32,
+    /// Of the next candidate.
+    number: u32,
+    moved: u32,
+}
+
+/// Packets and bytes.
+const COUNTER_BYTES: u32 = 16;
 
 /// Compares every candidate of the namespace with its baseline, remembers what moved, and takes the new baseline.
 #[inline(always)]
@@ -61,10 +80,19 @@ pub fn compare(scratch: *mut Scratch, cpu_offset: u64, net: u64) {
         cpu_offset,
         first: state.first,
         moved: 0,
+        table: NO_TABLE,
+        pad: 0,
     };
     // SAFETY: the callback has the signature that the helper wants, and `scan` outlives the call.
-    unsafe { bpf_loop(state.count, compare_one as *mut c_void, (&raw mut scan).cast(), 0) };
-    jumps(event, state, scan.moved);
+    unsafe {
+        bpf_loop(
+            state.count,
+            compare_group as *mut c_void,
+            (&raw mut scan).cast(),
+            0,
+        )
+    };
+    jumps(event, state, scan.table);
     // User space may have written another reading meanwhile: then nothing of this is worth anything.
     if generation_of(state) != generation {
         event.flags |= flag::NO_BASELINE;
@@ -115,38 +143,98 @@ pub fn nft_seq(state: &NetState) -> u32 {
     cast::load(state.nft_seq)
 }
 
-unsafe extern "C" fn compare_one(index: u32, scan: *mut c_void) -> i64 {
+unsafe extern "C" fn compare_group(index: u32, scan: *mut c_void) -> i64 {
     // SAFETY: what `compare` passed.
     let scan = unsafe { &mut *scan.cast::<Scan>() };
     let index = scan.first + index;
-    let Some(now) = look(index, scan.cpu_offset) else {
+    // SAFETY: this CPU's element.
+    let now = unsafe { &raw mut (*scan.scratch).now };
+    let Some(group) = look(index, now, scan.cpu_offset) else {
         return 0;
     };
-    let Some(last) = BASELINES.get_ptr_mut(index) else {
+    let Some(then) = BASELINES.get_ptr_mut(index) else {
         return 1;
     };
-    // SAFETY: this CPU's element.
-    let before = unsafe { *last };
-    if before.words == now.words {
+    if !differ(now, then, group.flags & candidate::ALONE != 0) {
         return 0;
     }
-    // SAFETY: this CPU's element.
-    unsafe { *last = now };
-    let Some(candidate) = CANDIDATES.get(index) else {
-        return 1;
+    let mut pair = Pair {
+        scratch: scan.scratch,
+        then,
+        begins: group.begins,
+        flags: group.flags,
+        number: group.number,
+        moved: scan.moved,
     };
-    let [mut packets, mut bytes] = [
-        now.words[0].wrapping_sub(before.words[0]),
-        now.words[1].wrapping_sub(before.words[1]),
-    ];
-    if candidate.flags & candidate::BYTES_FIRST != 0 {
+    // SAFETY: the callback has the signature that the helper wants, and `pair` outlives the call.
+    unsafe {
+        bpf_loop(
+            GROUP_WORDS as u32,
+            compare_one as *mut c_void,
+            (&raw mut pair).cast(),
+            0,
+        )
+    };
+    if scan.moved == 0 && pair.moved != 0 {
+        scan.table = group.table;
+    }
+    scan.moved = pair.moved;
+    keep(then, now);
+    0
+}
+
+/// All words before there is a branch: nearly always nothing differs.
+#[inline(always)]
+fn differ(now: *const Baseline, then: *const Baseline, is_alone: bool) -> bool {
+    // SAFETY: this CPU's elements.
+    let (now, then) = unsafe { (&(*now).words, &(*then).words) };
+    let mut differs = (now[0] ^ then[0]) | (now[1] ^ then[1]);
+    if !is_alone {
+        for word in 2..GROUP_WORDS {
+            differs |= now[word] ^ then[word];
+        }
+    }
+    differs != 0
+}
+
+/// Word by word: the compiler would make a call of it.
+#[inline(always)]
+fn keep(then: *mut Baseline, now: *const Baseline) {
+    for word in 0..GROUP_WORDS {
+        // SAFETY: this CPU's elements.
+        unsafe { (*then).words[word] = core::ptr::read_volatile(&raw const (*now).words[word]) };
+    }
+}
+
+/// The index is a full register, so that the verifier knows its bound after the test.
+unsafe extern "C" fn compare_one(word: u64, pair: *mut c_void) -> i64 {
+    // SAFETY: what `compare_group` passed.
+    let pair = unsafe { &mut *pair.cast::<Pair>() };
+    // A counter that is alone has the first two.
+    if word >= GROUP_WORDS as u64 - 1 {
+        return 1;
+    }
+    if pair.begins >> word & 1 == 0 {
+        return 0;
+    }
+    let number = pair.number;
+    pair.number += 1;
+    let word = word as usize;
+    // SAFETY: this CPU's elements, indexes below the arrays' length.
+    let since =
+        |word: usize| unsafe { (*pair.scratch).now.words[word].wrapping_sub((*pair.then).words[word]) };
+    let (mut packets, mut bytes) = (since(word), since(word + 1));
+    if packets | bytes == 0 {
+        return 0;
+    }
+    if pair.flags & candidate::BYTES_FIRST != 0 {
         core::mem::swap(&mut packets, &mut bytes);
     }
-    let slot = scan.moved as usize;
+    let slot = pair.moved as usize;
     if slot < MAX_MOVED {
         // SAFETY: this CPU's element, index below the array's length.
-        let moved = unsafe { &mut (*scan.scratch).event.moved[slot] };
-        moved.candidate = index;
+        let moved = unsafe { &mut (*pair.scratch).event.moved[slot] };
+        moved.candidate = number;
         moved.packets = if packets > u64::from(u32::MAX) {
             u32::MAX
         } else {
@@ -154,35 +242,36 @@ unsafe extern "C" fn compare_one(index: u32, scan: *mut c_void) -> i64 {
         };
         moved.bytes = bytes;
     }
-    scan.moved += 1;
+    pair.moved += 1;
     0
 }
 
-/// Reads a candidate's counter on this CPU.
+/// Reads a group's words on this CPU. Of a counter that is alone the others are those of another group, and mean nothing.
 #[inline(always)]
-fn look(index: u32, cpu_offset: u64) -> Option<Baseline> {
-    let candidate = CANDIDATES.get(index)?;
-    let mut address = candidate.counter;
-    if candidate.flags & candidate::NOT_PER_CPU == 0 {
+fn look(index: u32, now: *mut Baseline, cpu_offset: u64) -> Option<&'static Group> {
+    let group = GROUPS.get(index)?;
+    let mut address = group.address;
+    if group.flags & candidate::NOT_PER_CPU == 0 {
         address = address.wrapping_add(cpu_offset);
     }
-    read(address)
+    let is_read = if group.flags & candidate::ALONE == 0 {
+        // SAFETY: the length is the structure's.
+        unsafe { read_bytes(now.cast(), size_of::<Baseline>() as u32, address) }
+    } else {
+        // SAFETY: two of its words.
+        unsafe { read_bytes(now.cast(), COUNTER_BYTES, address) }
+    };
+    is_read.then_some(group)
 }
 
 /// Copies the jump stack of the table whose rule moved first.
 #[inline(always)]
-fn jumps(event: &mut DropEvent, state: &NetState, moved: u32) {
+fn jumps(event: &mut DropEvent, state: &NetState, table: u32) {
     event.jumps = [0; MAX_JUMPS];
-    if moved == 0 {
+    if table >= MAX_TABLES as u32 {
         return;
     }
-    let Some(candidate) = CANDIDATES.get(event.moved[0].candidate) else {
-        return;
-    };
-    if candidate.table == NO_TABLE || candidate.table >= MAX_TABLES as u32 {
-        return;
-    }
-    let jumpstack = state.tables[candidate.table as usize].jumpstack;
+    let jumpstack = state.tables[table as usize].jumpstack;
     if jumpstack == 0 {
         return;
     }
@@ -205,6 +294,8 @@ pub fn take_baseline(scratch: *mut Scratch, cpu_offset: u64, net: u64) -> Option
         cpu_offset,
         first: state.first,
         moved: 0,
+        table: NO_TABLE,
+        pad: 0,
     };
     // SAFETY: as in `compare`.
     unsafe { bpf_loop(state.count, take_one as *mut c_void, (&raw mut scan).cast(), 0) };
@@ -218,13 +309,14 @@ unsafe extern "C" fn take_one(index: u32, scan: *mut c_void) -> i64 {
     // SAFETY: what `take_baseline` passed.
     let scan = unsafe { &mut *scan.cast::<Scan>() };
     let index = scan.first + index;
-    let Some(now) = look(index, scan.cpu_offset) else {
+    // SAFETY: this CPU's element.
+    let now = unsafe { &raw mut (*scan.scratch).now };
+    if look(index, now, scan.cpu_offset).is_none() {
         return 0;
-    };
-    let Some(last) = BASELINES.get_ptr_mut(index) else {
+    }
+    let Some(then) = BASELINES.get_ptr_mut(index) else {
         return 1;
     };
-    // SAFETY: this CPU's element.
-    unsafe { *last = now };
+    keep(then, now);
     0
 }

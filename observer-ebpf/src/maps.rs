@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use observer_common::{
-    Baseline, BytesEvent, CHUNK_BYTES, COUNTS, Candidate, Count, DropEvent, Filter, MAX_DEPTH, MAX_REASONS,
+    Baseline, BytesEvent, CHUNK_BYTES, COUNTS, Count, DropEvent, Filter, Group, MAX_DEPTH, MAX_REASONS,
     MAX_SLOTS, NetState, NftOffsets, Run,
 };
 
@@ -113,9 +113,9 @@ pub static READY: PerCpuArray<u32> = PerCpuArray::with_max_entries(MAX_SLOTS, 0)
 
 /// The counters to look at. Its size is set at start.
 #[map]
-pub static CANDIDATES: Array<Candidate> = Array::with_max_entries(1, 0);
+pub static GROUPS: Array<Group> = Array::with_max_entries(1, 0);
 
-/// The last look at each of them. Its size is that of [`CANDIDATES`].
+/// The last look at each of them. Its size is that of [`GROUPS`].
 #[map]
 pub static BASELINES: PerCpuArray<Baseline> = PerCpuArray::with_max_entries(1, 0);
 
@@ -138,6 +138,8 @@ pub struct Scratch {
     pub sequence: u64,
     /// When this CPU last said that a ruleset changes.
     pub said_ns: u64,
+    /// A group of counters as they are now.
+    pub now: Baseline,
     /// Ways to see the packet that the filter tests.
     pub views: [View; VIEWS],
     /// The record in the making.

@@ -45,8 +45,7 @@ impl Scene<'_> {
         let moved = self.event.moved[..count].iter();
         moved
             .filter_map(|moved| {
-                let index = moved.candidate.checked_sub(self.snapshot.first)? as usize;
-                let place = *self.snapshot.places.get(index)?;
+                let place = *self.snapshot.place(moved.candidate)?;
                 Some(Move {
                     place,
                     packets: moved.packets,

@@ -66,7 +66,7 @@ fn snapshot() -> Snapshot {
     };
     Snapshot {
         generation: 1,
-        first: 100,
+        order: vec![0, 1, 2, 3, 4],
         tables: vec![table],
         locations: vec![None],
         places: vec![
@@ -106,7 +106,7 @@ fn event(moved: &[(u32, u32, u64)]) -> DropEvent {
     event.moved_count = moved.len() as u32;
     for (to, (index, packets, bytes)) in event.moved.iter_mut().zip(moved) {
         *to = Moved {
-            candidate: 100 + index,
+            candidate: *index,
             packets: *packets,
             bytes: *bytes,
         };

@@ -11,8 +11,8 @@ use aya::programs::{BtfTracePoint, Program, RawTracePoint, RawTracePointRunOptio
 use aya::{Btf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use observer_common::{
-    COUNTS, Candidate, Count, DROP_FILTER, Filter, MAX_REASONS, NftOffsets, Offsets, PATH_FILTER, PathMode,
-    Run, SNAPSHOT_DEPTH,
+    COUNTS, Count, DROP_FILTER, Filter, Group, MAX_REASONS, NftOffsets, Offsets, PATH_FILTER, PathMode, Run,
+    SNAPSHOT_DEPTH,
 };
 
 use super::path_probes::{PathProbes, first_line};
@@ -60,7 +60,7 @@ pub struct Programs {
     /// What they know of namespaces.
     pub nets: Nets,
     blocks: HashMap<MapData, u64, u64>,
-    candidates: Array<MapData, Candidate>,
+    groups: Array<MapData, Group>,
     runs: Array<MapData, Run>,
     nft: Array<MapData, NftOffsets>,
     counts: PerCpuArray<MapData, u64>,
@@ -70,8 +70,10 @@ pub struct Programs {
 /// How much the maps hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Room {
-    /// Counters of rules that can drop.
-    pub candidates: u32,
+    /// Groups of counters of rules that can drop.
+    pub groups: u32,
+    /// Per-CPU allocations of rulesets that are watched.
+    pub blocks: u32,
     /// Runs of counters to compare while a packet is in a hook.
     pub runs: u32,
     /// Elements for the copies of one hook's counters; 0: paths are not watched.
@@ -140,9 +142,9 @@ impl Programs {
             .map_max_entries("PATHS", room.path_bytes.max(SMALLEST_RING))
             .map_max_entries("RUNS", room.runs.max(1))
             .map_max_entries("CHUNKS", (room.chunks * SNAPSHOT_DEPTH).max(1))
-            .map_max_entries("CANDIDATES", room.candidates)
-            .map_max_entries("BASELINES", room.candidates)
-            .map_max_entries("BLOCKS", room.candidates);
+            .map_max_entries("GROUPS", room.groups)
+            .map_max_entries("BASELINES", room.groups)
+            .map_max_entries("BLOCKS", room.blocks);
         let mut ebpf = loader
             .load(&object)
             .context("the kernel refuses the eBPF object")?;
@@ -172,7 +174,7 @@ impl Programs {
         let not_loss = Array::try_from(map("NOT_LOSS")?)?;
         let nets = Nets::new(map("SLOTS")?, map("NETS")?)?;
         let blocks = HashMap::try_from(map("BLOCKS")?)?;
-        let candidates = Array::try_from(map("CANDIDATES")?)?;
+        let groups = Array::try_from(map("GROUPS")?)?;
         let counts = PerCpuArray::try_from(map("COUNT")?)?;
         let window = map("PEEK")?;
         let ebpf = Rc::new(RefCell::new(ebpf));
@@ -192,7 +194,7 @@ impl Programs {
             not_loss,
             nets,
             blocks,
-            candidates,
+            groups,
             runs,
             nft,
             counts,
@@ -316,14 +318,14 @@ impl Programs {
         &self.attached
     }
 
-    /// Puts counters at `first` and after.
+    /// Puts groups of counters at `first` and after.
     ///
     /// # Errors
     /// There is no room.
-    pub fn set_candidates(&mut self, first: u32, candidates: &[Candidate]) -> Result<()> {
-        for (index, candidate) in (first..).zip(candidates) {
-            self.candidates
-                .set(index, candidate, 0)
+    pub fn set_groups(&mut self, first: u32, groups: &[Group]) -> Result<()> {
+        for (index, group) in (first..).zip(groups) {
+            self.groups
+                .set(index, group, 0)
                 .context("no room for another rule's counter")?;
         }
         Ok(())

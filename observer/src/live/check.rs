@@ -13,7 +13,8 @@ use crate::privilege::{self, Task};
 
 /// Room for one counter: nothing is watched.
 const ROOM: Room = Room {
-    candidates: 1,
+    groups: 1,
+    blocks: 1,
     runs: 1,
     chunks: 0,
     path_bytes: 0,

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::thread;
 
 use anyhow::{Context as _, Result, bail};
-use observer_common::{CHUNK_BYTES, Filter, SNAPSHOT_DEPTH};
+use observer_common::{Baseline, CHUNK_BYTES, Filter, SNAPSHOT_DEPTH};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
@@ -27,10 +27,12 @@ use crate::ruleset::Store;
 
 /// Memory that the kernel may spend on baselines, over all CPUs.
 const BASELINE_BYTES: u64 = 32 << 20;
-/// Room for so many counters, however many CPUs there are.
-const LEAST_ROOM: u32 = 4096;
+/// Room for so many groups of counters, however many CPUs there are.
+const LEAST_ROOM: u32 = 1024;
 /// More than any machine needs.
-const MOST_ROOM: u32 = 65_536;
+const MOST_ROOM: u32 = 16_384;
+/// Per-CPU allocations of rulesets that are watched.
+const BLOCKS: u32 = 65_536;
 /// Memory that the kernel may spend on copies of counters, over all CPUs.
 const COPY_BYTES: u64 = 16 << 20;
 /// Chunks for the counters of one hook: 1,792 counters each.
@@ -286,12 +288,13 @@ pub fn load_symbols() -> Result<Symbols> {
 
 fn room(config: &WatchConfig) -> Room {
     let cpus = u64::from(possible_cpus().max(1));
-    let candidates = BASELINE_BYTES / 16 / cpus;
+    let groups = BASELINE_BYTES / size_of::<Baseline>() as u64 / cpus;
     let chunks = COPY_BYTES / u64::from(CHUNK_BYTES * SNAPSHOT_DEPTH) / cpus;
     Room {
-        candidates: u32::try_from(candidates)
+        groups: u32::try_from(groups)
             .unwrap_or(MOST_ROOM)
             .clamp(LEAST_ROOM, MOST_ROOM),
+        blocks: BLOCKS,
         runs: RUNS,
         chunks: u32::try_from(chunks)
             .unwrap_or(MOST_CHUNKS)

@@ -1,6 +1,7 @@
 //! What netfilter has in force in each namespace: one model for both backends, read from the kernel's own memory.
 
 mod devices;
+mod groups;
 mod hooks;
 mod index;
 pub mod ipset;

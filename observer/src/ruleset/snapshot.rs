@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use observer_common::{Candidate, HookRuns, LegacyTable, MAX_TABLES, NO_TABLE, NetState, candidate};
+use observer_common::{HookRuns, LegacyTable, MAX_TABLES, NO_TABLE, NetState};
 
+use super::groups::Groups;
 use super::hooks::{HookFunction, Hooks};
 use super::layout::{Layout, NetLayout, NftLayout, SeqLayout};
 use super::nftables::Expressions;
@@ -29,15 +30,17 @@ pub struct Snapshot {
     pub inode: u32,
     /// Which reading this is; set when it is put in force.
     pub generation: u32,
-    /// First candidate's index in the kernel's map; set when it is put in force.
-    pub first: u32,
+    /// Index of its first group of counters in the kernel's map, and how many there are; set when it is put in force.
+    pub groups: (u32, u32),
+    /// By the number that the kernel side gives a counter: whose it is, an index of `places`; set when it is put in force.
+    pub order: Vec<usize>,
     /// Its hooks.
     pub hooks: Hooks,
     /// Its tables, legacy ones first.
     pub tables: Vec<Table>,
     /// Where each legacy table lies; `None` for nf_tables.
     pub locations: Vec<Option<Location>>,
-    /// What can end a packet and has a counter, in the order of the kernel's candidates.
+    /// What can end a packet and has a counter.
     pub places: Vec<Place>,
     /// What can end a packet and has no counter.
     pub uncounted: Vec<Place>,
@@ -222,34 +225,23 @@ impl Snapshot {
             .is_some_and(|layout| !self.is_current(source, layout))
     }
 
-    /// The candidates, for the kernel side.
-    pub fn candidates(&self) -> Vec<Candidate> {
-        self.places
+    /// The places' counters as the kernel side compares them.
+    pub fn compared(&self) -> Groups {
+        let counters: Vec<(Counter, u32)> = self
+            .places
             .iter()
-            .filter_map(|place| self.candidate(place))
-            .collect()
+            .filter_map(|place| {
+                let is_legacy = self.tables.get(place.table)?.backend == Backend::Legacy;
+                let table = u32::try_from(place.table).ok().filter(|_| is_legacy);
+                Some((self.counter(place)?, table.unwrap_or(NO_TABLE)))
+            })
+            .collect();
+        Groups::of(&counters)
     }
 
-    fn candidate(&self, place: &Place) -> Option<Candidate> {
-        let counter = self.counter(place)?;
-        let mut flags = 0;
-        if counter.bytes_first {
-            flags |= candidate::BYTES_FIRST;
-        }
-        if counter.plain {
-            flags |= candidate::NOT_PER_CPU;
-        }
-        let is_legacy = self.tables.get(place.table)?.backend == Backend::Legacy;
-        let table = if is_legacy {
-            u32::try_from(place.table).unwrap_or(NO_TABLE)
-        } else {
-            NO_TABLE
-        };
-        Some(Candidate {
-            counter: counter.address,
-            table,
-            flags,
-        })
+    /// What the kernel side has given this number.
+    pub fn place(&self, number: u32) -> Option<&Place> {
+        self.places.get(*self.order.get(number as usize)?)
     }
 
     /// The counter of a rule or policy.
@@ -304,8 +296,8 @@ impl Snapshot {
             inode: self.inode,
             generation: self.generation,
             slot,
-            first: self.first,
-            count: u32::try_from(self.places.len()).unwrap_or(0),
+            first: self.groups.0,
+            count: self.groups.1,
             nft_seq: self.nft_seq.0,
             nft_seq_value: self.nft_seq.1,
             hooks: self.hooks.lists,

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use observer_common::MAX_SLOTS;
 
+use super::groups::Groups;
 use super::ranges::Ranges;
 use super::runs::Runs;
 use super::snapshot::{Snapshot, Source};
@@ -25,7 +26,7 @@ pub struct Store {
     /// Known once nf_tables is there.
     nft_frees: Option<bool>,
     nets: HashMap<u64, Known>,
-    /// Of the kernel's candidates.
+    /// Of the kernel's groups of counters.
     free: Ranges,
     /// Of the kernel's runs.
     free_runs: Ranges,
@@ -51,7 +52,7 @@ impl Store {
             nft_net_id: None,
             nft_frees: None,
             nets: HashMap::new(),
-            free: Ranges::new(room.candidates),
+            free: Ranges::new(room.groups),
             free_runs: Ranges::new(room.runs),
             chunks: room.chunks,
             free_slots: (0..MAX_SLOTS).rev().collect(),
@@ -224,20 +225,21 @@ impl Store {
                 }
             },
         };
-        let candidates = snapshot.candidates();
-        let count = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
+        let Groups { groups, order } = snapshot.compared();
+        let count = u32::try_from(groups.len()).unwrap_or(u32::MAX);
         let Some(first) = self.free.allocate(count) else {
             log::warn!(
-                "no room for {count} rule counters of namespace {}: its drops are named less surely",
+                "no room for {count} groups of rule counters of namespace {}: its drops are named less surely",
                 snapshot.inode
             );
             return false;
         };
         self.generation = next(self.generation);
         snapshot.generation = self.generation;
-        snapshot.first = first;
         snapshot.has_unwatched = snapshot.leaves_counters_out();
-        if let Err(error) = programs.set_candidates(first, &candidates) {
+        snapshot.groups = (first, count);
+        snapshot.order = order;
+        if let Err(error) = programs.set_groups(first, &groups) {
             log::warn!("{error:#}");
             return false;
         }
@@ -295,7 +297,7 @@ impl Store {
         let known = self.nets.remove(&net);
         let mut old = known.as_ref().map(|known| known.old.clone()).unwrap_or_default();
         if let Some(known) = known {
-            self.free.release(known.current.first, known.current.places.len());
+            self.release_groups(&known.current);
             self.free_runs
                 .release(known.current.first_run, known.current.runs.runs.len());
             old.push_front(known.current);
@@ -312,6 +314,11 @@ impl Store {
         true
     }
 
+    fn release_groups(&mut self, of: &Snapshot) {
+        let (first, count) = of.groups;
+        self.free.release(first, count as usize);
+    }
+
     fn forget(&mut self, programs: &mut Programs, net: u64) {
         let Some(known) = self.nets.remove(&net) else {
             return;
@@ -322,7 +329,7 @@ impl Store {
             .blocks()
             .iter()
             .for_each(|block| programs.forget_block(*block));
-        self.free.release(known.current.first, known.current.places.len());
+        self.release_groups(&known.current);
         self.free_runs
             .release(known.current.first_run, known.current.runs.runs.len());
         self.free_slots.push(known.slot);
