@@ -56,9 +56,9 @@ enum Verb {
         /// Beside those, one variant of each scenario that shows something where packets can be followed.
         #[arg(long)]
         of_paths: bool,
-        /// One variant of each scenario.
-        #[arg(long)]
-        one_variant: bool,
+        /// One variant of each scenario; which one goes round from scenario to scenario, and begins with this.
+        #[arg(long, value_name = "TURN")]
+        one_variant: Option<usize>,
         /// Only scenarios with this in their name.
         #[arg(default_value = "")]
         filter: String,
@@ -302,10 +302,10 @@ fn run(cli: Cli) -> Result<bool> {
             variants.retain(|variant| {
                 !(every_kernel || of_paths) || variant.every_kernel || (of_paths && variant.of_paths)
             });
-            if one_variant {
-                variants = scenario::one_of_each(variants, |_| true);
+            if let Some(turn) = one_variant {
+                variants = scenario::one_of_each(variants, turn, |_| true);
             } else if of_paths {
-                variants = scenario::one_of_each(variants, |variant| !variant.every_kernel);
+                variants = scenario::one_of_each(variants, 0, |variant| !variant.every_kernel);
             }
             if variants.is_empty() {
                 bail!("no scenario has `{filter}` in its name; see `observer-lab list`");

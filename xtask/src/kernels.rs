@@ -53,9 +53,9 @@ impl Series {
         (self == OLD).then_some("bullseye")
     }
 
-    /// Whether another kernel of the matrix is built from the same source, with more in it.
-    pub fn has_a_fuller_twin(self) -> bool {
-        self.flavour == Flavour::Cloud
+    /// Which variant of each scenario it begins with where it runs only one: another than the kernel from the same source.
+    pub fn turn(self) -> usize {
+        usize::from(self.flavour != Flavour::Ordinary)
     }
 }
 

@@ -36,14 +36,14 @@ pub enum Place {
 pub enum Choice<'a> {
     /// All of them.
     Every,
-    /// Those whose file says `every_kernel = true`.
-    EveryKernels,
-    /// One variant of each of those.
-    OneVariant,
+    /// One variant of each whose file says `every_kernel = true`: another for each turn.
+    OneVariant(usize),
     /// Those of every kernel, and one variant of each that shows something only where packets can be followed.
     OfPaths,
     /// Those that show the same on a kernel that is too old for observer's programs.
     WithoutBpf,
+    /// One variant of each of those.
+    OneWithoutBpf,
     /// Those with this in their name.
     Named(&'a str),
 }
@@ -53,10 +53,18 @@ impl Choice<'_> {
     fn words(self) -> Vec<String> {
         match self {
             Self::Every => vec![],
-            Self::EveryKernels => vec!["--every-kernel".to_owned()],
-            Self::OneVariant => vec!["--every-kernel".to_owned(), "--one-variant".to_owned()],
+            Self::OneVariant(turn) => {
+                vec![
+                    "--every-kernel".to_owned(),
+                    "--one-variant".to_owned(),
+                    turn.to_string(),
+                ]
+            }
             Self::OfPaths => vec!["--of-paths".to_owned()],
             Self::WithoutBpf => vec!["--without-bpf".to_owned()],
+            Self::OneWithoutBpf => ["--without-bpf", "--one-variant", "0"]
+                .map(str::to_owned)
+                .to_vec(),
             Self::Named(part) => vec![part.to_owned()],
         }
     }

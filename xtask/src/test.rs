@@ -149,17 +149,17 @@ fn scenarios(
     Ok(columns)
 }
 
-/// Everything, or what was named. Emulated machines are slow: in a run of several kernels they run the scenarios that are
-/// marked for every kernel, and one of them those that this machine's own kernel may not be able to.
+/// Everything, or what was named. Emulated machines are slow: in a run of several kernels they run one variant of the scenarios
+/// that are marked for every kernel, and one of them all of these, and those that this machine's own kernel may not be able to.
 fn choice<'a>(place: Place, filter: Option<&'a str>, places: &[Place]) -> lab::Choice<'a> {
     match (filter, place) {
         (Some(part), _) => lab::Choice::Named(part),
+        (None, Place::Vm(series)) if series.is_without_bpf() && places.len() > 1 => {
+            lab::Choice::OneWithoutBpf
+        }
         (None, Place::Vm(series)) if series.is_without_bpf() => lab::Choice::WithoutBpf,
         (None, Place::Vm(series)) if places.len() > 1 && series.runs_all_of_paths() => lab::Choice::OfPaths,
-        (None, Place::Vm(series)) if places.len() > 1 && series.has_a_fuller_twin() => {
-            lab::Choice::OneVariant
-        }
-        (None, Place::Vm(_)) if places.len() > 1 => lab::Choice::EveryKernels,
+        (None, Place::Vm(series)) if places.len() > 1 => lab::Choice::OneVariant(series.turn()),
         (None, _) => lab::Choice::Every,
     }
 }
@@ -247,13 +247,16 @@ mod tests {
         let all = places(&[]);
         let rt = Place::Vm("6.12-rt".parse().unwrap());
         let ordinary = Place::Vm("6.12".parse().unwrap());
+        let stable = Place::Vm("6.1".parse().unwrap());
         let cloud = Place::Vm("6.1-cloud".parse().unwrap());
         let old = Place::Vm("5.10".parse().unwrap());
-        assert_eq!(choice(old, None, &all), lab::Choice::WithoutBpf);
+        assert_eq!(choice(old, None, &all), lab::Choice::OneWithoutBpf);
         assert_eq!(choice(old, None, &[old]), lab::Choice::WithoutBpf);
-        assert_eq!(choice(rt, None, &all), lab::Choice::EveryKernels);
+        assert_eq!(choice(rt, None, &all), lab::Choice::OneVariant(1));
         assert_eq!(choice(ordinary, None, &all), lab::Choice::OfPaths);
-        assert_eq!(choice(cloud, None, &all), lab::Choice::OneVariant);
+        // Two kernels from one source share the variants.
+        assert_eq!(choice(stable, None, &all), lab::Choice::OneVariant(0));
+        assert_eq!(choice(cloud, None, &all), lab::Choice::OneVariant(1));
         assert_eq!(choice(ordinary, None, &[ordinary]), lab::Choice::Every);
         assert_eq!(choice(Place::Host, None, &all), lab::Choice::Every);
         assert_eq!(choice(rt, None, &[rt]), lab::Choice::Every);

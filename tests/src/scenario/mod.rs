@@ -99,13 +99,13 @@ pub fn list(data: &Data, filter: &str) -> Result<Vec<Variant>> {
 }
 
 /// One variant of each scenario that is `thinned`, and all of the others. Which one it is goes round, so that every family and
-/// backend has its share.
-pub fn one_of_each(variants: Vec<Variant>, thinned: impl Fn(&Variant) -> bool) -> Vec<Variant> {
+/// backend has its share; another `turn` takes the next one of each.
+pub fn one_of_each(variants: Vec<Variant>, turn: usize, thinned: impl Fn(&Variant) -> bool) -> Vec<Variant> {
     let mut sizes = BTreeMap::<String, usize>::new();
     for variant in &variants {
         *sizes.entry(variant.scenario.clone()).or_default() += 1;
     }
-    let (mut scenario, mut round, mut index) = (String::new(), 0, 0);
+    let (mut scenario, mut round, mut index) = (String::new(), turn, 0);
     let mut kept = Vec::new();
     for variant in variants {
         // Those of a scenario follow each other.
@@ -134,6 +134,10 @@ mod tests {
         Data::new(Path::new(env!("CARGO_MANIFEST_DIR")))
     }
 
+    fn sizes(all: &[Variant], of: &Variant) -> usize {
+        all.iter().filter(|one| one.scenario == of.scenario).count()
+    }
+
     #[test]
     fn one_of_each_leaves_no_scenario_out_and_both_families_in() {
         let all = list(&data(), "").expect("scenarios");
@@ -141,13 +145,24 @@ mod tests {
             let names = variants.iter().map(|variant| variant.scenario.clone());
             names.collect::<std::collections::BTreeSet<_>>()
         };
-        let thin = one_of_each(all.clone(), |_| true);
+        let thin = one_of_each(all.clone(), 0, |_| true);
         assert_eq!(scenarios(&thin), scenarios(&all));
         assert_eq!(thin.len(), scenarios(&all).len());
+        let names = |variants: &[Variant]| {
+            let names = variants.iter().map(|variant| variant.name.clone());
+            names.collect::<std::collections::BTreeSet<_>>()
+        };
+        let next = one_of_each(all.clone(), 1, |_| true);
+        let two: Vec<&Variant> = all.iter().filter(|one| sizes(&all, one) == 2).collect();
+        assert!(two.len() > 10);
+        let (thin_names, next_names) = (names(&thin), names(&next));
+        for variant in two {
+            assert!(thin_names.contains(&variant.name) != next_names.contains(&variant.name));
+        }
         for family in [Family::Ip, Family::Ip6] {
             assert!(thin.iter().any(|variant| variant.family == family));
         }
-        let kept = one_of_each(all.clone(), |variant| !variant.every_kernel);
+        let kept = one_of_each(all.clone(), 0, |variant| !variant.every_kernel);
         let of_every_kernel = |variants: &[Variant]| variants.iter().filter(|one| one.every_kernel).count();
         assert_eq!(of_every_kernel(&kept), of_every_kernel(&all));
     }

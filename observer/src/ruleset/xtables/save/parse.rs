@@ -27,6 +27,8 @@ const MOST: usize = 1_000_000;
 pub fn parse(text: &str) -> Result<Document, ParseError> {
     let mut reader = Reader::default();
     for (index, line) in text.lines().enumerate() {
+        // At the end of a line they are never part of a rule; `lines` takes only one off, and none from the last line.
+        let line = line.trim_end_matches('\r');
         if index >= MOST {
             return Err(ParseError {
                 line: index + 1,

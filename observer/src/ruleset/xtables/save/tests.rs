@@ -250,3 +250,13 @@ fn nothing_makes_the_reading_panic() {
         }
     }
 }
+
+/// What the fuzzer found: written as a line of their own, they came back as none.
+#[test]
+fn carriage_returns_at_the_end_of_a_line_are_no_part_of_it() {
+    for text in ["\r", "\t\r", "\r\r\n", "*filter\r\r\nCOMMIT\r"] {
+        let written = parse(text).expect("lines").to_string();
+        assert!(!written.contains('\r'), "{written:?}");
+        assert_eq!(parse(&written).expect("again").to_string(), written);
+    }
+}
