@@ -61,6 +61,12 @@ pub(super) fn exit(wanted: &ExitSpec, end: &End) -> Vec<String> {
     failures
 }
 
+/// What is wrong with a line by the schema, if there is one.
+pub(super) fn against_schema(line: &Value, schema: Option<&Schema>) -> Option<String> {
+    let complaint = schema?.complaint(line)?;
+    Some(format!("a line is against the schema: {complaint}: {line}"))
+}
+
 /// Checks the trace as a whole.
 pub(super) fn trace(scenario: &Scenario, lines: &[Value], schema: Option<&Schema>) -> Result<Vec<String>> {
     let mut failures = Vec::new();
@@ -70,9 +76,7 @@ pub(super) fn trace(scenario: &Scenario, lines: &[Value], schema: Option<&Schema
                 failures.push(format!("a line has no `{field}`: {line}"));
             }
         }
-        if let Some(complaint) = schema.and_then(|schema| schema.complaint(line)) {
-            failures.push(format!("a line is against the schema: {complaint}: {line}"));
-        }
+        failures.extend(against_schema(line, schema));
     }
     match lines.first() {
         Some(first) if first["kind"] == "start" => {

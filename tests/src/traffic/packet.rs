@@ -125,7 +125,7 @@ impl Packet {
 }
 
 /// RFC 1071.
-fn ones_complement(bytes: &[u8]) -> u16 {
+pub(crate) fn ones_complement(bytes: &[u8]) -> u16 {
     let mut sum: u32 = 0;
     for pair in bytes.chunks(2) {
         sum += u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]));

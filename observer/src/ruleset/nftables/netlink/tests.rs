@@ -59,19 +59,19 @@ const NEW_RULE: u16 = NEW_TABLE | 6;
 const OF_IP: [u8; 4] = [2, 0, 0, 0];
 
 /// An expression's name, and what puts its attributes in.
-type Named<'a> = (&'a str, &'a dyn Fn(&mut Attributes<'_>));
+pub(super) type Named<'a> = (&'a str, &'a dyn Fn(&mut Attributes<'_>));
 
-/// A table with a chain and one rule of these expressions: names and attributes.
-fn rule(expressions: &[Named<'_>]) -> Listed {
+/// What is sent of a table of family ip with a chain and one rule of these expressions.
+pub(super) fn sent(table_name: &str, chain_name: &str, expressions: &[Named<'_>]) -> Batch {
     let mut batch = Batch::default();
-    batch.message(NEW_TABLE, 0, 0, &OF_IP, |table| table.string(1, "t"));
+    batch.message(NEW_TABLE, 0, 0, &OF_IP, |table| table.string(1, table_name));
     batch.message(NEW_CHAIN, 0, 0, &OF_IP, |chain| {
-        chain.string(1, "t");
-        chain.string(3, "c");
+        chain.string(1, table_name);
+        chain.string(3, chain_name);
     });
     batch.message(NEW_RULE, 0, 0, &OF_IP, |rule| {
-        rule.string(1, "t");
-        rule.string(2, "c");
+        rule.string(1, table_name);
+        rule.string(2, chain_name);
         rule.bytes(3, &7_u64.to_be_bytes());
         rule.nest(4, |list| {
             for (name, attributes) in expressions {
@@ -82,7 +82,12 @@ fn rule(expressions: &[Named<'_>]) -> Listed {
             }
         });
     });
-    read(batch.bytes())
+    batch
+}
+
+/// A table with a chain and one rule of these expressions: names and attributes.
+fn rule(expressions: &[Named<'_>]) -> Listed {
+    read(sent("t", "c", expressions).bytes())
 }
 
 /// What is not known is not guessed: the rule is there, and that it was not read is said.

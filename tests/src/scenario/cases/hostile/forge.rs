@@ -1,6 +1,7 @@
 //! Packets that no honest host sends, from a seed: every field of every header wrong, options without end, headers within that lie.
 
 use crate::replay::Random;
+use crate::traffic::packet::ones_complement;
 
 /// The most that an IPv4 packet, or the payload of an IPv6 packet, may claim to have, in bytes.
 const LONGEST: usize = 65_535;
@@ -330,18 +331,6 @@ fn sum_up(packet: &mut [u8]) {
     packet[10..12].copy_from_slice(&[0, 0]);
     let sum = ones_complement(&packet[..length]);
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
-}
-
-/// RFC 1071.
-fn ones_complement(bytes: &[u8]) -> u16 {
-    let mut sum: u32 = 0;
-    for pair in bytes.chunks(2) {
-        sum += u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]));
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
 }
 
 #[cfg(test)]

@@ -84,10 +84,11 @@ pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     let written = std::fs::read_to_string(&trace).context("the trace is no UTF-8")?;
     failures.extend(complaint("the trace", &written));
     let schema = lab.schema.as_ref();
-    let wrong = lines
-        .iter()
-        .filter_map(|line| Some((schema?.complaint(line)?, line)));
-    failures.extend(wrong.map(|(why, line)| format!("against the schema: {why}: {line}")));
+    failures.extend(
+        lines
+            .iter()
+            .filter_map(|line| check::against_schema(line, schema)),
+    );
     failures.extend(told(netns.name(), place.setup().backend, &lines));
     failures.extend(asked(program, &netns, &trace, (&tool, &lines))?);
     Ok(Outcome::of(failures))

@@ -113,16 +113,11 @@ pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
         Ok(text) => complaint("the trace", &text),
         Err(error) => Some(format!("the trace is no UTF-8: {error}")),
     });
-    if let Some(schema) = &lab.schema {
-        let wrong = lines
-            .iter()
-            .filter_map(|line| Some((schema.complaint(line)?, line)));
-        failures.extend(
-            wrong
-                .take(SHOWN)
-                .map(|(why, line)| format!("against the schema: {why}: {line}")),
-        );
-    }
+    let schema = lab.schema.as_ref();
+    let wrong = lines
+        .iter()
+        .filter_map(|line| check::against_schema(line, schema));
+    failures.extend(wrong.take(SHOWN));
     failures.extend(judge(&cluster, &lines, &before, &after)?);
     Ok(Outcome::of(failures))
 }

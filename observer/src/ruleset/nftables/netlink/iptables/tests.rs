@@ -1,5 +1,6 @@
 //! What the kernel sent of tables of iptables-nft, and what iptables-nft-save prints of the same.
 
+use super::super::tests::{Named, sent};
 use super::*;
 use crate::kernel::netlink::{Attributes, Batch, messages};
 
@@ -74,31 +75,9 @@ fn bytes_cut_or_changed_anywhere_do_not_make_it_panic() {
 
 const OF_IP: [u8; 4] = [2, 0, 0, 0];
 
-/// An expression's name, and what puts its attributes in.
-type Named<'a> = (&'a str, &'a dyn Fn(&mut Attributes<'_>));
-
 /// Table filter with a chain and one rule of these expressions.
 fn told(expressions: &[Named<'_>]) -> OfIptables {
-    let mut batch = Batch::default();
-    batch.message(TABLE, 0, 0, &OF_IP, |table| table.string(1, "filter"));
-    batch.message(CHAIN, 0, 0, &OF_IP, |chain| {
-        chain.string(1, "filter");
-        chain.string(3, "mine");
-    });
-    batch.message(RULE, 0, 0, &OF_IP, |rule| {
-        rule.string(1, "filter");
-        rule.string(2, "mine");
-        rule.bytes(3, &7_u64.to_be_bytes());
-        rule.nest(4, |list| {
-            for (name, attributes) in expressions {
-                list.nest(1, |one| {
-                    one.string(1, name);
-                    one.nest(2, |data| attributes(data));
-                });
-            }
-        });
-    });
-    read(Family::Ip, batch.bytes())
+    read(Family::Ip, sent("filter", "mine", expressions).bytes())
 }
 
 fn protocol(attributes: &mut Attributes<'_>) {
