@@ -8,12 +8,14 @@ mod event;
 mod filter;
 mod offsets;
 mod path;
+mod reading;
 mod ruleset;
 
 pub use event::*;
 pub use filter::*;
 pub use offsets::*;
 pub use path::*;
+pub use reading::*;
 pub use ruleset::*;
 
 /// Index into the per-CPU `COUNTS` map.

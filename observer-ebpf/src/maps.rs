@@ -5,8 +5,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use observer_common::{
-    Baseline, BytesEvent, CHUNK_BYTES, COUNTS, Count, DropEvent, Filter, Group, MAX_DEPTH, MAX_REASONS,
-    MAX_SLOTS, NetState, NftOffsets, Run,
+    Baseline, BytesEvent, CHUNK_BYTES, COUNTS, Count, DropEvent, Filter, Group, MAX_DEPTH, MAX_ORDERS,
+    MAX_REASONS, MAX_SLOTS, NetState, NftOffsets, Order, Run, WINDOW_BYTES,
 };
 
 use crate::cost::{Began, MEASURED};
@@ -15,9 +15,6 @@ use crate::path::{FlowKey, Frame, Passing, PathCpu, Set};
 
 /// `BPF_F_MMAPABLE`, include/uapi/linux/bpf.h
 const MMAPABLE: u32 = 1 << 10;
-/// Bytes that one `peek` reads at most.
-pub const PEEK_BYTES: usize = 32 * 1024;
-
 /// Records for user space. Its size is set at start.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
@@ -123,9 +120,13 @@ pub static BASELINES: PerCpuArray<Baseline> = PerCpuArray::with_max_entries(1, 0
 #[map]
 pub static BLOCKS: HashMap<u64, u64> = HashMap::with_max_entries(1, 0);
 
-/// Where `peek` puts what it read.
+/// Where `peek`, `gather` and `follow` put what they read.
 #[map]
-pub static PEEK: Array<[u8; PEEK_BYTES]> = Array::with_max_entries(1, MMAPABLE);
+pub static PEEK: Array<[u8; WINDOW_BYTES as usize]> = Array::with_max_entries(1, MMAPABLE);
+
+/// What `gather` is to read.
+#[map]
+pub static ORDERS: Array<Order> = Array::with_max_entries(MAX_ORDERS, MMAPABLE);
 
 /// What this CPU is working on.
 #[repr(C)]

@@ -2,5 +2,7 @@
 
 mod calibrate;
 mod current_net;
+mod follow;
+mod gather;
 mod peek;
 mod take_baseline;

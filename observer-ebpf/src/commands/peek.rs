@@ -2,10 +2,9 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
-use crate::{
-    maps::{PEEK, PEEK_BYTES},
-    memory::read_bytes,
-};
+use observer_common::WINDOW_BYTES;
+
+use crate::{maps::PEEK, memory::read_bytes};
 
 /// Arguments: address, length in bytes. Returns 0, or 1 if it could not be read.
 #[raw_tracepoint]
@@ -13,8 +12,8 @@ fn peek(ctx: RawTracePointContext) -> i32 {
     let address: u64 = ctx.arg(0);
     let mut len: u64 = ctx.arg(1);
     let Some(to) = PEEK.get_ptr_mut(0) else { return 1 };
-    if len > PEEK_BYTES as u64 {
-        len = PEEK_BYTES as u64;
+    if len > u64::from(WINDOW_BYTES) {
+        len = u64::from(WINDOW_BYTES);
     }
     // SAFETY: `len` is at most the element's length.
     i32::from(!unsafe { read_bytes(to.cast(), len as u32, address) })

@@ -14,7 +14,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 
-use super::percpu_free_percpu::say;
+use super::percpu_free_percpu::{say, was_said_just_now};
 use crate::memory::{field, offset};
 
 /// `XT_PCPU_BLOCK_SIZE`
@@ -33,6 +33,12 @@ fn percpu_alloc_percpu(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_ns() };
+    // A ruleset has thousands of counters.
+    if was_said_just_now(now) {
+        return 0;
+    }
+    // SAFETY: the helper has no preconditions.
     let task = unsafe { bpf_get_current_task() };
     let Some(nsproxy) = field::<u64>(task, offset!(task_nsproxy)) else {
         return 0;
@@ -41,8 +47,6 @@ fn percpu_alloc_percpu(ctx: BtfTracePointContext) -> i32 {
         return 0;
     };
     let inode = field(net, offset!(net_inum)).unwrap_or(0);
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_ns() };
-    say(net, inode, now, true);
+    say(net, inode, now);
     0
 }

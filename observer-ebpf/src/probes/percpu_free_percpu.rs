@@ -27,23 +27,27 @@ fn percpu_free_percpu(ctx: BtfTracePointContext) -> i32 {
     let inode = nets::outdated(net).unwrap_or(0);
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_ns() };
-    say(net, inode, now, false);
+    say(net, inode, now);
     0
+}
+
+/// Whether this CPU has said a moment ago that a ruleset changes.
+#[inline(always)]
+pub fn was_said_just_now(now: u64) -> bool {
+    // SAFETY: this CPU's element; a time that is a little off does no harm.
+    SCRATCH
+        .get_ptr_mut(0)
+        .is_some_and(|scratch| unsafe { now - (*scratch).said_ns < QUIET_NS })
 }
 
 /// Tells user space that the rulesets of a namespace want reading.
 #[inline(always)]
-pub fn say(net: u64, inode: u32, now: u64, may_wait: bool) {
+pub fn say(net: u64, inode: u32, now: u64) {
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
         return;
     };
     // SAFETY: this CPU's element; a time that is a little off does no harm.
-    unsafe {
-        if may_wait && now - (*scratch).said_ns < QUIET_NS {
-            return;
-        }
-        (*scratch).said_ns = now;
-    }
+    unsafe { (*scratch).said_ns = now };
     let event = RulesetEvent {
         kind: EventKind::Ruleset as u32,
         netns_inode: inode,

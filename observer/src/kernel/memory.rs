@@ -1,6 +1,7 @@
-//! Kernel memory, read through the program `peek`: any address, no fault, nothing written.
+//! Kernel memory, read through the programs `peek`, `gather` and `follow`: any address, no fault, nothing written.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ffi::c_void;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::ptr::NonNull;
@@ -9,12 +10,11 @@ use std::rc::Rc;
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use aya::maps::Map;
+use observer_common::{MAX_ORDERS, ORDER_BYTES, Order, WINDOW_BYTES};
 
+use super::gathered::Gathered;
 use super::programs::run;
 use super::raw;
-
-/// Bytes that one run of `peek` reads; `PEEK_BYTES` of the kernel side.
-const WINDOW_BYTES: usize = 32 * 1024;
 
 /// The smallest page of any machine.
 const PAGE_BYTES: u64 = 4096;
@@ -48,14 +48,65 @@ pub trait Reader {
         self.read_into(address, &mut to).then(|| to[0])
     }
 
+    /// Reads many pieces, each of so many bytes at an address: as fast as one, where one costs a system call.
+    fn gather(&self, pieces: &[(u64, usize)]) -> Gathered {
+        let mut gathered = Gathered::default();
+        for (address, len_bytes) in pieces {
+            gathered.read(*len_bytes, |to| self.read_into(*address, to));
+        }
+        gathered
+    }
+
+    /// The next nodes of a list behind the one at `at`, at least one, at most up to `head`; the last is 0 if it cannot be
+    /// read any further.
+    fn follow(&self, at: u64, _head: u64) -> Vec<u64> {
+        vec![self.u64(at).unwrap_or(0)]
+    }
+
+    /// The nodes of a list (`struct list_head`), in its order and without its head. It can change under our eyes: `None` if it
+    /// cannot be read to its end, has become a ring without its head, or has more than `most` nodes.
+    fn list(&self, head: u64, most: usize) -> Option<Vec<u64>> {
+        let mut nodes = Vec::new();
+        let mut seen = HashSet::new();
+        let mut at = head;
+        loop {
+            for node in self.follow(at, head) {
+                if node == head {
+                    return Some(nodes);
+                }
+                if node == 0 || nodes.len() >= most || !seen.insert(node) {
+                    return None;
+                }
+                nodes.push(node);
+                at = node;
+            }
+        }
+    }
+
+    /// Reads C strings as [`Self::string`] does. Most are expected to be shorter than `guess` bytes.
+    fn strings(&self, addresses: &[u64], guess: usize, most: usize) -> Vec<Option<String>> {
+        let pieces: Vec<(u64, usize)> = addresses
+            .iter()
+            .map(|address| (*address, to_page_end(*address).min(guess)))
+            .collect();
+        let gathered = self.gather(&pieces);
+        let whole = |index| gathered.get(index).filter(|bytes| bytes.contains(&0));
+        let strings = addresses.iter().enumerate();
+        strings
+            .map(|(index, address)| {
+                let read = whole(index).map(raw::string);
+                read.or_else(|| self.string(*address, most))
+            })
+            .collect()
+    }
+
     /// Reads a C string of at most `most` bytes; what is not UTF-8 is replaced. It may end just before a page that
     /// cannot be read.
     fn string(&self, address: u64, most: usize) -> Option<String> {
         let mut text = Vec::new();
         while text.len() < most && !text.contains(&0) {
             let at = address.wrapping_add(text.len() as u64);
-            let to_page_end = (PAGE_BYTES - at % PAGE_BYTES) as usize;
-            match self.bytes(at, to_page_end.min(most - text.len())) {
+            match self.bytes(at, to_page_end(at).min(most - text.len())) {
                 Some(bytes) => text.extend(bytes),
                 None if text.is_empty() => return None,
                 None => break,
@@ -65,24 +116,39 @@ pub trait Reader {
     }
 }
 
+/// How many bytes are left of the page that an address lies in.
+fn to_page_end(address: u64) -> usize {
+    (PAGE_BYTES - address % PAGE_BYTES) as usize
+}
+
 /// The running kernel's memory.
 pub struct Memory {
     ebpf: Rc<RefCell<Ebpf>>,
-    window: NonNull<u8>,
-    /// Keeps the window's map alive.
+    /// What `peek`, `gather` and `follow` write to.
+    window: Mapped,
+    /// What `gather` is to read.
+    orders: Mapped,
+}
+
+/// A map in this process's memory.
+struct Mapped {
+    at: NonNull<u8>,
+    len_bytes: usize,
+    /// Keeps it alive.
     _map: Map,
 }
 
 impl Memory {
-    /// Maps the window that `peek` writes to.
+    /// Maps the window that the programs write to, and the orders that they read.
     ///
     /// # Errors
-    /// It cannot be mapped.
-    pub(super) fn new(ebpf: Rc<RefCell<Ebpf>>, map: Map) -> Result<Self> {
+    /// They cannot be mapped.
+    pub(super) fn new(ebpf: Rc<RefCell<Ebpf>>, window: Map, orders: Map) -> Result<Self> {
+        let len_bytes = MAX_ORDERS as usize * size_of::<Order>();
         Ok(Self {
             ebpf,
-            window: window(&map)?,
-            _map: map,
+            window: Mapped::new(window, WINDOW_BYTES as usize, libc::PROT_READ)?,
+            orders: Mapped::new(orders, len_bytes, libc::PROT_READ | libc::PROT_WRITE)?,
         })
     }
 
@@ -98,24 +164,70 @@ impl Memory {
 
     /// The first word of the window, where commands leave their answer.
     fn word(&self) -> u64 {
-        // SAFETY: the window is at least that long and stays mapped as long as `self`.
-        unsafe { self.window.cast::<u64>().read_volatile() }
+        self.node(0)
+    }
+
+    /// A word of the window.
+    fn node(&self, index: usize) -> u64 {
+        let mut word = [0; 8];
+        self.copy(index * word.len(), &mut word);
+        u64::from_ne_bytes(word)
+    }
+
+    /// Copies from the window; nothing where it ends before.
+    fn copy(&self, offset: usize, to: &mut [u8]) {
+        if offset + to.len() <= self.window.len_bytes {
+            // SAFETY: within the window, which no one else writes: its programs run only from here.
+            unsafe {
+                std::ptr::copy_nonoverlapping(self.window.at.as_ptr().add(offset), to.as_mut_ptr(), to.len());
+            }
+        }
     }
 
     fn read_window(&self, address: u64, to: &mut [u8]) -> bool {
-        if !run(&self.ebpf, "peek", &[address, to.len() as u64], None) {
-            return false;
+        let read = run(&self.ebpf, "peek", &[address, to.len() as u64], None);
+        if read {
+            self.copy(0, to);
         }
-        // SAFETY: `to` is no longer than the window, which no one else writes: `peek` runs only from here.
-        unsafe { std::ptr::copy_nonoverlapping(self.window.as_ptr(), to.as_mut_ptr(), to.len()) };
-        true
+        read
+    }
+
+    /// Orders as many of the first pieces as one run can read; returns them.
+    fn order(&self, pieces: &[(u64, usize)]) -> Vec<Order> {
+        let mut orders = Vec::new();
+        let mut offset = 0;
+        for (address, len_bytes) in pieces.iter().take(MAX_ORDERS as usize) {
+            let Some(len) = u32::try_from(*len_bytes).ok().filter(|len| *len <= ORDER_BYTES) else {
+                break;
+            };
+            if offset > WINDOW_BYTES - ORDER_BYTES {
+                break;
+            }
+            orders.push(Order {
+                address: *address,
+                offset,
+                len,
+            });
+            offset += len;
+        }
+        let to = self.orders.at.cast::<Order>().as_ptr();
+        // SAFETY: there are at most as many as the map has room for, and its program does not run now.
+        unsafe { std::ptr::copy_nonoverlapping(orders.as_ptr(), to, orders.len()) };
+        orders
+    }
+
+    /// Whether the order with this index was carried out as it was given.
+    fn is_done(&self, index: usize, given: &Order) -> bool {
+        let order = self.orders.at.cast::<Order>().as_ptr();
+        // SAFETY: within the map, since it was written there; its program does not run now.
+        unsafe { order.add(index).read_volatile() == *given }
     }
 }
 
 impl Reader for Memory {
     fn read_into(&self, address: u64, to: &mut [u8]) -> bool {
         let mut at = address;
-        for part in to.chunks_mut(WINDOW_BYTES) {
+        for part in to.chunks_mut(WINDOW_BYTES as usize) {
             if !self.read_window(at, part) {
                 return false;
             }
@@ -123,35 +235,81 @@ impl Reader for Memory {
         }
         true
     }
+
+    fn gather(&self, pieces: &[(u64, usize)]) -> Gathered {
+        let mut gathered = Gathered::default();
+        let mut rest = pieces;
+        while let Some(((address, len_bytes), behind)) = rest.split_first() {
+            let orders = self.order(rest);
+            if orders.is_empty() {
+                // Longer than a piece of one run.
+                gathered.read(*len_bytes, |to| self.read_into(*address, to));
+                rest = behind;
+                continue;
+            }
+            let ran = run(&self.ebpf, "gather", &[orders.len() as u64], None);
+            for (index, order) in orders.iter().enumerate() {
+                gathered.read(order.len as usize, |to| {
+                    self.copy(order.offset as usize, to);
+                    ran && self.is_done(index, order)
+                });
+            }
+            rest = &rest[orders.len()..];
+        }
+        gathered
+    }
+
+    fn follow(&self, at: u64, head: u64) -> Vec<u64> {
+        if !run(&self.ebpf, "follow", &[at, head], None) {
+            return vec![0];
+        }
+        let mut nodes = Vec::new();
+        for index in 0..MAX_ORDERS as usize {
+            let node = self.node(index);
+            nodes.push(node);
+            if node == 0 || node == head {
+                break;
+            }
+        }
+        nodes
+    }
 }
 
-impl Drop for Memory {
+impl Mapped {
+    fn new(map: Map, len_bytes: usize, protection: i32) -> Result<Self> {
+        let Map::Array(data) = &map else {
+            anyhow::bail!("a map for reading the kernel's memory is no array")
+        };
+        let fd = data.fd().as_fd().as_raw_fd();
+        // SAFETY: a new shared mapping of the whole map; the result is checked.
+        let at = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len_bytes,
+                protection,
+                libc::MAP_SHARED,
+                fd,
+                0,
+            )
+        };
+        if at == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error())
+                .context("cannot map what the kernel's memory is read through");
+        }
+        let at = NonNull::new(at.cast()).context("a map was mapped at address 0")?;
+        Ok(Self {
+            at,
+            len_bytes,
+            _map: map,
+        })
+    }
+}
+
+impl Drop for Mapped {
     fn drop(&mut self) {
-        // SAFETY: what `window` mapped, once.
-        unsafe { libc::munmap(self.window.as_ptr().cast::<c_void>(), WINDOW_BYTES) };
+        // SAFETY: what `new` mapped, once.
+        unsafe { libc::munmap(self.at.as_ptr().cast::<c_void>(), self.len_bytes) };
     }
-}
-
-fn window(map: &Map) -> Result<NonNull<u8>> {
-    let Map::Array(data) = map else {
-        anyhow::bail!("the map PEEK is no array")
-    };
-    let fd = data.fd().as_fd().as_raw_fd();
-    // SAFETY: a new shared mapping of the whole map; the result is checked.
-    let at = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            WINDOW_BYTES,
-            libc::PROT_READ,
-            libc::MAP_SHARED,
-            fd,
-            0,
-        )
-    };
-    if at == libc::MAP_FAILED {
-        return Err(std::io::Error::last_os_error()).context("cannot map PEEK");
-    }
-    NonNull::new(at.cast()).context("PEEK was mapped at address 0")
 }
 
 #[cfg(test)]
@@ -180,16 +338,19 @@ pub(crate) mod tests {
 
     impl Reader for Dump {
         fn read_into(&self, address: u64, to: &mut [u8]) -> bool {
-            let len = to.len() as u64;
             // What was put last lies on top.
-            let holds = |(start, bytes): &&(u64, Vec<u8>)| {
-                *start <= address && address + len <= *start + bytes.len() as u64
+            let at = |address: u64| {
+                let mut pieces = self.pieces.iter().rev();
+                pieces.find_map(|(start, bytes)| {
+                    bytes
+                        .get(usize::try_from(address.checked_sub(*start)?).ok()?)
+                        .copied()
+                })
             };
-            let Some((start, bytes)) = self.pieces.iter().rev().find(holds) else {
-                return false;
-            };
-            let at = (address - start) as usize;
-            to.copy_from_slice(&bytes[at..at + to.len()]);
+            for (address, to) in (address..).zip(to) {
+                let Some(byte) = at(address) else { return false };
+                *to = byte;
+            }
             true
         }
     }

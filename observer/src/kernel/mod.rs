@@ -7,6 +7,7 @@ mod casts;
 mod cpus;
 mod devices;
 mod function_probes;
+mod gathered;
 mod kprobes;
 mod memory;
 mod namespaces;
@@ -24,6 +25,7 @@ mod verdict_probes;
 pub use btf::Types;
 pub use cpus::{online_cpus, possible_cpus};
 pub use devices::DeviceLayout;
+pub use gathered::Gathered;
 #[cfg(test)]
 pub(crate) use memory::tests::Dump;
 pub use memory::{Memory, Reader};

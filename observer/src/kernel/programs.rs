@@ -30,7 +30,14 @@ const SMALLEST_RING: u32 = 4096;
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf.o"));
 
 /// What is only ever run by command.
-const COMMANDS: [&str; 4] = ["calibrate", "current_net", "peek", "take_baseline"];
+const COMMANDS: [&str; 6] = [
+    "calibrate",
+    "current_net",
+    "follow",
+    "gather",
+    "peek",
+    "take_baseline",
+];
 /// The tracepoints, and whether the program is of use without it.
 const TRACEPOINTS: [(&str, bool); 3] = [
     ("kfree_skb", false),
@@ -176,9 +183,9 @@ impl Programs {
         let blocks = HashMap::try_from(map("BLOCKS")?)?;
         let groups = Array::try_from(map("GROUPS")?)?;
         let counts = PerCpuArray::try_from(map("COUNT")?)?;
-        let window = map("PEEK")?;
+        let (window, orders) = (map("PEEK")?, map("ORDERS")?);
         let ebpf = Rc::new(RefCell::new(ebpf));
-        let memory = Memory::new(Rc::clone(&ebpf), window)?;
+        let memory = Memory::new(Rc::clone(&ebpf), window, orders)?;
         Ok(Self {
             memory,
             events,

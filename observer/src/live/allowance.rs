@@ -7,10 +7,14 @@ use std::time::Duration;
 const SHARE: u64 = 20;
 /// What may be spent at once, if it was not spent before.
 const MOST: Duration = Duration::from_secs(5);
+/// As much, on rules that were listed before and have been replaced since.
+const MOST_AGAIN: Duration = Duration::from_secs(1);
 
 /// Time that may be spent.
 #[derive(Debug)]
 pub struct Allowance {
+    /// What may be spent at once.
+    most_ns: i64,
     /// Below zero after a listing that took longer than was left: how long it takes turns out in the end.
     left_ns: i64,
     /// When that was, by `CLOCK_MONOTONIC`.
@@ -19,19 +23,30 @@ pub struct Allowance {
 
 impl Default for Allowance {
     fn default() -> Self {
-        Self {
-            left_ns: most(),
-            at_ns: 0,
-        }
+        Self::of(MOST)
     }
 }
 
 impl Allowance {
+    /// For what has been listed before.
+    pub fn again() -> Self {
+        Self::of(MOST_AGAIN)
+    }
+
+    fn of(most: Duration) -> Self {
+        let most_ns = i64::try_from(most.as_nanos()).unwrap_or(i64::MAX);
+        Self {
+            most_ns,
+            left_ns: most_ns,
+            at_ns: 0,
+        }
+    }
+
     /// Whether something may be listed now.
     pub fn has_left(&mut self, now_ns: u64) -> bool {
         let earned = now_ns.saturating_sub(self.at_ns) / SHARE;
         let earned = i64::try_from(earned).unwrap_or(i64::MAX);
-        self.left_ns = self.left_ns.saturating_add(earned).min(most());
+        self.left_ns = self.left_ns.saturating_add(earned).min(self.most_ns);
         self.at_ns = self.at_ns.max(now_ns);
         self.left_ns > 0
     }
@@ -41,10 +56,12 @@ impl Allowance {
         let nanos = i64::try_from(nanos).unwrap_or(i64::MAX);
         self.left_ns = self.left_ns.saturating_sub(nanos);
     }
-}
 
-fn most() -> i64 {
-    i64::try_from(MOST.as_nanos()).unwrap_or(i64::MAX)
+    /// So much was spent, and the rules were others in the end: what was saved up is not for rules that change while they are listed.
+    pub fn spend_in_vain(&mut self, nanos: u64) {
+        self.left_ns = self.left_ns.min(0);
+        self.spend(nanos);
+    }
 }
 
 #[cfg(test)]
@@ -75,6 +92,21 @@ mod tests {
             let share = share(seconds);
             assert!(share > 0.03 && share < 0.07, "{seconds}: {share}");
         }
+    }
+
+    #[test]
+    fn rules_that_are_others_whenever_they_are_listed_take_no_more_from_the_beginning() {
+        let mut allowance = Allowance::again();
+        let (mut now, mut spent) = (100 * SECOND, 0);
+        while now < 120 * SECOND {
+            if allowance.has_left(now) {
+                allowance.spend_in_vain(SECOND);
+                now += SECOND;
+                spent += 1;
+            }
+            now += SECOND / 10;
+        }
+        assert_eq!(spent, 1);
     }
 
     #[test]

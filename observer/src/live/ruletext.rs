@@ -2,7 +2,7 @@
 //! needs it.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use super::allowance::Allowance;
@@ -12,8 +12,8 @@ use crate::attribute::tool;
 use crate::evaluate::{self, xtables};
 use crate::report::record::{Backend, Flow, Packet, TableFamily, Tool};
 use crate::ruleset::ipset::Sets;
-use crate::ruleset::nftables::listing::{Family, InForce, Ruleset};
-use crate::ruleset::text::{Saved, run_tool};
+use crate::ruleset::nftables::listing::{Family, InForce, ListedBy, Ruleset};
+use crate::ruleset::text::Saved;
 use crate::ruleset::xtables::save;
 use crate::ruleset::{Place, Snapshot, Table};
 use crate::trace::{KUBE_PROXY_MAPS, KUBE_PROXY_TABLE, Services};
@@ -24,22 +24,37 @@ const MOST: usize = 64;
 /// So many models: of large rulesets they are large.
 const MOST_MODELS: usize = 4;
 
+/// So much is remembered to have been listed.
+const MOST_SEEN: usize = 4096;
+
 /// A snapshot's generation, a backend and family. Not a hash of the rules: large matches lie behind pointers.
 type Key = (u32, Backend, TableFamily);
 
 /// The outputs.
-#[derive(Default)]
 pub struct Ruletexts {
     serial: u64,
     known: HashMap<Key, Rc<Ruletext>>,
     /// Tables of nf_tables' own, by generation and index.
     tables: HashMap<(u32, usize), Rc<Ruletext>>,
     /// The same as models.
-    models: HashMap<(u32, usize), Rc<Ruleset>>,
+    models: HashMap<(u32, usize), Listing>,
     /// Services of kube-proxy's tables in its nftables mode, by generation and index.
     kube_proxy: HashMap<(u32, usize), Rc<Services>>,
-    /// For all of these.
-    allowance: Allowance,
+    /// For all of these, when they are listed first, and later.
+    allowances: [Allowance; 2],
+    /// What was listed before.
+    seen: HashSet<Wanted>,
+}
+
+/// What is listed: a namespace's inode, and a backend's tables of a family or one of them.
+type Wanted = (u32, Backend, TableFamily, String);
+
+/// A table of nf_tables as a model.
+#[derive(Clone, Default)]
+struct Listing {
+    ruleset: Rc<Ruleset>,
+    /// Whether the kernel listed it, and nothing of it is unknown.
+    is_whole: bool,
 }
 
 /// One output, the Services in it, and its tables as they are evaluated.
@@ -82,6 +97,20 @@ impl Ruletext {
         });
         models.insert(table.to_owned(), model.clone());
         model
+    }
+}
+
+impl Default for Ruletexts {
+    fn default() -> Self {
+        Self {
+            serial: 0,
+            known: HashMap::new(),
+            tables: HashMap::new(),
+            models: HashMap::new(),
+            kube_proxy: HashMap::new(),
+            allowances: [Allowance::default(), Allowance::again()],
+            seen: HashSet::new(),
+        }
     }
 }
 
@@ -150,16 +179,16 @@ impl Ruletexts {
         if let Some(services) = self.kube_proxy.get(&key) {
             return Rc::clone(services);
         }
-        let one = |map| {
-            let args = ["list", "map", table.family.name(), KUBE_PROXY_TABLE, map];
-            run_tool(snapshot.inode, "nft", &args)
-        };
-        let Some(maps) = self.list(known, snapshot, || KUBE_PROXY_MAPS.map(one)) else {
+        let Some(listing) = self.listing(known, snapshot, index) else {
             return Rc::default();
         };
         let mut services = Services::default();
         services.add_chains(table.chains.iter().map(|chain| chain.name.as_str()));
-        maps.iter().flatten().for_each(|map| services.add_map(map));
+        let listed = listing.ruleset.tables.first();
+        let maps = KUBE_PROXY_MAPS
+            .iter()
+            .filter_map(|map| listed?.set(map));
+        maps.for_each(|map| services.add_map(map));
         let services = Rc::new(services);
         if self.kube_proxy.len() >= MOST {
             self.kube_proxy.clear();
@@ -170,23 +199,34 @@ impl Ruletexts {
 
     /// A table of nf_tables' own as a model; `None` if it cannot be listed, or is not in force any more.
     pub fn model(&mut self, known: &Known<'_>, snapshot: &Snapshot, index: usize) -> Option<Rc<Ruleset>> {
+        self.listing(known, snapshot, index)
+            .map(|listing| listing.ruleset)
+    }
+
+    fn listing(&mut self, known: &Known<'_>, snapshot: &Snapshot, index: usize) -> Option<Listing> {
         let key = (snapshot.generation, index);
-        if let Some(ruleset) = self.models.get(&key) {
-            return Some(Rc::clone(ruleset));
+        if let Some(listing) = self.models.get(&key) {
+            return Some(listing.clone());
         }
         let table = snapshot.tables.get(index)?;
         let family = Family::named(table.family.name())?;
         let list = || InForce::of_table(snapshot.inode, family, &table.name);
-        let listed = self.list(known, snapshot, list)?;
-        let ruleset = Rc::new(listed.map(|listed| listed.ruleset).unwrap_or_default());
+        let wanted = (snapshot.inode, table.backend, table.family, table.name.clone());
+        let listed = self.list(known, snapshot, wanted, list)?;
+        let is_whole = |listed: &InForce| listed.by == ListedBy::Kernel && listed.unread.is_none();
+        let listing = listed.map_or_else(Listing::default, |listed| Listing {
+            is_whole: is_whole(&listed),
+            ruleset: Rc::new(listed.ruleset),
+        });
         if self.models.len() >= MOST_MODELS {
             self.models.clear();
         }
-        self.models.insert(key, Rc::clone(&ruleset));
-        Some(ruleset)
+        self.models.insert(key, listing.clone());
+        Some(listing)
     }
 
-    /// A table of nf_tables' own, as `nft` lists it; as for [`Self::of`].
+    /// A table of nf_tables as nft lists it: put together from the model; by nft itself where that is not whole, and where rules ask
+    /// extensions of iptables, whose contents nft can tell. As for [`Self::of`].
     fn listed(
         &mut self,
         known: &Known<'_>,
@@ -198,9 +238,20 @@ impl Ruletexts {
         if let Some(text) = self.tables.get(&key) {
             return Rc::clone(text);
         }
-        let list = || Saved::list(snapshot.inode, table).unwrap_or_default();
-        let Some(saved) = self.list(known, snapshot, list) else {
+        let Some(listing) = self.listing(known, snapshot, index) else {
             return Rc::default();
+        };
+        let whole = Some(&listing.ruleset).filter(|_| listing.is_whole);
+        let saved = match whole.and_then(|ruleset| Saved::of_ruleset(ruleset, table)) {
+            Some((saved, false)) => saved,
+            of_kernel => {
+                let wanted = (snapshot.inode, table.backend, table.family, table.name.clone());
+                let run = || Saved::run_nft(snapshot.inode, table);
+                let Some(run) = self.list(known, snapshot, wanted, run) else {
+                    return Rc::default();
+                };
+                run.or(of_kernel.map(|(saved, _)| saved)).unwrap_or_default()
+            }
         };
         self.serial += 1;
         let text = Rc::new(Ruletext {
@@ -216,14 +267,32 @@ impl Ruletexts {
     }
 
     /// As [`in_force`], if there is time left for it.
-    fn list<T>(&mut self, known: &Known<'_>, snapshot: &Snapshot, run: impl FnOnce() -> T) -> Option<T> {
+    fn list<T>(
+        &mut self,
+        known: &Known<'_>,
+        snapshot: &Snapshot,
+        wanted: Wanted,
+        run: impl FnOnce() -> T,
+    ) -> Option<T> {
+        let [first, again] = &mut self.allowances;
+        let is_again = self.seen.contains(&wanted);
+        let allowance = if is_again { again } else { first };
         let began = clock::monotonic_ns();
-        if !self.allowance.has_left(began) {
+        if !allowance.has_left(began) || !known.is_in_force(snapshot) {
             return None;
         }
-        let listed = in_force(known, snapshot, run);
-        self.allowance.spend(clock::monotonic_ns().saturating_sub(began));
-        listed
+        if self.seen.len() > MOST_SEEN {
+            self.seen.clear();
+        }
+        self.seen.insert(wanted);
+        let listed = run();
+        let spent = clock::monotonic_ns().saturating_sub(began);
+        if known.is_in_force(snapshot) {
+            allowance.spend(spent);
+            return Some(listed);
+        }
+        allowance.spend_in_vain(spent);
+        None
     }
 
     /// Empty if it cannot be asked for. It is what is in force now, so it says something of a snapshot only if that
@@ -240,7 +309,8 @@ impl Ruletexts {
             return Rc::clone(text);
         }
         let ask = || Saved::of(snapshot.inode, backend, family).unwrap_or_default();
-        let Some(saved) = self.list(known, snapshot, ask) else {
+        let wanted = (snapshot.inode, backend, family, String::new());
+        let Some(saved) = self.list(known, snapshot, wanted, ask) else {
             return Rc::default();
         };
         let mut services = Services::default();

@@ -3,33 +3,14 @@
 use std::collections::HashMap;
 
 use super::Table;
-use super::nftables::listing::{Family, Statement};
-use super::nftables::netlink::{Of, list};
+use super::nftables::listing::{Family, Ruleset, Statement};
 use super::text::{Saved, run_tool};
-use crate::report::record::Backend;
 
 impl Saved {
-    /// One table in the namespace with this inode: as the kernel lists it; or as nft does, where that cannot be put together, and
-    /// where rules ask extensions of iptables, whose contents nft can tell and the kernel's list only names.
-    pub fn list(inode: u32, table: &Table) -> Option<Self> {
-        if table.backend != Backend::Nft {
-            return None;
-        }
-        match Self::of_kernel(inode, table) {
-            Some((saved, has_extensions)) if has_extensions => Self::run_nft(inode, table).or(Some(saved)),
-            Some((saved, _)) => Some(saved),
-            None => Self::run_nft(inode, table),
-        }
-    }
-
-    /// The table, and whether its rules ask extensions of iptables.
-    fn of_kernel(inode: u32, table: &Table) -> Option<(Self, bool)> {
+    /// One table as the kernel listed it, and whether its rules ask extensions of iptables, which that list only names.
+    pub fn of_ruleset(listed: &Ruleset, table: &Table) -> Option<(Self, bool)> {
         let family = Family::named(table.family.name())?;
-        let listed = list(inode, Of::Table(family, &table.name))
-            .inspect_err(|error| log::debug!("nf_tables over netlink: {error}"))
-            .ok()
-            .filter(|listed| listed.unread.is_none())?;
-        let known = listed.ruleset.table(family, &table.name)?;
+        let known = listed.table(family, &table.name)?;
         let rules = |chain: &super::Chain| -> Vec<String> {
             let of_chain = known.chain(&chain.name).map_or(&[][..], |known| &known.rules);
             let by_handle: HashMap<_, _> = of_chain.iter().map(|rule| (rule.handle, rule)).collect();
@@ -50,7 +31,8 @@ impl Saved {
         Some((saved, has_extensions))
     }
 
-    fn run_nft(inode: u32, table: &Table) -> Option<Self> {
+    /// One table in the namespace with this inode, as nft lists it.
+    pub fn run_nft(inode: u32, table: &Table) -> Option<Self> {
         let args = ["-a", "list", "table", table.family.name(), &table.name];
         // A name that nft would take for something else is not asked for.
         let is_plain = is_word(&table.name);
@@ -112,7 +94,7 @@ fn by_handle(text: &str) -> HashMap<(&str, u64), &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::record::TableFamily;
+    use crate::report::record::{Backend, TableFamily};
     use crate::ruleset::{Chain, Rule};
 
     const LISTED: &str = "\

@@ -11,13 +11,16 @@ use super::nftables::Expressions;
 use super::runs::Runs;
 use super::xtables::Location;
 use super::{Counter, Ending, Index, Policy, Step, Table, nftables, xtables};
+use crate::kernel::raw::u64_at;
 use crate::kernel::{Reader, Symbols};
 use crate::report::record::Backend;
 
 /// A ruleset that changes while it is read is read again this often.
 const TRIES: usize = 4;
-/// More counters of nf_tables than this are not watched one by one.
+/// More counters of nf_tables than this are not watched one by one, where only they say that a ruleset is another.
 const MOST_WATCHED: usize = 8192;
+/// Where its generation says so at each drop, so many of those that cannot drop are enough: the first that is freed calls for a look.
+const FEW_WATCHED: usize = 512;
 /// `XT_PCPU_BLOCK_SIZE`: legacy counters lie in blocks of this size, aligned to it.
 const XT_BLOCK_BYTES: u64 = 4096;
 
@@ -46,6 +49,9 @@ pub struct Snapshot {
     pub uncounted: Vec<Place>,
     /// Address and value of the nf_tables generation; address 0 if unknown.
     pub nft_seq: (u64, u32),
+    /// `net.nft.gencursor`: which of each chain's two sets of rules is in force. A commit counts the generation first, and
+    /// turns this over a moment later (`nf_tables_commit`, net/netfilter/nf_tables_api.c).
+    pub nft_cursor: u8,
     /// Index of its first run in the kernel's map.
     pub first_run: u32,
     /// What is compared while a packet is in a hook.
@@ -92,21 +98,32 @@ pub struct Source<'a, R> {
 impl Snapshot {
     /// Reads the namespace at `net`; `None` if there is none, or it does not stand still.
     pub fn read(source: &Source<'_, impl Reader>, net: u64) -> Option<Self> {
-        (0..TRIES).find_map(|_| Self::try_read(source, net))
+        (0..TRIES).find_map(|_| Self::try_read(source, net, None))
     }
 
-    fn try_read(source: &Source<'_, impl Reader>, net: u64) -> Option<Self> {
+    /// Reads the namespace once more. What nf_tables has there is taken over if its generation says that it is the same: a commit
+    /// counts it before anything of the old rules is freed, and no number comes twice. x_tables has no such number.
+    pub fn read_again(source: &Source<'_, impl Reader>, before: Self) -> Option<Self> {
+        let net = before.net;
+        Self::try_read(source, net, Some(before)).or_else(|| Self::read(source, net))
+    }
+
+    fn try_read(source: &Source<'_, impl Reader>, net: u64, before: Option<Self>) -> Option<Self> {
         let layout = source.layout.net.as_ref()?;
         let mut snapshot = Self {
             net,
             inode: source.memory.u32(net + layout.inum)?,
             hooks: Hooks::read(source.memory, source.symbols, layout, net)?,
             nft_seq: source.nft_seq(net),
+            nft_cursor: source.nft_cursor(net),
             nft_frees: source.nft_frees,
             ..Self::default()
         };
         snapshot.read_legacy(source);
-        snapshot.read_nft(source);
+        match before.filter(|before| snapshot.has_nft_of(before)) {
+            Some(before) => snapshot.take_nft(before),
+            None => snapshot.read_nft(source),
+        }
         snapshot.collect();
         snapshot.is_current(source, layout).then_some(snapshot)
     }
@@ -154,6 +171,27 @@ impl Snapshot {
         self.expressions = Expressions::new(self.tables.len(), reading.expressions);
         self.locations.extend(reading.tables.iter().map(|_| None));
         self.tables.extend(reading.tables);
+    }
+
+    /// Whether nf_tables' rules are surely those of an earlier reading. A socket that closes takes its tables with it and counts no
+    /// generation (`nft_rcv_nl_event`), but their hooks go.
+    fn has_nft_of(&self, before: &Self) -> bool {
+        self.nft_seq.0 != 0
+            && (self.nft_seq, self.nft_cursor) == (before.nft_seq, before.nft_cursor)
+            && self.hooks == before.hooks
+            && self.tables.len() == before.legacy_count()
+    }
+
+    fn legacy_count(&self) -> usize {
+        let legacy = self.tables.iter().filter(|table| table.backend == Backend::Legacy);
+        legacy.count()
+    }
+
+    fn take_nft(&mut self, mut before: Self) {
+        let tables = before.tables.split_off(self.tables.len());
+        self.locations.extend(tables.iter().map(|_| None));
+        self.tables.extend(tables);
+        self.expressions = before.expressions;
     }
 
     /// Finds what can end a packet.
@@ -205,15 +243,21 @@ impl Snapshot {
     /// Whether the namespace is still as it was read.
     fn is_current(&self, source: &Source<'_, impl Reader>, layout: &NetLayout) -> bool {
         let lists = (0..).zip(self.hooks.lists);
-        let same_hooks = lists
-            .into_iter()
-            .all(|(index, list)| source.memory.u64(self.net + layout.hooks + 8 * index) == Some(list));
-        let mut others = self.hooks.others.iter();
-        let same_others = others.all(|(at, list)| source.memory.u64(*at).unwrap_or(0) == *list);
-        let mut locations = self.locations.iter().flatten();
-        let same_tables = locations
-            .all(|location| source.memory.u64(location.legacy.private_at) == Some(location.legacy.private));
-        same_hooks && same_others && same_tables && source.nft_seq(self.net) == self.nft_seq
+        let lists = lists.map(|(index, list)| (self.net + layout.hooks + 8 * index, list));
+        let locations = self.locations.iter().flatten();
+        let tables = locations.map(|location| (location.legacy.private_at, location.legacy.private));
+        let words: Vec<(u64, u64)> = lists
+            .chain(self.hooks.others.iter().copied())
+            .chain(tables)
+            .collect();
+        let pieces: Vec<(u64, usize)> = words.iter().map(|(at, _)| (*at, 8)).collect();
+        let now = source.memory.gather(&pieces);
+        // What cannot be read is no list and no table.
+        let word = |index| now.get(index).and_then(|bytes| u64_at(bytes, 0)).unwrap_or(0);
+        let mut words = words.iter().enumerate();
+        words.all(|(index, (_, read))| word(index) == *read)
+            && source.nft_seq(self.net) == self.nft_seq
+            && source.nft_cursor(self.net) == self.nft_cursor
     }
 
     /// Whether it is worth reading again.
@@ -264,15 +308,27 @@ impl Snapshot {
             && name(self) == name(older)
     }
 
-    /// Per-CPU allocations whose freeing says that this snapshot is no longer in force.
+    /// Per-CPU allocations whose freeing says that this snapshot is no longer in force: of nf_tables the counters that are compared
+    /// at drops, and of the others the first.
     pub fn blocks(&self) -> BTreeSet<u64> {
-        let mut blocks = BTreeSet::new();
+        let compared = self.places.iter().filter_map(|place| self.counter(place));
+        let of_nft = |counter: &Counter| !counter.plain && counter.bytes_first;
+        let mut blocks: BTreeSet<u64> = compared
+            .filter(of_nft)
+            .map(|counter| counter.address)
+            .take(MOST_WATCHED)
+            .collect();
+        let most = if self.nft_seq.0 == 0 {
+            MOST_WATCHED
+        } else {
+            FEW_WATCHED
+        };
         for table in &self.tables {
             let counters = counters_of(table);
             if table.backend == Backend::Legacy {
                 blocks.extend(counters.map(|counter| counter.address & !(XT_BLOCK_BYTES - 1)));
             } else {
-                blocks.extend(counters.take(MOST_WATCHED).map(|counter| counter.address));
+                blocks.extend(counters.take(most).map(|counter| counter.address));
             }
         }
         blocks
@@ -325,6 +381,13 @@ fn counters_of(table: &Table) -> impl Iterator<Item = Counter> {
 }
 
 impl<R: Reader> Source<'_, R> {
+    /// `net.nft.gencursor`; 0 if unknown.
+    fn nft_cursor(&self, net: u64) -> u8 {
+        let nft = self.layout.nft.as_ref();
+        nft.and_then(|nft| self.memory.u8(net + nft.gencursor))
+            .unwrap_or(0)
+    }
+
     /// Address and value of the nf_tables generation of a namespace; zeroes if unknown.
     fn nft_seq(&self, net: u64) -> (u64, u32) {
         self.find_seq(net).unwrap_or((0, 0))

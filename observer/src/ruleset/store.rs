@@ -144,8 +144,8 @@ impl Store {
     ///
     /// The kernel frees a replaced table's counters, and may give the next table the same addresses: that the addresses
     /// are the same proves nothing. So the counters are watched first, and what is put in force is what was read while
-    /// they were watched and none of them was freed. Whether one was is known only afterwards: what the kernel side
-    /// compared until then is void if so.
+    /// they were watched and none of them was freed (of nf_tables: what was still in force then). Whether one was is known
+    /// only afterwards: what the kernel side compared until then is void if so.
     fn read_listed(&mut self, programs: &mut Programs, symbols: &Symbols, net: u64) -> bool {
         for _ in 0..TRIES {
             let Some(before) = Snapshot::read(&self.source(&programs.memory, symbols), net) else {
@@ -153,7 +153,7 @@ impl Store {
             };
             let blocks = before.blocks();
             blocks.iter().for_each(|block| programs.watch_block(*block, net));
-            let Some(snapshot) = Snapshot::read(&self.source(&programs.memory, symbols), net) else {
+            let Some(snapshot) = Snapshot::read_again(&self.source(&programs.memory, symbols), before) else {
                 return false;
             };
             if snapshot.blocks() != blocks {

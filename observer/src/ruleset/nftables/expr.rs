@@ -4,6 +4,7 @@
 //! (`struct nft_expr`, include/net/netfilter/nf_tables.h, v6.1 … v6.18).
 
 use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 
 use super::by_iptables;
 use crate::kernel::raw::{string, u64_at};
@@ -36,13 +37,11 @@ const UNLISTED: [u8; 2] = [7, 10];
 const MOST_BYTES: u32 = 4096;
 /// Length of an expression whose private data is one pointer.
 const POINTER_ONLY: usize = 16;
-/// `XT_MAX_COMMENT_LEN`
-const COMMENT_BYTES: usize = 256;
 /// `XT_EXTENSION_MAXNAMELEN`
 const NAME_BYTES: usize = 30;
 
 /// What is known of an expression's operations, by their address.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Kind {
     /// Address of the function that evaluates it.
     function: u64,
@@ -62,7 +61,7 @@ pub struct Decoder<'a, R> {
     symbols: &'a Symbols,
     nft: &'a NftLayout,
     xtables: Option<&'a XtLayout>,
-    kinds: HashMap<u64, Option<Kind>>,
+    kinds: HashMap<u64, Option<Rc<Kind>>>,
     /// The functions that evaluate what was decoded since it was last asked.
     functions: BTreeSet<u64>,
 }
@@ -103,12 +102,19 @@ impl<'a, R: Reader> Decoder<'a, R> {
         std::mem::take(&mut self.functions)
     }
 
-    /// Decodes a rule. `chains` gives the index of a chain by its address. `None` if it does not hold together.
-    pub fn rule(&mut self, handle: u64, bytes: &[u8], chains: &HashMap<u64, usize>) -> Option<Rule> {
+    /// Decodes a rule; beside it where its comment lies, if that lies elsewhere. `chains` gives the index of a chain by its
+    /// address. `None` if it does not hold together.
+    pub fn rule(
+        &mut self,
+        handle: u64,
+        bytes: &[u8],
+        chains: &HashMap<u64, usize>,
+    ) -> Option<(Rule, Option<u64>)> {
         let mut rule = Rule {
             handle,
             ..Rule::default()
         };
+        let mut comment_at = None;
         let mut at = 0;
         while at + 8 <= bytes.len() {
             let ops = u64_at(bytes, at)?;
@@ -133,11 +139,16 @@ impl<'a, R: Reader> Decoder<'a, R> {
                 self.nft.payload,
             );
             if is_comment(&kind) {
-                rule.comment = self.comment(expr);
+                // Large matches keep their data apart (`struct nft_xt_match_priv`).
+                comment_at = (expr.len() == POINTER_ONLY).then(|| u64_at(expr, 8)).flatten();
+                rule.comment = expr
+                    .get(8..)
+                    .filter(|_| expr.len() != POINTER_ONLY)
+                    .map(string);
             }
             at += kind.size as usize;
         }
-        Some(rule)
+        Some((rule, comment_at))
     }
 
     /// What a reference to an object (`struct nft_object *`), or to a map of them (`struct nft_objref_map`), can end a
@@ -158,19 +169,11 @@ impl<'a, R: Reader> Decoder<'a, R> {
             .map(|(_, name)| *name)
     }
 
-    /// The text of a `comment` match. Large matches keep their data apart (`struct nft_xt_match_priv`).
-    fn comment(&self, expr: &[u8]) -> Option<String> {
-        match expr.len() {
-            POINTER_ONLY => self.memory.string(u64_at(expr, 8)?, COMMENT_BYTES),
-            _ => expr.get(8..).map(string),
-        }
-    }
-
-    fn kind(&mut self, ops: u64) -> Option<Kind> {
+    fn kind(&mut self, ops: u64) -> Option<Rc<Kind>> {
         if let Some(known) = self.kinds.get(&ops) {
             return known.clone();
         }
-        let kind = self.look(ops);
+        let kind = self.look(ops).map(Rc::new);
         self.kinds.insert(ops, kind.clone());
         kind
     }

@@ -3,11 +3,12 @@
 //! `struct nft_chain` has two blobs of rules, one of which is in force (`net->nft.gencursor`); a rule there is a
 //! header with its handle and length, then its expressions (include/net/netfilter/nf_tables.h, v6.1 … v6.18).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hasher as _};
 
 use super::TableExpressions;
 use super::expr::Decoder;
+use crate::kernel::raw::{u32_at, u64_at};
 use crate::kernel::{Reader, Symbols};
 use crate::report::record::{Backend, TableFamily};
 use crate::ruleset::hooks::{HookFunction, hook_of};
@@ -18,6 +19,16 @@ use crate::ruleset::{Base, Chain, Counter, Policy, Rule, Table};
 const MOST_BLOB_BYTES: u64 = 256 << 20;
 /// `NFT_NAME_MAXLEN`
 const NAME_BYTES: usize = 256;
+/// Names are mostly shorter.
+const SHORT_NAME_BYTES: usize = 64;
+/// `XT_MAX_COMMENT_LEN`
+const COMMENT_BYTES: usize = 256;
+/// Comments are mostly shorter.
+const SHORT_COMMENT_BYTES: usize = 128;
+/// More chains than any table that works.
+const MOST_CHAINS: usize = 1 << 20;
+/// So many chains are read at once: the bytes of so many are in memory at a time.
+const AT_ONCE: usize = 1024;
 /// `NFT_CHAIN_BASE`
 const CHAIN_IS_BASE: u8 = 1;
 
@@ -72,24 +83,48 @@ struct Walk<'a, R> {
     decoder: Decoder<'a, R>,
 }
 
+/// What a `struct nft_chain` says.
+struct Head {
+    address: u64,
+    /// Where its name lies.
+    name_at: u64,
+    is_base: bool,
+    /// Where its rules lie in this generation; 0: it has none.
+    blob: u64,
+    /// How much refers to it.
+    uses: Option<u32>,
+}
+
+/// What was read of a table's chains so far.
+#[derive(Default)]
+struct Chains {
+    chains: Vec<Chain>,
+    /// Where the rules of each begin and end.
+    blobs: Vec<[u64; 2]>,
+    hasher: DefaultHasher,
+}
+
 impl<R: Reader> Walk<'_, R> {
     fn table(&mut self, at: u64) -> Option<(Table, TableExpressions)> {
         let name = self
             .memory
             .string(self.memory.u64(at.wrapping_add(self.nft.table_name))?, NAME_BYTES)?;
         let family = family(self.bits(at, self.nft.table_family_bit, 6)?)?;
-        let addresses = self.chain_addresses(at.wrapping_add(self.nft.table_chains))?;
-        let index: HashMap<u64, usize> = addresses.iter().copied().zip(0..).collect();
-        let mut hasher = DefaultHasher::new();
-        let mut blobs = Vec::new();
-        let mut chains: Vec<Chain> = addresses
-            .iter()
-            .map(|chain| self.chain(*chain, family, &index, &mut hasher, &mut blobs))
-            .collect::<Option<_>>()?;
+        let heads = self.heads(at.wrapping_add(self.nft.table_chains))?;
+        let index: HashMap<u64, usize> = heads.iter().map(|head| head.address).zip(0..).collect();
+        let mut read = Chains::default();
+        for heads in heads.chunks(AT_ONCE) {
+            self.chains(heads, family, &index, &mut read)?;
+        }
+        let Chains {
+            mut chains,
+            blobs,
+            hasher,
+        } = read;
         let mut jumps = vec![0; chains.len()];
         chains.iter().flat_map(Chain::next).for_each(|to| jumps[to] += 1);
-        for chain in 0..chains.len() {
-            chains[chain].mapped = self.is_mapped(&chains, &jumps, chain);
+        for ((chain, head), jumps) in chains.iter_mut().zip(&heads).zip(jumps) {
+            chain.mapped = is_mapped(chain, jumps, head.uses);
         }
         let table = Table {
             backend: Backend::Nft,
@@ -102,67 +137,132 @@ impl<R: Reader> Walk<'_, R> {
         Some((table, TableExpressions::new(blobs, self.decoder.take_functions())))
     }
 
-    /// Whether more refers to a chain than its own rules and the jumps to it: then elements of verdict maps do
-    /// (`nft_data_hold`, net/netfilter/nf_tables_api.c, v6.1 … v6.18). A base chain is no map's.
-    fn is_mapped(&self, chains: &[Chain], jumps: &[u64], index: usize) -> bool {
-        let chain = &chains[index];
-        let uses = self
-            .nft
-            .chain_use
-            .and_then(|at| self.memory.u32(chain.address.wrapping_add(at)));
-        let known = chain.rules.len() as u64 + jumps[index];
-        chain.base.is_none() && uses.is_none_or(|uses| u64::from(uses) > known)
-    }
-
     /// The chains that are active in this generation, in the order of the table's list.
-    fn chain_addresses(&self, head: u64) -> Option<Vec<u64>> {
-        let mut found = Vec::new();
-        // The list can change under our eyes: it must end even if it has become a ring without its head.
-        let mut seen = HashSet::from([head]);
-        let mut at = self.memory.u64(head)?;
-        while seen.insert(at) {
-            let chain = at.wrapping_sub(self.nft.chain_list);
-            if self.bits(chain, self.nft.chain_genmask_bit, 2)? & (1 << self.cursor) == 0 {
-                found.push(chain);
+    fn heads(&self, list: u64) -> Option<Vec<Head>> {
+        let nodes = self.memory.list(list, MOST_CHAINS)?;
+        let mut heads = Vec::new();
+        let len_bytes = self.head_bytes();
+        for nodes in nodes.chunks(AT_ONCE) {
+            let addresses = nodes.iter().map(|node| node.wrapping_sub(self.nft.chain_list));
+            let pieces: Vec<(u64, usize)> = addresses.map(|address| (address, len_bytes)).collect();
+            let gathered = self.memory.gather(&pieces);
+            for (piece, (address, _)) in pieces.iter().enumerate() {
+                heads.extend(self.head(*address, gathered.get(piece)?)?);
             }
-            at = self.memory.u64(at)?;
         }
-        Some(found)
+        Some(heads)
     }
 
-    fn chain(
+    /// Length of what is wanted of a `struct nft_chain`, in bytes.
+    fn head_bytes(&self) -> usize {
+        let nft = self.nft;
+        let ends = [
+            nft.blobs + 16,
+            nft.chain_name + 8,
+            nft.chain_flags_bit / 8 + 1,
+            nft.chain_genmask_bit / 8 + 1,
+            nft.chain_use.map_or(0, |at| at + 4),
+        ];
+        ends.into_iter()
+            .max()
+            .and_then(|end| usize::try_from(end).ok())
+            .unwrap_or(0)
+    }
+
+    /// A chain's head out of its bytes; `Some(None)` if it is not active in this generation.
+    fn head(&self, address: u64, bytes: &[u8]) -> Option<Option<Head>> {
+        let nft = self.nft;
+        let at = |offset: u64| usize::try_from(offset).ok();
+        let bits = |bit: u64, len: u32| {
+            let byte = bytes.get(at(bit / 8)?)?;
+            Some(byte >> (bit % 8) & ((1 << len) - 1))
+        };
+        if bits(nft.chain_genmask_bit, 2)? & (1 << self.cursor) != 0 {
+            return Some(None);
+        }
+        Some(Some(Head {
+            address,
+            name_at: u64_at(bytes, at(nft.chain_name)?)?,
+            is_base: bits(nft.chain_flags_bit, 5)? & CHAIN_IS_BASE != 0,
+            blob: u64_at(bytes, at(nft.blobs + 8 * self.cursor)?)?,
+            uses: nft.chain_use.and_then(|offset| u32_at(bytes, at(offset)?)),
+        }))
+    }
+
+    /// Reads some of a table's chains.
+    fn chains(
         &mut self,
-        at: u64,
+        heads: &[Head],
         family: TableFamily,
         index: &HashMap<u64, usize>,
-        hasher: &mut DefaultHasher,
-        blobs: &mut Vec<[u64; 2]>,
-    ) -> Option<Chain> {
-        let name = self
+        read: &mut Chains,
+    ) -> Option<()> {
+        let names: Vec<u64> = heads.iter().map(|head| head.name_at).collect();
+        let names = self.memory.strings(&names, SHORT_NAME_BYTES, NAME_BYTES);
+        let places = self.places(heads)?;
+        let gathered = self.memory.gather(&places);
+        let first = read.chains.len();
+        // Where comments lie, and the chain and rule of each.
+        let mut comments = Vec::new();
+        for (place, (head, name)) in heads.iter().zip(names).enumerate() {
+            let bytes = match head.blob {
+                0 => &[],
+                _ => gathered.get(place)?,
+            };
+            let mut rules = Vec::new();
+            for (rule, comment_at) in self.rules(bytes, index)? {
+                comments.extend(comment_at.map(|at| (at, first + place, rules.len())));
+                rules.push(rule);
+            }
+            let base = head
+                .is_base
+                .then(|| self.base(head.address.wrapping_sub(self.nft.base_chain), family));
+            let base = match base {
+                Some(base) => Some(base?),
+                None => None,
+            };
+            read.chains.push(Chain {
+                name: name?,
+                base,
+                rules,
+                address: head.address,
+                mapped: false,
+            });
+            let (start, len) = places[place];
+            read.blobs.push([start, start.wrapping_add(len as u64)]);
+        }
+        let addresses: Vec<u64> = comments.iter().map(|(at, ..)| *at).collect();
+        let texts = self
             .memory
-            .string(self.memory.u64(at.wrapping_add(self.nft.chain_name))?, NAME_BYTES)?;
-        let flags = self.bits(at, self.nft.chain_flags_bit, 5)?;
-        let base = if flags & CHAIN_IS_BASE == 0 {
-            None
-        } else {
-            Some(self.base(at.wrapping_sub(self.nft.base_chain), family)?)
+            .strings(&addresses, SHORT_COMMENT_BYTES, COMMENT_BYTES);
+        for (text, (_, chain, rule)) in texts.into_iter().zip(comments) {
+            read.chains[chain].rules[rule].comment = text;
+        }
+        for (place, chain) in read.chains[first..].iter().enumerate() {
+            hash(
+                &mut read.hasher,
+                chain,
+                gathered.get(place).unwrap_or_default(),
+            );
+        }
+        Some(())
+    }
+
+    /// Where the rules of chains lie, and their length in bytes.
+    fn places(&self, heads: &[Head]) -> Option<Vec<(u64, usize)>> {
+        let sizes: Vec<(u64, usize)> = heads.iter().map(|head| (head.blob, 8)).collect();
+        let sizes = self.memory.gather(&sizes);
+        let place = |(index, head): (usize, &Head)| {
+            if head.blob == 0 {
+                return Some((0, 0));
+            }
+            let size = u64_at(sizes.get(index)?, 0).filter(|size| *size <= MOST_BLOB_BYTES)?;
+            Some((
+                head.blob.wrapping_add(self.nft.blob_data),
+                usize::try_from(size).ok()?,
+            ))
         };
-        let (rules, blob) = self.rules(at, index, hasher)?;
-        blobs.push(blob);
-        hasher.write(name.as_bytes());
-        // Large matches, comments among them, lie behind pointers.
-        rules
-            .iter()
-            .filter_map(|rule| rule.comment.as_deref())
-            .for_each(|comment| hasher.write(comment.as_bytes()));
-        hasher.write_u8(base.as_ref().map_or(2, |base| base.policy as u8));
-        Some(Chain {
-            name,
-            base,
-            rules,
-            address: at,
-            mapped: false,
-        })
+        heads.iter().enumerate().map(place).collect()
     }
 
     fn base(&self, at: u64, family: TableFamily) -> Option<Base> {
@@ -188,47 +288,55 @@ impl<R: Reader> Walk<'_, R> {
         })
     }
 
-    /// The rules of a chain, and where they begin and end.
+    /// The rules of a chain, out of its bytes; beside each where its comment lies, if that lies elsewhere.
     fn rules(
         &mut self,
-        chain: u64,
+        bytes: &[u8],
         index: &HashMap<u64, usize>,
-        hasher: &mut DefaultHasher,
-    ) -> Option<(Vec<Rule>, [u64; 2])> {
-        let blob = self
-            .memory
-            .u64(chain.wrapping_add(self.nft.blobs + 8 * self.cursor))?;
-        if blob == 0 {
-            return Some((Vec::new(), [0; 2]));
-        }
-        let size = self.memory.u64(blob).filter(|size| *size <= MOST_BLOB_BYTES)?;
-        let start = blob.wrapping_add(self.nft.blob_data);
-        let bytes = self.memory.bytes(start, usize::try_from(size).ok()?)?;
-        hasher.write(&bytes);
+    ) -> Option<Vec<(Rule, Option<u64>)>> {
         let mut rules = Vec::new();
         let mut at = 0;
         while at + 8 <= bytes.len() {
-            let header = u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?);
+            let header = u64_at(bytes, at)?;
             // is_last: 1, dlen: 12, handle: 42
             if header & 1 != 0 {
                 break;
             }
             let len = (header >> 1 & 0xfff) as usize;
             let handle = header >> 13 & ((1 << 42) - 1);
-            let mut rule = self
-                .decoder
-                .rule(handle, bytes.get(at + 8..at + 8 + len)?, index)?;
+            let (mut rule, comment_at) =
+                self.decoder
+                    .rule(handle, bytes.get(at + 8..at + 8 + len)?, index)?;
             rule.offset = u32::try_from(at).ok()?;
-            rules.push(rule);
+            rules.push((rule, comment_at));
             at += 8 + len;
         }
-        Some((rules, [start, start.wrapping_add(size)]))
+        Some(rules)
     }
 
     fn bits(&self, at: u64, bit: u64, len: u32) -> Option<u8> {
         let byte = self.memory.u8(at.wrapping_add(bit / 8))?;
         Some(byte >> (bit % 8) & ((1 << len) - 1))
     }
+}
+
+/// Whether more refers to a chain than its own rules and the jumps to it: then elements of verdict maps do
+/// (`nft_data_hold`, net/netfilter/nf_tables_api.c, v6.1 … v6.18). A base chain is no map's.
+fn is_mapped(chain: &Chain, jumps: u64, uses: Option<u32>) -> bool {
+    let known = chain.rules.len() as u64 + jumps;
+    chain.base.is_none() && uses.is_none_or(|uses| u64::from(uses) > known)
+}
+
+/// Adds a chain, whose rules have these bytes. Large matches, comments among them, lie behind pointers.
+fn hash(hasher: &mut DefaultHasher, chain: &Chain, rules: &[u8]) {
+    hasher.write(rules);
+    hasher.write(chain.name.as_bytes());
+    chain
+        .rules
+        .iter()
+        .filter_map(|rule| rule.comment.as_deref())
+        .for_each(|comment| hasher.write(comment.as_bytes()));
+    hasher.write_u8(chain.base.as_ref().map_or(2, |base| base.policy as u8));
 }
 
 /// `NFPROTO_*`

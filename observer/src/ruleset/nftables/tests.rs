@@ -120,6 +120,9 @@ fn rule(handle: u64, exprs: &[Vec<u8>]) -> Vec<u8> {
 
 fn put_chain(dump: &mut Dump, at: u64, name: u64, flags: u8, genmask: u8, rules: &[Vec<u8>]) {
     let blob = BLOBS + (at & 0xf_ffff);
+    // All but its place in the list, which is known already.
+    dump.put(at, &[0; NFT.chain_list as usize]);
+    dump.put(at + NFT.chain_list + 8, &[0; 64]);
     dump.put_u64(at, blob);
     dump.put_u64(at + NFT.chain_table, TABLE);
     dump.put(at + 84, &[flags | genmask << 6]);

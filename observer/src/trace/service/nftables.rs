@@ -7,6 +7,8 @@
 
 use std::net::IpAddr;
 
+use crate::ruleset::nftables::listing::{Element, Expression, Set, Verdict};
+
 use super::{Key, Services, service_name};
 
 /// kube-proxy's table, in families ip and ip6.
@@ -22,15 +24,9 @@ impl Services {
         }
     }
 
-    /// Adds the addresses of one of kube-proxy's maps, as `nft list map` prints it.
-    pub fn add_map(&mut self, text: &str) {
-        let elements = text.split_once("elements = {").map_or("", |(_, rest)| rest);
-        let elements = elements
-            .split_once('}')
-            .map_or(elements, |(elements, _)| elements);
-        for (key, name) in elements.split(',').filter_map(element) {
-            self.by_address.insert(key, name);
-        }
+    /// Adds the addresses of one of kube-proxy's maps.
+    pub fn add_map(&mut self, map: &Set) {
+        self.by_address.extend(map.elements.iter().filter_map(element));
     }
 }
 
@@ -59,29 +55,40 @@ fn of_chain(chain: &str) -> Option<(String, u8)> {
     is_name.then_some((format!("{namespace}/{name}"), number(proto)?))
 }
 
-/// One element: `10.96.0.10 . tcp . 53 comment "…" : goto service-…`. The parts of a comment that kube-proxy writes
-/// have neither comma nor brace.
-fn element(text: &str) -> Option<(Key, String)> {
-    let (left, verdict) = text.rsplit_once(" : ")?;
-    let (key, comment) = match left.split_once(" comment ") {
-        Some((key, comment)) => (key, Some(comment.trim().trim_matches('"'))),
-        None => (left, None),
+/// One element: `10.96.0.10 . tcp . 53 comment "…" : goto service-…`.
+fn element(element: &Element) -> Option<(Key, String)> {
+    let Expression::Concatenation(parts) = &element.key else {
+        return None;
     };
-    let mut parts = key.trim().split(" . ");
-    let (address, proto, port) = (parts.next()?, parts.next()?, parts.next()?);
-    let chain = verdict
-        .trim()
-        .strip_prefix("goto ")
-        .and_then(|chain| chain.split_once('-'));
+    let [address, proto, port] = &parts[..] else {
+        return None;
+    };
+    let chain = match element.data.as_ref()? {
+        Expression::Verdict(Verdict::Goto(chain)) => chain.split_once('-'),
+        _ => None,
+    };
     let name = chain
         .and_then(|(_, chain)| of_chain(chain))
         .map(|(name, _)| name)
-        .or_else(|| service_name(comment?))?;
-    let key = (address.parse().ok()?, number(proto)?, port.trim().parse().ok()?);
+        .or_else(|| service_name(element.comment.as_deref()?))?;
+    let key = (
+        word(address)?.parse().ok()?,
+        number(&word(proto)?)?,
+        word(port)?.parse().ok()?,
+    );
     Some((key, name))
 }
 
-/// `nft` prints the name where it knows it.
+/// A part of a key, as it is written.
+fn word(part: &Expression) -> Option<String> {
+    match part {
+        Expression::Word(word) => Some(word.clone()),
+        Expression::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// The name where it is known, else the number.
 fn number(proto: &str) -> Option<u8> {
     Some(match proto {
         "tcp" => 6,
@@ -95,15 +102,38 @@ fn number(proto: &str) -> Option<u8> {
 mod tests {
     use super::*;
 
-    const MAP: &str = "table ip kube-proxy {\n\tmap service-ips {\n\t\ttype ipv4_addr . inet_proto . inet_service : verdict\n\
-        \t\tcomment \"ClusterIP, ExternalIP and LoadBalancer IP traffic\"\n\
-        \t\telements = { 10.105.38.68 . sctp . 3868 : goto service-WTAG3TKZ-telecom/diameter/sctp/dia,\n\
-        \t\t\t     10.96.0.10 . udp . 53 : goto service-FY5PMXPG-kube-system/kube-dns/udp/dns,\n\
-        \t\t\t     203.0.113.54 . 6 . 5432 : goto external-PE3JXG7F-db/postgres/tcp/pg }\n\t}\n}\n";
-    const NO_ENDPOINTS: &str = "table ip kube-proxy {\n\tmap no-endpoint-services {\n\
-        \t\ttype ipv4_addr . inet_proto . inet_service : verdict\n\
-        \t\telements = { 10.104.88.12 . tcp . 8080 comment \"shop/orders:http\" : goto reject-chain,\n\
-        \t\t\t     10.100.24.224 . udp . 24224 comment \"logging/fluentd:fwd\" : drop }\n\t}\n}\n";
+    /// An element of a map, as it is listed.
+    fn listed(key: [&str; 2], port: u64, data: Verdict, comment: Option<&str>) -> Element {
+        let words = key.into_iter().map(|word| Expression::Word(word.to_owned()));
+        let parts = words.chain([Expression::Number(port)]).collect();
+        Element {
+            data: Some(Expression::Verdict(data)),
+            comment: comment.map(str::to_owned),
+            ..Element::of(Expression::Concatenation(parts))
+        }
+    }
+
+    fn goto(chain: &str) -> Verdict {
+        Verdict::Goto(chain.to_owned())
+    }
+
+    fn map(elements: Vec<Element>) -> Set {
+        Set {
+            name: "service-ips".to_owned(),
+            handle: None,
+            key_types: Vec::new(),
+            data_types: None,
+            policy: None,
+            flags: Vec::new(),
+            size: None,
+            timeout: None,
+            gc_interval: None,
+            auto_merge: false,
+            comment: None,
+            statements: Vec::new(),
+            elements,
+        }
+    }
 
     fn key(address: &str, proto: u8, port: u16) -> Key {
         (address.parse().expect("address"), proto, port)
@@ -112,7 +142,26 @@ mod tests {
     #[test]
     fn an_address_leads_to_the_service_whose_chain_it_goes_to() {
         let mut services = Services::default();
-        services.add_map(MAP);
+        services.add_map(&map(vec![
+            listed(
+                ["10.105.38.68", "sctp"],
+                3868,
+                goto("service-WTAG3TKZ-telecom/diameter/sctp/dia"),
+                None,
+            ),
+            listed(
+                ["10.96.0.10", "udp"],
+                53,
+                goto("service-FY5PMXPG-kube-system/kube-dns/udp/dns"),
+                None,
+            ),
+            listed(
+                ["203.0.113.54", "6"],
+                5432,
+                goto("external-PE3JXG7F-db/postgres/tcp/pg"),
+                None,
+            ),
+        ]));
         let named = |address, proto, port| {
             services
                 .by_address
@@ -129,7 +178,20 @@ mod tests {
     #[test]
     fn a_service_without_endpoints_is_named_in_the_comment() {
         let mut services = Services::default();
-        services.add_map(NO_ENDPOINTS);
+        services.add_map(&map(vec![
+            listed(
+                ["10.104.88.12", "tcp"],
+                8080,
+                goto("reject-chain"),
+                Some("shop/orders:http"),
+            ),
+            listed(
+                ["10.100.24.224", "udp"],
+                24224,
+                Verdict::Drop,
+                Some("logging/fluentd:fwd"),
+            ),
+        ]));
         assert_eq!(services.by_address[&key("10.104.88.12", 6, 8080)], "shop/orders");
         assert_eq!(
             services.by_address[&key("10.100.24.224", 17, 24224)],
@@ -164,14 +226,12 @@ mod tests {
     #[test]
     fn what_is_no_map_of_kube_proxy_adds_nothing() {
         let mut services = Services::default();
-        for text in [
-            "",
-            "elements = {",
-            "elements = { 1.2.3.4 : drop }",
-            "elements = { x . tcp . 1 : goto a-b-c/d/tcp/e }",
-        ] {
-            services.add_map(text);
-        }
+        services.add_map(&map(vec![
+            Element::of(Expression::Word("1.2.3.4".to_owned())),
+            listed(["1.2.3.4", "tcp"], 1, Verdict::Drop, None),
+            listed(["x", "tcp"], 1, goto("a-b-c/d/tcp/e"), None),
+            listed(["1.2.3.4", "tcp"], 65_536, goto("a-b-c/d/tcp/e"), None),
+        ]));
         assert!(services.by_address.is_empty());
     }
 }
