@@ -33,7 +33,9 @@ fn follow(ctx: RawTracePointContext) -> i32 {
 unsafe extern "C" fn next(index: u64, walk: *mut c_void) -> i64 {
     // SAFETY: what `follow` passed.
     let walk = unsafe { &mut *walk.cast::<Walk>() };
-    let Some(window) = PEEK.get_ptr_mut(0) else { return 1 };
+    let Some(window) = PEEK.get_ptr_mut(0) else {
+        return 1;
+    };
     if index >= u64::from(WINDOW_BYTES) / 8 {
         return 1;
     }

@@ -185,9 +185,7 @@ impl Ruletexts {
         let mut services = Services::default();
         services.add_chains(table.chains.iter().map(|chain| chain.name.as_str()));
         let listed = listing.ruleset.tables.first();
-        let maps = KUBE_PROXY_MAPS
-            .iter()
-            .filter_map(|map| listed?.set(map));
+        let maps = KUBE_PROXY_MAPS.iter().filter_map(|map| listed?.set(map));
         maps.for_each(|map| services.add_map(map));
         let services = Rc::new(services);
         if self.kube_proxy.len() >= MOST {

@@ -183,7 +183,10 @@ impl Snapshot {
     }
 
     fn legacy_count(&self) -> usize {
-        let legacy = self.tables.iter().filter(|table| table.backend == Backend::Legacy);
+        let legacy = self
+            .tables
+            .iter()
+            .filter(|table| table.backend == Backend::Legacy);
         legacy.count()
     }
 

@@ -141,10 +141,7 @@ impl<'a, R: Reader> Decoder<'a, R> {
             if is_comment(&kind) {
                 // Large matches keep their data apart (`struct nft_xt_match_priv`).
                 comment_at = (expr.len() == POINTER_ONLY).then(|| u64_at(expr, 8)).flatten();
-                rule.comment = expr
-                    .get(8..)
-                    .filter(|_| expr.len() != POINTER_ONLY)
-                    .map(string);
+                rule.comment = expr.get(8..).filter(|_| expr.len() != POINTER_ONLY).map(string);
             }
             at += kind.size as usize;
         }

@@ -239,11 +239,7 @@ impl<R: Reader> Walk<'_, R> {
             read.chains[chain].rules[rule].comment = text;
         }
         for (place, chain) in read.chains[first..].iter().enumerate() {
-            hash(
-                &mut read.hasher,
-                chain,
-                gathered.get(place).unwrap_or_default(),
-            );
+            hash(&mut read.hasher, chain, gathered.get(place).unwrap_or_default());
         }
         Some(())
     }
@@ -289,11 +285,7 @@ impl<R: Reader> Walk<'_, R> {
     }
 
     /// The rules of a chain, out of its bytes; beside each where its comment lies, if that lies elsewhere.
-    fn rules(
-        &mut self,
-        bytes: &[u8],
-        index: &HashMap<u64, usize>,
-    ) -> Option<Vec<(Rule, Option<u64>)>> {
+    fn rules(&mut self, bytes: &[u8], index: &HashMap<u64, usize>) -> Option<Vec<(Rule, Option<u64>)>> {
         let mut rules = Vec::new();
         let mut at = 0;
         while at + 8 <= bytes.len() {
