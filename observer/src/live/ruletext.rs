@@ -66,6 +66,8 @@ pub struct Ruletext {
     pub serial: u64,
     services: Services,
     models: RefCell<HashMap<String, Option<Rc<Model>>>>,
+    /// Whether it shows the snapshot's tables, by their index.
+    fits: RefCell<HashMap<usize, bool>>,
 }
 
 /// A table of iptables, to be shown and to be evaluated.
@@ -83,6 +85,12 @@ impl Ruletext {
             saved,
             ..Self::default()
         }
+    }
+
+    /// Whether it shows a table of its snapshot as it was read.
+    fn fits(&self, index: usize, table: &Table) -> bool {
+        let mut known = self.fits.borrow_mut();
+        *known.entry(index).or_insert_with(|| self.saved.fits(table))
     }
 
     /// A table as a model, made when it is first asked for; `None` if it is none of iptables'.
@@ -133,7 +141,7 @@ impl Ruletexts {
                 } else {
                     self.of(known, snapshot, table.backend, table.family)
                 };
-                texts[place.table] = Some(text).filter(|text| text.saved.fits(table));
+                texts[place.table] = Some(text).filter(|text| text.fits(place.table, table));
             }
         }
         texts

@@ -11,8 +11,13 @@ impl Saved {
     pub fn of_ruleset(listed: &Ruleset, table: &Table) -> Option<(Self, bool)> {
         let family = Family::named(table.family.name())?;
         let known = listed.table(family, &table.name)?;
+        let by_name = known
+            .chains
+            .iter()
+            .map(|chain| (chain.name.as_str(), chain.rules.as_slice()));
+        let listed: HashMap<&str, &[_]> = by_name.collect();
         let rules = |chain: &super::Chain| -> Vec<String> {
-            let of_chain = known.chain(&chain.name).map_or(&[][..], |known| &known.rules);
+            let of_chain = listed.get(chain.name.as_str()).copied().unwrap_or_default();
             let by_handle: HashMap<_, _> = of_chain.iter().map(|rule| (rule.handle, rule)).collect();
             let found = chain
                 .rules

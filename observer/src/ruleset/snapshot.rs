@@ -20,7 +20,7 @@ const TRIES: usize = 4;
 /// More counters of nf_tables than this are not watched one by one, where only they say that a ruleset is another.
 const MOST_WATCHED: usize = 8192;
 /// Where its generation says so at each drop, so many of those that cannot drop are enough: the first that is freed calls for a look.
-const FEW_WATCHED: usize = 512;
+const FEW_WATCHED: usize = 128;
 /// `XT_PCPU_BLOCK_SIZE`: legacy counters lie in blocks of this size, aligned to it.
 const XT_BLOCK_BYTES: u64 = 4096;
 

@@ -2,7 +2,7 @@
 //! nf_tables the kernel's own list is enough mostly; else the tool is run in the namespace. Where it is not installed, or what it prints
 //! does not fit, there is no text.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -145,9 +145,10 @@ impl Saved {
             return false;
         };
         let mut read = table.chains.iter();
+        let names: HashSet<&str> = table.chains.iter().map(|chain| chain.name.as_str()).collect();
         chains
             .iter()
-            .all(|(name, texts)| texts.is_empty() || table.chain(name).is_some())
+            .all(|(name, texts)| texts.is_empty() || names.contains(name.as_str()))
             && read.all(|chain| {
                 chains.get(&chain.name).is_some_and(|texts| {
                     texts.len() == chain.rules.len()

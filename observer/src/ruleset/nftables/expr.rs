@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use super::by_iptables;
-use crate::kernel::raw::{string, u64_at};
+use crate::kernel::raw::{string, u32_at, u64_at};
 use crate::kernel::{Reader, Symbols};
 use crate::ruleset::layout::{NftLayout, XtLayout};
 use crate::ruleset::{Counter, Rule, Step};
@@ -40,7 +40,7 @@ const POINTER_ONLY: usize = 16;
 /// `XT_EXTENSION_MAXNAMELEN`
 const NAME_BYTES: usize = 30;
 
-/// What is known of an expression's operations, by their address.
+/// What is known of expressions with these operations.
 #[derive(Debug)]
 struct Kind {
     /// Address of the function that evaluates it.
@@ -55,13 +55,26 @@ struct Kind {
     of_bridge: bool,
 }
 
+/// What a `struct nft_expr_ops` says. Those of extensions are allocated for each rule (`nft_match_select_ops`,
+/// net/netfilter/nft_compat.c), and say the same of all with one extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Ops {
+    function: u64,
+    size: u32,
+    of_type: u64,
+    data: u64,
+}
+
 /// Decodes rules.
 pub struct Decoder<'a, R> {
     memory: &'a R,
     symbols: &'a Symbols,
     nft: &'a NftLayout,
     xtables: Option<&'a XtLayout>,
+    /// By the operations' address.
     kinds: HashMap<u64, Option<Rc<Kind>>>,
+    /// By what the operations say.
+    known: HashMap<Ops, Option<Rc<Kind>>>,
     /// The functions that evaluate what was decoded since it was last asked.
     functions: BTreeSet<u64>,
 }
@@ -93,6 +106,7 @@ impl<'a, R: Reader> Decoder<'a, R> {
             nft,
             xtables,
             kinds: HashMap::new(),
+            known: HashMap::new(),
             functions: BTreeSet::new(),
         }
     }
@@ -166,27 +180,80 @@ impl<'a, R: Reader> Decoder<'a, R> {
             .map(|(_, name)| *name)
     }
 
+    /// Learns the operations of all expressions of these rules, as many at once as can be told apart: where the second expression of
+    /// a rule begins, the operations of the first say.
+    pub fn learn(&mut self, rules: &[&[u8]]) {
+        let mut rests = rules.to_vec();
+        loop {
+            rests.retain_mut(|rest| self.skip_known(rest));
+            if rests.is_empty() {
+                return;
+            }
+            let mut wanted: Vec<u64> = rests.iter().filter_map(|rest| u64_at(rest, 0)).collect();
+            wanted.sort_unstable();
+            wanted.dedup();
+            self.look_at(&wanted);
+        }
+    }
+
+    /// Goes on to the first expression whose operations are not known; false if there is none.
+    fn skip_known(&self, rest: &mut &[u8]) -> bool {
+        while let Some(ops) = u64_at(rest, 0) {
+            let Some(known) = self.kinds.get(&ops) else {
+                return true;
+            };
+            let behind = known.as_ref().and_then(|kind| rest.get(kind.size as usize..));
+            *rest = behind.unwrap_or_default();
+        }
+        false
+    }
+
     fn kind(&mut self, ops: u64) -> Option<Rc<Kind>> {
-        if let Some(known) = self.kinds.get(&ops) {
+        if !self.kinds.contains_key(&ops) {
+            self.look_at(&[ops]);
+        }
+        self.kinds.get(&ops).cloned().flatten()
+    }
+
+    fn look_at(&mut self, wanted: &[u64]) {
+        let nft = self.nft;
+        let ends = [OPS_EVAL + 8, nft.ops_size + 4, nft.ops_type + 8, nft.ops_data + 8];
+        let len_bytes = ends.into_iter().max().unwrap_or(0) as usize;
+        let pieces: Vec<(u64, usize)> = wanted.iter().map(|ops| (*ops, len_bytes)).collect();
+        let gathered = self.memory.gather(&pieces);
+        for (piece, at) in wanted.iter().enumerate() {
+            let ops = gathered.get(piece).and_then(|bytes| {
+                Some(Ops {
+                    function: u64_at(bytes, OPS_EVAL as usize)?,
+                    size: u32_at(bytes, nft.ops_size as usize)?,
+                    of_type: u64_at(bytes, nft.ops_type as usize)?,
+                    data: u64_at(bytes, nft.ops_data as usize)?,
+                })
+            });
+            let kind = ops.and_then(|ops| self.of_ops(ops));
+            self.kinds.insert(*at, kind);
+        }
+    }
+
+    fn of_ops(&mut self, ops: Ops) -> Option<Rc<Kind>> {
+        if let Some(known) = self.known.get(&ops) {
             return known.clone();
         }
         let kind = self.look(ops).map(Rc::new);
-        self.kinds.insert(ops, kind.clone());
+        self.known.insert(ops, kind.clone());
         kind
     }
 
-    fn look(&self, ops: u64) -> Option<Kind> {
-        let size = self
-            .memory
-            .u32(ops.wrapping_add(self.nft.ops_size))
-            .filter(|size| (8..=MOST_BYTES).contains(size))?;
-        let of_type = self.memory.u64(ops.wrapping_add(self.nft.ops_type))?;
+    fn look(&self, ops: Ops) -> Option<Kind> {
+        let Ops { function, size, .. } = ops;
+        if !(8..=MOST_BYTES).contains(&size) {
+            return None;
+        }
         let name = self.memory.string(
-            self.memory.u64(of_type.wrapping_add(self.nft.type_name))?,
+            self.memory.u64(ops.of_type.wrapping_add(self.nft.type_name))?,
             NAME_BYTES,
         )?;
-        let extension = self.extension(ops, &name);
-        let function = self.memory.u64(ops.wrapping_add(OPS_EVAL))?;
+        let extension = self.extension(ops.data, &name);
         let symbol = self.symbols.of(function).map(|symbol| symbol.name);
         let sets = symbol.is_some_and(|name| SETS.contains(&name));
         let of_bridge = symbol == Some(OF_BRIDGE);
@@ -201,19 +268,14 @@ impl<'a, R: Reader> Decoder<'a, R> {
     }
 
     /// `ops->data` is the `xt_match` or `xt_target`, net/netfilter/nft_compat.c.
-    fn extension(&self, ops: u64, name: &str) -> Option<String> {
+    fn extension(&self, data: u64, name: &str) -> Option<String> {
         let xtables = self.xtables?;
         let at = match name {
             "match" => xtables.match_name,
             "target" => xtables.target_name,
             _ => return None,
         };
-        self.memory.string(
-            self.memory
-                .u64(ops.wrapping_add(self.nft.ops_data))?
-                .wrapping_add(at),
-            NAME_BYTES,
-        )
+        self.memory.string(data.wrapping_add(at), NAME_BYTES)
     }
 }
 

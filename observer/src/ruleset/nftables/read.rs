@@ -13,7 +13,7 @@ use crate::kernel::{Reader, Symbols};
 use crate::report::record::{Backend, TableFamily};
 use crate::ruleset::hooks::{HookFunction, hook_of};
 use crate::ruleset::layout::{NftLayout, XtLayout};
-use crate::ruleset::{Base, Chain, Counter, Policy, Rule, Table};
+use crate::ruleset::{Base, Chain, Counter, Policy, Table};
 
 /// A larger chain than any that works.
 const MOST_BLOB_BYTES: u64 = 256 << 20;
@@ -93,6 +93,14 @@ struct Head {
     blob: u64,
     /// How much refers to it.
     uses: Option<u32>,
+}
+
+/// A rule in a chain's bytes.
+struct RawRule<'a> {
+    /// Where it begins, in bytes.
+    offset: u32,
+    handle: u64,
+    expressions: &'a [u8],
 }
 
 /// What was read of a table's chains so far.
@@ -201,16 +209,21 @@ impl<R: Reader> Walk<'_, R> {
         let names = self.memory.strings(&names, SHORT_NAME_BYTES, NAME_BYTES);
         let places = self.places(heads)?;
         let gathered = self.memory.gather(&places);
+        let blobs = heads.iter().enumerate().map(|(place, head)| match head.blob {
+            0 => Some(Vec::new()),
+            _ => raw_rules(gathered.get(place)?),
+        });
+        let blobs: Vec<Vec<RawRule<'_>>> = blobs.collect::<Option<_>>()?;
+        let expressions: Vec<&[u8]> = blobs.iter().flatten().map(|rule| rule.expressions).collect();
+        self.decoder.learn(&expressions);
         let first = read.chains.len();
         // Where comments lie, and the chain and rule of each.
         let mut comments = Vec::new();
-        for (place, (head, name)) in heads.iter().zip(names).enumerate() {
-            let bytes = match head.blob {
-                0 => &[],
-                _ => gathered.get(place)?,
-            };
-            let mut rules = Vec::new();
-            for (rule, comment_at) in self.rules(bytes, index)? {
+        for (place, ((head, name), blob)) in heads.iter().zip(names).zip(&blobs).enumerate() {
+            let mut rules = Vec::with_capacity(blob.len());
+            for raw in blob {
+                let (mut rule, comment_at) = self.decoder.rule(raw.handle, raw.expressions, index)?;
+                rule.offset = raw.offset;
                 comments.extend(comment_at.map(|at| (at, first + place, rules.len())));
                 rules.push(rule);
             }
@@ -284,32 +297,31 @@ impl<R: Reader> Walk<'_, R> {
         })
     }
 
-    /// The rules of a chain, out of its bytes; beside each where its comment lies, if that lies elsewhere.
-    fn rules(&mut self, bytes: &[u8], index: &HashMap<u64, usize>) -> Option<Vec<(Rule, Option<u64>)>> {
-        let mut rules = Vec::new();
-        let mut at = 0;
-        while at + 8 <= bytes.len() {
-            let header = u64_at(bytes, at)?;
-            // is_last: 1, dlen: 12, handle: 42
-            if header & 1 != 0 {
-                break;
-            }
-            let len = (header >> 1 & 0xfff) as usize;
-            let handle = header >> 13 & ((1 << 42) - 1);
-            let (mut rule, comment_at) =
-                self.decoder
-                    .rule(handle, bytes.get(at + 8..at + 8 + len)?, index)?;
-            rule.offset = u32::try_from(at).ok()?;
-            rules.push((rule, comment_at));
-            at += 8 + len;
-        }
-        Some(rules)
-    }
-
     fn bits(&self, at: u64, bit: u64, len: u32) -> Option<u8> {
         let byte = self.memory.u8(at.wrapping_add(bit / 8))?;
         Some(byte >> (bit % 8) & ((1 << len) - 1))
     }
+}
+
+/// The rules in a chain's bytes; `None` if they do not hold together.
+fn raw_rules(bytes: &[u8]) -> Option<Vec<RawRule<'_>>> {
+    let mut rules = Vec::new();
+    let mut at = 0;
+    while at + 8 <= bytes.len() {
+        let header = u64_at(bytes, at)?;
+        // is_last: 1, dlen: 12, handle: 42
+        if header & 1 != 0 {
+            break;
+        }
+        let len = (header >> 1 & 0xfff) as usize;
+        rules.push(RawRule {
+            offset: u32::try_from(at).ok()?,
+            handle: header >> 13 & ((1 << 42) - 1),
+            expressions: bytes.get(at + 8..at + 8 + len)?,
+        });
+        at += 8 + len;
+    }
+    Some(rules)
 }
 
 /// Whether more refers to a chain than its own rules and the jumps to it: then elements of verdict maps do
