@@ -1,9 +1,10 @@
 //! A table of nf_tables as it lies in memory, put together by hand.
 
+mod at_once;
 mod families;
 
 use super::{Expressions, Reading, read};
-use crate::kernel::{Dump, Symbols};
+use crate::kernel::{Dump, Reader, Symbols};
 use crate::report::record::{Backend, Hook, TableFamily};
 use crate::ruleset::hooks::HookFunction;
 use crate::ruleset::layout::{NftLayout, ObjectLayout, PayloadLayout, SeqLayout, XtLayout};
@@ -16,7 +17,7 @@ const FORWARD: u64 = 0xffff_8880_0002_0100;
 const USER: u64 = 0xffff_8880_0003_0000;
 const GONE: u64 = 0xffff_8880_0004_0000;
 const NAMES: u64 = 0xffff_8880_0005_0000;
-const BLOBS: u64 = 0xffff_8880_0006_0000;
+const BLOBS: u64 = 0xffff_8880_0100_0000;
 const OPS: u64 = 0xffff_8880_0007_0000;
 const XT: u64 = 0xffff_8880_0008_0000;
 const OBJECT: u64 = 0xffff_8880_0009_0000;
@@ -165,6 +166,7 @@ fn memory(forward: &[Vec<u8>]) -> Dump {
     for (index, (name, size, extension)) in KINDS.iter().enumerate() {
         let at = OPS + 0x100 * index as u64;
         let (of_type, text) = (at + 0x80, at + 0xc0);
+        dump.put(at, &[0; 0x80]);
         dump.put_u64(at, function_of(name));
         dump.put_u32(at + NFT.ops_size, *size);
         dump.put_u64(at + NFT.ops_type, of_type);
@@ -181,7 +183,11 @@ fn table(dump: &Dump) -> Option<Table> {
     reading(dump).tables.pop()
 }
 
-fn reading(dump: &Dump) -> Reading {
+fn reading(dump: &impl Reader) -> Reading {
+    reading_with(dump, &NFT)
+}
+
+fn reading_with(dump: &impl Reader, nft: &NftLayout) -> Reading {
     let function = HookFunction {
         hook: Hook::Forward,
         family: TableFamily::Ip,
@@ -192,14 +198,7 @@ fn reading(dump: &Dump) -> Reading {
         priority: Some(0),
         in_nat: false,
     };
-    read(
-        dump,
-        &Symbols::default(),
-        &NFT,
-        Some(&XT_LAYOUT),
-        NET,
-        &[function],
-    )
+    read(dump, &Symbols::default(), nft, Some(&XT_LAYOUT), NET, &[function])
 }
 
 #[test]
