@@ -62,7 +62,7 @@ pub struct Snapshot {
     pub expressions: Expressions,
     /// What is looked up in its tables.
     pub index: Index,
-    /// Whether it has counters that are freed without notice; set when it is put in force.
+    /// Whether counters are compared that are freed without notice; set when it is put in force.
     pub has_unwatched: bool,
 }
 
@@ -314,13 +314,7 @@ impl Snapshot {
     /// Per-CPU allocations whose freeing says that this snapshot is no longer in force: of nf_tables the counters that are compared
     /// at drops, and of the others the first.
     pub fn blocks(&self) -> BTreeSet<u64> {
-        let compared = self.places.iter().filter_map(|place| self.counter(place));
-        let of_nft = |counter: &Counter| !counter.plain && counter.bytes_first;
-        let mut blocks: BTreeSet<u64> = compared
-            .filter(of_nft)
-            .map(|counter| counter.address)
-            .take(MOST_WATCHED)
-            .collect();
+        let mut blocks: BTreeSet<u64> = self.compared_of_nft().take(MOST_WATCHED).collect();
         let most = if self.nft_seq.0 == 0 {
             MOST_WATCHED
         } else {
@@ -337,11 +331,16 @@ impl Snapshot {
         blocks
     }
 
-    /// Whether it has counters that [`Self::blocks`] leaves out.
+    /// Whether counters are compared at drops that [`Self::blocks`] leaves out.
     pub fn leaves_counters_out(&self) -> bool {
-        let nft = self.tables.iter().filter(|table| table.backend == Backend::Nft);
-        nft.map(counters_of)
-            .any(|mut counters| counters.nth(MOST_WATCHED).is_some())
+        self.compared_of_nft().nth(MOST_WATCHED).is_some()
+    }
+
+    /// Where the counters of nf_tables lie that are compared at drops.
+    fn compared_of_nft(&self) -> impl Iterator<Item = u64> {
+        let compared = self.places.iter().filter_map(|place| self.counter(place));
+        let of_nft = compared.filter(|counter| !counter.plain && counter.bytes_first);
+        of_nft.map(|counter| counter.address)
     }
 
     /// What the kernel side needs to know.
