@@ -206,7 +206,7 @@ fn set_path(info: &mut DropInfo, event: &DropEvent, snapshot: &Snapshot, place: 
     if jumped.is_some() {
         info.evidence.push(Evidence::XtJumpstack);
     }
-    if let Some(path) = jumped.or_else(|| table.only_path(*base, place.chain)) {
+    if let Some(path) = jumped.or_else(|| snapshot.only_path(place.table, *base, place.chain)) {
         info.chain_path = path
             .into_iter()
             .map(|chain| table.chains[chain].name.clone())
@@ -220,8 +220,7 @@ fn set_path(info: &mut DropInfo, event: &DropEvent, snapshot: &Snapshot, place: 
 fn by_jumpstack(event: &DropEvent, snapshot: &Snapshot, place: &Place, base: usize) -> Option<Vec<usize>> {
     let table = snapshot.tables.get(place.table)?;
     let location = snapshot.locations.get(place.table)?.as_ref()?;
-    let mut rules = table.chains.iter().flat_map(|chain| &chain.rules);
-    if place.chain == base || rules.any(|rule| matches!(rule.step, Step::Goto(_))) {
+    if place.chain == base || snapshot.has_goto(place.table) {
         return None;
     }
     let mut path = vec![base];
@@ -230,7 +229,14 @@ fn by_jumpstack(event: &DropEvent, snapshot: &Snapshot, place: &Place, base: usi
             .checked_sub(location.entries)
             .filter(|offset| *offset < location.len_bytes)?;
         let chain = table.chains.get(*path.last()?)?;
-        let rule = chain.rules.iter().find(|rule| u64::from(rule.offset) == offset)?;
+        // In the order of the kernel's blob.
+        let at = chain
+            .rules
+            .partition_point(|rule| u64::from(rule.offset) < offset);
+        let rule = chain
+            .rules
+            .get(at)
+            .filter(|rule| u64::from(rule.offset) == offset)?;
         let Step::Jump(to) = rule.step else { return None };
         path.push(to);
         if to == place.chain {

@@ -1,10 +1,10 @@
 //! What is looked up in a snapshot for each packet, and takes a walk through its tables to find: made once, when it is
 //! first needed.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 
-use super::{Snapshot, Table};
+use super::{Snapshot, Step, Table};
 use crate::report::record::{Backend, Hook};
 
 /// Made from a snapshot's tables; they must not change afterwards.
@@ -16,6 +16,10 @@ pub struct Index {
     handles: OnceCell<Vec<Vec<(u64, usize, usize)>>>,
     /// For each table and chain the base chains that lead there.
     bases: OnceCell<Vec<Vec<Vec<usize>>>>,
+    /// For each table whether a rule of it goes to a chain without a way back.
+    gotos: OnceCell<Vec<bool>>,
+    /// By table, base chain and chain the only way there, of those that were asked for.
+    ways: RefCell<HashMap<[usize; 3], Option<Vec<usize>>>>,
 }
 
 impl Snapshot {
@@ -47,6 +51,26 @@ impl Snapshot {
             .get(table)
             .and_then(|chains| chains.get(chain))
             .map_or(&[], Vec::as_slice)
+    }
+
+    /// The only way from a base chain to a chain; as [`Table::only_path`].
+    pub fn only_path(&self, table: usize, base: usize, chain: usize) -> Option<Vec<usize>> {
+        let find = || self.tables.get(table)?.only_path(base, chain);
+        let mut ways = self.index.ways.borrow_mut();
+        ways.entry([table, base, chain]).or_insert_with(find).clone()
+    }
+
+    /// Whether a table has a goto.
+    pub fn has_goto(&self, table: usize) -> bool {
+        let is_goto = |table: &Table| {
+            let mut rules = table.chains.iter().flat_map(|chain| &chain.rules);
+            rules.any(|rule| matches!(rule.step, Step::Goto(_)))
+        };
+        let gotos = self
+            .index
+            .gotos
+            .get_or_init(|| self.tables.iter().map(is_goto).collect());
+        gotos.get(table).copied().unwrap_or(false)
     }
 
     /// Whether a packet in this hook can come to a chain.
@@ -143,6 +167,23 @@ mod tests {
         assert_eq!(snapshot.rule_by_handle(0, 0, 40_001), None);
         assert_eq!(snapshot.rule_by_handle(0, 1, 1), None, "another chain's");
         assert_eq!(snapshot.rule_by_handle(1, 0, 1), None);
+    }
+
+    #[test]
+    fn the_only_way_is_the_same_however_often_it_is_asked_for() {
+        let mut snapshot = snapshot();
+        snapshot.tables[0].chains[1].rules = vec![Rule {
+            step: Step::Goto(0),
+            ..Rule::default()
+        }];
+        for _ in 0..2 {
+            assert_eq!(snapshot.only_path(0, 1, 0), Some(vec![1, 0]));
+            assert_eq!(snapshot.only_path(0, 1, 1), Some(vec![1]));
+            assert_eq!(snapshot.only_path(0, 0, 1), None, "nothing leads back");
+            assert_eq!(snapshot.only_path(1, 1, 0), None, "there is no such table");
+            assert!(snapshot.has_goto(0));
+            assert!(!snapshot.has_goto(1));
+        }
     }
 
     #[test]
