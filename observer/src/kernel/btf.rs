@@ -88,6 +88,14 @@ impl Types {
         Some((self.vmlinux.function(function)?, structure))
     }
 
+    /// The kernel's own types for aya, which asks them nothing but the number of a tracepoint or a function: to take all of them
+    /// apart takes it longer than all that observer asks of them, and 15 MiB.
+    pub fn numbered(&self, tracepoints: &[&str], functions: &[&str]) -> Vec<u8> {
+        let typedefs: Vec<String> = tracepoints.iter().map(|name| tracepoint_type(name)).collect();
+        let typedefs: Vec<&str> = typedefs.iter().map(String::as_str).collect();
+        self.vmlinux.only(&typedefs, functions)
+    }
+
     /// Names and numbers of an enumeration; empty if there is none.
     pub fn enumeration(&self, name: &str) -> Vec<(String, u32)> {
         let view = View {
@@ -109,7 +117,7 @@ impl Types {
             base: &self.vmlinux,
             split: None,
         };
-        let typedef = view.base.find(&format!("btf_trace_{name}"), &[Kind::Typedef])?;
+        let typedef = view.base.find(&tracepoint_type(name), &[Kind::Typedef])?;
         let pointer = view.target(typedef)?;
         let proto = view.target(pointer)?;
         let parameters = view.section(proto)?.parameters(proto)?;
@@ -139,6 +147,11 @@ impl Types {
             split,
         }
     }
+}
+
+/// The type that a tracepoint's program is checked against.
+fn tracepoint_type(name: &str) -> String {
+    format!("btf_trace_{name}")
 }
 
 impl<'a> View<'a> {
@@ -297,6 +310,36 @@ mod tests {
         );
         assert_eq!(types.numbers("outer", "inner"), None);
         assert_eq!(types.numbers("other", "reason"), None);
+    }
+
+    #[test]
+    fn aya_finds_the_numbers_that_the_kernel_has() {
+        use aya::{Btf, Endianness};
+        use aya_obj::btf::BtfKind;
+
+        let mut builder = Builder::default();
+        let int = builder.int("int", 4);
+        builder.composite("outer", 4, 8, &[("a", int, 0), ("b", int, 32)]);
+        let typedef = builder.typedef("btf_trace_kfree_skb");
+        let other = builder.function("btf_trace_kfree_skb");
+        builder.enumeration("reason", &[("R_ONE", 1), ("R_TWO", 2)]);
+        let function = builder.function("nf_hook_slow");
+        builder.function("nf_hook_slow");
+        assert_eq!((typedef, other, function), (3, 4, 6));
+        let types = Types::parse(builder.finish()).expect("parses");
+        let bytes = types.numbered(&["kfree_skb", "none"], &["nf_hook_slow", "none"]);
+        let btf = Btf::parse(&bytes, Endianness::default()).expect("aya reads it");
+        let number = |name, kind| btf.id_by_type_name_kind(name, kind).ok();
+        assert_eq!(number("btf_trace_kfree_skb", BtfKind::Typedef), Some(typedef));
+        assert_eq!(number("nf_hook_slow", BtfKind::Func), Some(function));
+        assert_eq!(
+            number("btf_trace_kfree_skb", BtfKind::Func),
+            None,
+            "not asked for"
+        );
+        assert_eq!(number("btf_trace_none", BtfKind::Typedef), None);
+        assert_eq!(number("none", BtfKind::Func), None);
+        assert!(Btf::parse(&types.numbered(&[], &[]), Endianness::default()).is_ok());
     }
 
     #[test]

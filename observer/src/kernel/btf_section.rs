@@ -3,12 +3,18 @@
 //! Documentation/bpf/btf.rst, include/uapi/linux/btf.h. A module's types and names are numbered on from where the
 //! kernel's end.
 
-use std::collections::HashMap;
-
 use super::raw::{u16_at, u32_at};
 
 /// `BTF_MAGIC`
 const MAGIC: u16 = 0xeb9f;
+/// `struct btf_header`
+const HEADER_BYTES: u32 = 24;
+/// `BTF_KIND_FWD`: a structure that is somewhere else.
+const FORWARD: u32 = 7;
+/// `BTF_KIND_TYPEDEF`
+const TYPEDEF: u32 = 8;
+/// `BTF_KIND_FUNC`
+const FUNCTION: u32 = 12;
 /// `struct btf_type`, without what follows it.
 const TYPE_BYTES: usize = 12;
 
@@ -49,8 +55,8 @@ pub struct Section {
     names: std::ops::Range<usize>,
     /// What the first name's offset is.
     first_name: u32,
-    /// Structures, enumerations and typedefs by name: some ten thousand.
-    by_name: HashMap<Box<str>, Vec<u32>>,
+    /// Hash of the name and number of structures, enumerations and typedefs, in order: some ten thousand.
+    by_name: Vec<(u32, u32)>,
 }
 
 impl Section {
@@ -70,7 +76,7 @@ impl Section {
             }),
             names,
             first_name: base.map_or(0, |base| u32::try_from(base.names.len()).unwrap_or(u32::MAX)),
-            by_name: HashMap::new(),
+            by_name: Vec::new(),
         };
         section.index(types)?;
         Some(section)
@@ -84,6 +90,9 @@ impl Section {
             self.index_name(id, at);
             at += TYPE_BYTES + self.extra_bytes(at)?;
         }
+        self.types.shrink_to_fit();
+        self.by_name.sort_unstable();
+        self.by_name.shrink_to_fit();
         Some(())
     }
 
@@ -94,10 +103,10 @@ impl Section {
             return;
         }
         let name = u32_at(&self.bytes, at)
-            .and_then(|name| self.name(name))
+            .and_then(|name| self.bytes_of_name(name))
             .filter(|name| !name.is_empty());
-        if let Some(name) = name.map(Box::from) {
-            self.by_name.entry(name).or_default().push(id);
+        if let Some(name) = name {
+            self.by_name.push((hash(name), id));
         }
     }
 
@@ -151,7 +160,17 @@ impl Section {
 
     /// The first type of this name that is of one of these kinds.
     pub fn find(&self, name: &str, kinds: &[Kind]) -> Option<u32> {
-        let mut ids = self.by_name.get(name)?.iter().copied();
+        let hash = hash(name.as_bytes());
+        let first = self.by_name.partition_point(|(of, _)| *of < hash);
+        let alike = self
+            .by_name
+            .get(first..)?
+            .iter()
+            .take_while(|(of, _)| *of == hash);
+        let mut ids = alike.map(|(_, id)| *id).filter(|id| {
+            let own = self.name_of(*id).and_then(|at| self.bytes_of_name(at));
+            own == Some(name.as_bytes())
+        });
         ids.find(|id| self.kind(*id).is_some_and(|kind| kinds.contains(&kind)))
     }
 
@@ -160,7 +179,7 @@ impl Section {
         let is_it = |at: u32| {
             let at = at as usize;
             self.kind_at(at) == Some(Kind::Function)
-                && u32_at(&self.bytes, at).and_then(|at| self.name(at)) == Some(name)
+                && u32_at(&self.bytes, at).and_then(|at| self.bytes_of_name(at)) == Some(name.as_bytes())
         };
         let index = self.types.iter().position(|at| is_it(*at))?;
         self.first_id.checked_add(u32::try_from(index).ok()?)
@@ -168,10 +187,46 @@ impl Section {
 
     /// The name at an offset; `None` if it is another file's.
     pub fn name(&self, at: u32) -> Option<&str> {
+        std::str::from_utf8(self.bytes_of_name(at)?).ok()
+    }
+
+    fn bytes_of_name(&self, at: u32) -> Option<&[u8]> {
         let at = at.checked_sub(self.first_name)? as usize;
         let names = self.bytes.get(self.names.clone())?.get(at..)?;
         let end = names.iter().position(|byte| *byte == 0)?;
-        std::str::from_utf8(&names[..end]).ok()
+        Some(&names[..end])
+    }
+
+    /// A file in which the named types have the numbers that they have in this one, and nothing else has a name: for who only
+    /// asks the number of a name, and would take every type apart for that. Names that are not there are left out.
+    pub fn only(&self, typedefs: &[&str], functions: &[&str]) -> Vec<u8> {
+        let found = |kind: u32, name: &str, id: Option<u32>| Some((id?, kind, name.to_owned()));
+        let typedefs = typedefs
+            .iter()
+            .filter_map(|name| found(TYPEDEF, name, self.find(name, &[Kind::Typedef])));
+        let functions = functions
+            .iter()
+            .filter_map(|name| found(FUNCTION, name, self.function(name)));
+        let mut wanted: Vec<(u32, u32, String)> = typedefs.chain(functions).collect();
+        wanted.sort_unstable();
+        let last = wanted.last().map_or(0, |(id, ..)| *id);
+        let mut types = Vec::with_capacity(TYPE_BYTES * last as usize);
+        let mut names = vec![0];
+        let mut wanted = wanted.into_iter().peekable();
+        for id in self.first_id..=last {
+            let (at, kind) = match wanted.next_if(|(next, ..)| *next == id) {
+                Some((_, kind, name)) => {
+                    let at = names.len() as u32;
+                    names.extend(name.bytes().chain([0]));
+                    (at, kind)
+                }
+                None => (0, FORWARD),
+            };
+            for word in [at, kind << 24, 0] {
+                types.extend(word.to_ne_bytes());
+            }
+        }
+        file(&types, &names)
     }
 
     /// Offset of a type's name.
@@ -227,6 +282,28 @@ impl Section {
         };
         (0..count).map(pair).collect()
     }
+}
+
+/// FNV-1a, which is enough to find a name among those that the kernel has.
+fn hash(name: &[u8]) -> u32 {
+    name.iter().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
+}
+
+/// A file of types and names.
+fn file(types: &[u8], names: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES as usize + types.len() + names.len());
+    bytes.extend(MAGIC.to_ne_bytes());
+    // Version, no flags.
+    bytes.extend([1, 0]);
+    let (types_len, names_len) = (types.len() as u32, names.len() as u32);
+    for word in [HEADER_BYTES, 0, types_len, types_len, names_len] {
+        bytes.extend(word.to_ne_bytes());
+    }
+    bytes.extend(types);
+    bytes.extend(names);
+    bytes
 }
 
 fn range(header: usize, at: u32, len: u32, end: usize) -> Option<std::ops::Range<usize>> {
@@ -305,17 +382,12 @@ pub(super) mod tests {
             self.head(name, 12, 0, 0)
         }
 
+        pub(in crate::kernel) fn typedef(&mut self, name: &str) -> u32 {
+            self.head(name, 8, 0, 1)
+        }
+
         pub(in crate::kernel) fn finish(self) -> Vec<u8> {
-            let mut bytes = Vec::new();
-            bytes.extend(super::MAGIC.to_ne_bytes());
-            bytes.extend([1, 0]);
-            let (types, names) = (self.types.len() as u32, self.names.len() as u32);
-            for word in [24, 0, types, types, names] {
-                bytes.extend(u32::to_ne_bytes(word));
-            }
-            bytes.extend(self.types);
-            bytes.extend(self.names);
-            bytes
+            super::file(&self.types, &self.names)
         }
     }
 }

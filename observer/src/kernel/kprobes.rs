@@ -1,12 +1,26 @@
 //! Programs that are put on functions as kprobes and kretprobes, and taken off again.
 
-use anyhow::{Context as _, Result};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
 use aya::Ebpf;
 use aya::programs::kprobe::KProbeLinkId;
 use aya::programs::{KProbe, ProgramError};
 
 use super::programs::program;
 use crate::privilege::capabilities::{self, SYS_ADMIN};
+
+/// Where the kernel says how a kprobe is opened, if it has any (kernel/events/core.c, `perf_kprobe`).
+const KIND: &str = "/sys/bus/event_source/devices/kprobe/type";
+
+/// # Errors
+/// The kernel has no kprobes. Asked before their programs are loaded: the verifier looks at those for a quarter of a second.
+pub(super) fn exist() -> Result<()> {
+    if !Path::new(KIND).exists() {
+        bail!("the kernel has no kprobes: there is no {KIND}");
+    }
+    Ok(())
+}
 
 /// What is attached.
 #[derive(Default)]
@@ -25,6 +39,7 @@ impl Kprobes {
     /// Loads the programs, once.
     pub(super) fn load(&mut self, ebpf: &mut Ebpf, programs: &[&str]) -> Result<()> {
         if !self.is_loaded {
+            exist()?;
             for name in programs {
                 let probe: &mut KProbe = program(ebpf, name)?.try_into()?;
                 probe

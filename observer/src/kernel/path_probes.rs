@@ -3,24 +3,22 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail};
+use aya::Ebpf;
 use aya::programs::fentry::FEntryLinkId;
 use aya::programs::fexit::FExitLinkId;
 use aya::programs::kprobe::KProbeLinkId;
 use aya::programs::{FEntry, FExit, KProbe};
-use aya::{Btf, Ebpf};
 
 use super::Symbols;
 use super::function_probes::FunctionProbes;
-use super::kprobes::put_on;
+use super::kprobes::{self, put_on};
 use super::programs::{Programs, program};
 use super::verdict_probes::VerdictProbes;
 
 /// The function that runs every hook but the bridge's PREROUTING; always built in (net/netfilter/core.c).
-const HOOK: &str = "nf_hook_slow";
+pub(super) const HOOK: &str = "nf_hook_slow";
 /// The function through which nf_tables says what its rules do (net/netfilter/nf_tables_core.c).
 const TRACE: &str = "__nft_trace_packet";
-/// Tests set this to see the second rung of the ladder on a kernel that has the first.
-const NO_FENTRY: &str = "OBSERVER_NO_FENTRY";
 
 /// What is attached to the way of packets, and how.
 #[derive(Default)]
@@ -33,8 +31,8 @@ pub struct PathProbes {
     functions: FunctionProbes,
     /// What was loaded already: a program is loaded once.
     loaded: Vec<&'static str>,
-    /// Why fentry cannot be had, if it was tried.
-    pub(super) refused: Option<String>,
+    /// Why fentry cannot be had, if so: otherwise its programs are loaded.
+    refused: Option<String>,
 }
 
 enum Hooks {
@@ -43,6 +41,14 @@ enum Hooks {
 }
 
 impl PathProbes {
+    /// `refused`: why fentry cannot be had, if so.
+    pub(super) fn new(refused: Option<String>) -> Self {
+        Self {
+            refused,
+            ..Self::default()
+        }
+    }
+
     /// Attaches to the entry and exit of every hook: fentry and fexit, or else a kprobe and a kretprobe.
     fn attach_hooks(&mut self, ebpf: &mut Ebpf) -> Result<()> {
         if self.hooks.is_some() {
@@ -59,31 +65,9 @@ impl PathProbes {
         Ok(())
     }
 
-    /// Loads the programs for fentry and fexit with the kernel's types, which take long to read.
-    ///
-    /// # Errors
-    /// The kernel refuses them.
-    pub fn load_fentry(&mut self, ebpf: &mut Ebpf, btf: &Btf) -> Result<()> {
-        if std::env::var_os(NO_FENTRY).is_some() {
-            bail!("{NO_FENTRY} is set");
-        }
-        if !self.is_loaded("nf_hook_slow_entry") {
-            let exit: &mut FExit = program(ebpf, "nf_hook_slow_exit")?.try_into()?;
-            exit.load(HOOK, btf)?;
-            let entry: &mut FEntry = program(ebpf, "nf_hook_slow_entry")?.try_into()?;
-            entry.load(HOOK, btf)?;
-            self.loaded.push("nf_hook_slow_entry");
-        }
-        Ok(())
-    }
-
-    fn fentry(&mut self, ebpf: &mut Ebpf) -> Result<Hooks> {
+    fn fentry(&self, ebpf: &mut Ebpf) -> Result<Hooks> {
         if let Some(refused) = &self.refused {
             bail!("{refused}");
-        }
-        if !self.is_loaded("nf_hook_slow_entry") {
-            let btf = Btf::from_sys_fs().context("cannot read /sys/kernel/btf/vmlinux")?;
-            self.load_fentry(ebpf, &btf)?;
         }
         // The exit first: an entry without its exit would have to be noticed.
         let exit: &mut FExit = program(ebpf, "nf_hook_slow_exit")?.try_into()?;
@@ -100,6 +84,7 @@ impl PathProbes {
     }
 
     fn kprobe(&mut self, ebpf: &mut Ebpf) -> Result<Hooks> {
+        kprobes::exist()?;
         for name in ["nf_hook_slow_kprobe", "nf_hook_slow_kretprobe"] {
             if !self.is_loaded(name) {
                 let kprobe: &mut KProbe = program(ebpf, name)?.try_into()?;
@@ -190,7 +175,8 @@ impl Programs {
     /// # Errors
     /// This kernel allows neither fentry nor kprobes there.
     pub fn attach_hooks(&mut self) -> Result<()> {
-        self.path_probes.attach_hooks(&mut self.ebpf.borrow_mut())
+        self.path_probes.attach_hooks(&mut self.ebpf.borrow_mut())?;
+        self.paths.open()
     }
 
     /// Attaches to nf_tables' trace hook; what turns it on is the caller's.

@@ -7,16 +7,18 @@ use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, Program, RawTracePoint, RawTracePointRunOptions, TestRun as _};
-use aya::{Btf, Ebpf, EbpfLoader};
+use aya::programs::{BtfTracePoint, Program, RawTracePointRunOptions, TestRun as _};
+use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use aya_log::EbpfLogger;
 use observer_common::{
     COUNTS, Count, DROP_FILTER, Filter, Group, MAX_REASONS, NftOffsets, Offsets, PATH_FILTER, PathMode, Run,
     SNAPSHOT_DEPTH,
 };
 
-use super::path_probes::{PathProbes, first_line};
-use super::{Memory, Nets, casts, possible_cpus};
+use super::loading::{self, TRACEPOINTS};
+use super::path_probes::{HOOK, PathProbes};
+use super::path_ring::PathRing;
+use super::{Memory, Nets, Types, casts, possible_cpus};
 
 /// Size of the ring buffer: room for a burst of some thousand drops.
 pub const RING_BYTES: u32 = 2 << 20;
@@ -29,22 +31,6 @@ const SMALLEST_RING: u32 = 4096;
 /// The object, built by `cargo xtask build`; empty in a build that only checks.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf.o"));
 
-/// What is only ever run by command.
-const COMMANDS: [&str; 6] = [
-    "calibrate",
-    "current_net",
-    "follow",
-    "gather",
-    "peek",
-    "take_baseline",
-];
-/// The tracepoints, and whether the program is of use without it.
-const TRACEPOINTS: [(&str, bool); 3] = [
-    ("kfree_skb", false),
-    ("percpu_alloc_percpu", true),
-    ("percpu_free_percpu", true),
-];
-
 /// The loaded programs and their maps.
 pub struct Programs {
     /// Kernel memory.
@@ -52,7 +38,7 @@ pub struct Programs {
     /// Records of what dies, and of rulesets.
     pub events: RingBuf<MapData>,
     /// Records of hooks that were passed.
-    pub paths: RingBuf<MapData>,
+    pub paths: PathRing,
     /// The programs' own diagnostics.
     pub logger: Option<EbpfLogger<&'static dyn log::Log>>,
     pub(super) ebpf: Rc<RefCell<Ebpf>>,
@@ -110,17 +96,40 @@ impl Room {
     }
 }
 
+/// What will load the object.
+pub struct Loader(EbpfLoader<'static>);
+
+impl Loader {
+    /// Aya takes all the kernel's types apart for it, though the object asks for none of them: that is best done beside
+    /// something else, before more memory is in use.
+    pub fn new() -> Self {
+        let mut loader = EbpfLoader::new();
+        loader.btf(None);
+        Self(loader)
+    }
+}
+
+impl Default for Loader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Programs {
     /// Loads the object with so much room, and attaches nothing yet. What watches the way of packets is loaded, too, if the
     /// kernel allows it: it must be put on at once when a drop cannot be named.
     ///
     /// # Errors
     /// The build has no object, privilege is missing, or the kernel refuses the programs.
-    pub fn load(offsets: Offsets, room: Room) -> Result<Self> {
+    pub fn load(loader: Loader, types: &Types, offsets: Offsets, room: Room) -> Result<Self> {
         if OBJECT.is_empty() {
             bail!("this binary was built without its eBPF object: build it with `cargo xtask build`");
         }
-        let loaded = Self::load_object(offsets, room);
+        let bytes = types.numbered(&TRACEPOINTS.map(|(name, _)| name), &[HOOK]);
+        let btf =
+            Btf::parse(&bytes, Endianness::default()).context("the kernel's types cannot be numbered")?;
+        drop(bytes);
+        let loaded = Self::load_object(loader, &btf, offsets, room);
         match loaded {
             Err(error) if offsets.cast_function != 0 => {
                 log::debug!("not with casts: {error:?}");
@@ -129,18 +138,17 @@ impl Programs {
                     cast_words: 0,
                     ..offsets
                 };
-                Self::load_object(without, room)
+                Self::load_object(Loader::new(), &btf, without, room)
             }
             loaded => loaded,
         }
     }
 
-    fn load_object(offsets: Offsets, room: Room) -> Result<Self> {
+    fn load_object(Loader(loader): Loader, btf: &Btf, offsets: Offsets, room: Room) -> Result<Self> {
         let object = casts::resolve(OBJECT, offsets.cast_function)?;
-        let btf = Btf::from_sys_fs().context("cannot read /sys/kernel/btf/vmlinux")?;
-        let mut loader = EbpfLoader::new();
+        // It lives no longer than what it is told.
+        let mut loader: EbpfLoader<'_> = loader;
         loader
-            .btf(Some(&btf))
             .override_global("OFFSETS", &offsets, true)
             .override_global("SNAPLEN", &room.snaplen, true)
             .map_max_entries("EVENTS", room.event_bytes())
@@ -155,13 +163,7 @@ impl Programs {
         let mut ebpf = loader
             .load(&object)
             .context("the kernel refuses the eBPF object")?;
-        load_programs(&mut ebpf, &btf)?;
-        let mut path_probes = PathProbes::default();
-        if let Err(error) = path_probes.load_fentry(&mut ebpf, &btf) {
-            log::debug!("no fentry: {error:?}");
-            path_probes.refused = Some(first_line(&error));
-        }
-        drop(btf);
+        let path_probes = PathProbes::new(loading::load(&mut ebpf, btf)?);
         Self::with_maps(ebpf, path_probes, room)
     }
 
@@ -172,7 +174,7 @@ impl Programs {
                 .with_context(|| format!("the eBPF object has no map {name}"))
         };
         let events = RingBuf::try_from(map("EVENTS")?)?;
-        let paths = RingBuf::try_from(map("PATHS")?)?;
+        let paths = PathRing::new(map("PATHS")?);
         let runs = Array::try_from(map("RUNS")?)?;
         let nft = Array::try_from(map("NFT")?)?;
         let filter = Array::try_from(map("FILTER")?)?;
@@ -395,26 +397,6 @@ impl Programs {
             .find_map(|line| line.strip_prefix("recursion_misses:"));
         line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
     }
-}
-
-fn load_programs(ebpf: &mut Ebpf, btf: &Btf) -> Result<()> {
-    for name in COMMANDS {
-        let program: &mut RawTracePoint = program(ebpf, name)?.try_into()?;
-        program
-            .load()
-            .with_context(|| format!("the kernel refuses the program {name}"))?;
-    }
-    for (name, optional) in TRACEPOINTS {
-        let program: &mut BtfTracePoint = program(ebpf, name)?.try_into()?;
-        match program.load(name, btf) {
-            Ok(()) => {}
-            Err(error) if optional => log::info!("no tracepoint {name}: {error}"),
-            Err(error) => {
-                return Err(error).with_context(|| format!("the kernel refuses the program {name}"));
-            }
-        }
-    }
-    Ok(())
 }
 
 pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program> {

@@ -8,7 +8,7 @@ use super::open::{attribution, kernel_release, load_symbols, privileged, refused
 use crate::cli::check::{BackendCheck, CheckReport, Missing, Problem, Rights, Tracepoint};
 use crate::counting;
 use crate::kernel::trace_key::nf_tables_is_present;
-use crate::kernel::{Programs, Room, Symbols, Types, find_offsets, possible_cpus};
+use crate::kernel::{Loader, Programs, Room, Symbols, Types, find_offsets, possible_cpus};
 use crate::privilege::{self, Task};
 
 /// Room for one counter: nothing is watched.
@@ -80,7 +80,7 @@ fn trial(report: &mut CheckReport) -> anyhow::Result<()> {
     privileged()?;
     young_enough(&types)?;
     let symbols = load_symbols()?;
-    let mut programs = Programs::load(offsets, ROOM).map_err(refused)?;
+    let mut programs = Programs::load(Loader::new(), &types, offsets, ROOM).map_err(refused)?;
     programs.attach().map_err(refused)?;
     report.ladder = ladder(&mut programs, &symbols, &mut types);
     Ok(())

@@ -20,7 +20,7 @@ use super::reasons::Reasons;
 use super::totals::Totals;
 use crate::capture::Copied;
 use crate::cli::watch::WatchConfig;
-use crate::kernel::{DeviceLayout, Programs, Room, Symbols, Types, find_offsets, possible_cpus};
+use crate::kernel::{DeviceLayout, Loader, Programs, Room, Symbols, Types, find_offsets, possible_cpus};
 use crate::privilege::{self, Task};
 use crate::report::record::{Event, FilterInfo, Line, Start, Time};
 use crate::ruleset::Store;
@@ -89,20 +89,26 @@ impl Live {
             .as_deref()
             .map(Cases::open)
             .transpose()?;
-        // The slow file is read beside everything else. Whatever fails meanwhile, its thread has ended when this returns: one that
+        // The slow files are read beside everything else. Whatever fails meanwhile, their threads have ended when this returns: one that
         // goes on would keep rights that are given up next.
         let (mut types, reasons, programs, symbols) = thread::scope(|scope| -> Result<_> {
+            let loader = scope.spawn(Loader::new);
             let symbols = scope.spawn(load_symbols);
             let mut types = Types::load()?;
             young_enough(&types)?;
             let offsets = find_offsets(&mut types)?;
             let reasons = Reasons::load(&mut types);
-            let programs = Programs::load(offsets, room(config)).map_err(refused)?;
+            let loader = loader
+                .join()
+                .map_err(|_| anyhow::anyhow!("cannot read /sys/kernel/btf/vmlinux"))?;
+            let programs = Programs::load(loader, &types, offsets, room(config)).map_err(refused)?;
             let symbols = symbols
                 .join()
                 .map_err(|_| anyhow::anyhow!("cannot read /proc/kallsyms"))??;
             Ok((types, reasons, programs, symbols))
         })?;
+        // The rulesets come next: they may take as much.
+        release_memory();
         let records = programs
             .events
             .as_fd()

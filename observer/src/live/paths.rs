@@ -309,7 +309,7 @@ impl Live {
 
     /// Takes the records of hooks that are there.
     pub(super) fn drain_paths(&mut self) {
-        while let Some(record) = self.programs.paths.next() {
+        while let Some(record) = self.programs.paths.take() {
             self.paths.ways.add(&record);
         }
     }

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher as _};
+use std::rc::Rc;
 
 use crate::kernel::raw::{string, u16_at, u32_at, u64_at};
 use crate::report::record::{Backend, TableFamily};
@@ -52,9 +53,9 @@ pub struct Blob {
 /// Names behind the kernel's pointers.
 pub trait Names {
     /// Name of the `struct xt_target` at this address; the standard target's is empty.
-    fn target(&mut self, address: u64) -> Option<String>;
+    fn target(&mut self, address: u64) -> Option<Rc<str>>;
     /// Name of the `struct xt_match` at this address.
-    fn matching(&mut self, address: u64) -> Option<String>;
+    fn matching(&mut self, address: u64) -> Option<Rc<str>>;
 }
 
 /// Offsets of `ipt_entry` and `ip6t_entry`.
@@ -147,10 +148,10 @@ fn one(entry: &[u8], at: usize, shape: &Shape, blob: &Blob, names: &mut impl Nam
     let target_offset = usize::from(u16_at(entry, shape.target_offset)?);
     let target = entry.get(target_offset..)?;
     let name = names.target(u64_at(target, 8)?)?;
-    let target = match name.as_str() {
+    let target = match &*name {
         "" => Target::Standard(u32_at(target, DATA)?.cast_signed()),
         ERROR => Target::Error(string(target.get(DATA..)?)),
-        _ => Target::Extension(name),
+        _ => Target::Extension(name.to_string()),
     };
     let address = if blob.one_cpu {
         blob.address + (at + shape.counters) as u64
@@ -175,7 +176,7 @@ fn comment(mut matches: &[u8], names: &mut impl Names) -> Option<String> {
     while matches.len() > DATA {
         let size = usize::from(u16_at(matches, 0)?);
         let this = matches.get(..size).filter(|_| size >= DATA)?;
-        if names.matching(u64_at(this, 8)?)? == "comment" {
+        if &*names.matching(u64_at(this, 8)?)? == "comment" {
             return Some(string(this.get(DATA..)?));
         }
         matches = matches.get(size..)?;

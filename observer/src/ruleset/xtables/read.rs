@@ -1,6 +1,7 @@
 //! Reads a table of x_tables out of kernel memory.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use observer_common::LegacyTable;
 
@@ -98,26 +99,26 @@ struct Resolver<'a, R> {
     memory: &'a R,
     layout: &'a XtLayout,
     /// By the address of their structure: the same for every rule.
-    names: HashMap<u64, String>,
+    names: HashMap<u64, Rc<str>>,
 }
 
 impl<R: Reader> Resolver<'_, R> {
-    fn name(&mut self, at: u64) -> Option<String> {
+    fn name(&mut self, at: u64) -> Option<Rc<str>> {
         if let Some(name) = self.names.get(&at) {
-            return Some(name.clone());
+            return Some(Rc::clone(name));
         }
-        let name = self.memory.string(at, NAME_BYTES)?;
-        self.names.insert(at, name.clone());
+        let name: Rc<str> = self.memory.string(at, NAME_BYTES)?.into();
+        self.names.insert(at, Rc::clone(&name));
         Some(name)
     }
 }
 
 impl<R: Reader> Names for Resolver<'_, R> {
-    fn target(&mut self, address: u64) -> Option<String> {
+    fn target(&mut self, address: u64) -> Option<Rc<str>> {
         self.name(address + self.layout.target_name)
     }
 
-    fn matching(&mut self, address: u64) -> Option<String> {
+    fn matching(&mut self, address: u64) -> Option<Rc<str>> {
         self.name(address + self.layout.match_name)
     }
 }

@@ -1,5 +1,7 @@
 //! A table as the kernel lays it out, put together by hand.
 
+use std::rc::Rc;
+
 use super::{Blob, Names, decode};
 use crate::report::record::{Hook, TableFamily};
 use crate::ruleset::{Policy, Step, Table};
@@ -23,7 +25,7 @@ const IP6T: usize = 168;
 struct Kernel;
 
 impl Names for Kernel {
-    fn target(&mut self, address: u64) -> Option<String> {
+    fn target(&mut self, address: u64) -> Option<Rc<str>> {
         let name = match address {
             STANDARD => "",
             ERROR => "ERROR",
@@ -32,11 +34,11 @@ impl Names for Kernel {
             LOG => "LOG",
             _ => return None,
         };
-        Some(name.to_owned())
+        Some(name.into())
     }
 
-    fn matching(&mut self, address: u64) -> Option<String> {
-        (address == COMMENT).then(|| "comment".to_owned())
+    fn matching(&mut self, address: u64) -> Option<Rc<str>> {
+        (address == COMMENT).then(|| "comment".into())
     }
 }
 

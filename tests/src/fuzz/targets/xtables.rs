@@ -1,6 +1,7 @@
 //! Tables of iptables: as the tools print them, and as they lie in the kernel.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use observer::evaluate::{Bounds, Conn, Course, Dev, InForce, Packet, Unknown, near_misses, ways, xtables};
 use observer::explain::Rules;
@@ -119,7 +120,7 @@ pub(super) fn packet(is_v6: bool) -> Packet {
 struct Kernel;
 
 impl Names for Kernel {
-    fn target(&mut self, address: u64) -> Option<String> {
+    fn target(&mut self, address: u64) -> Option<Rc<str>> {
         let name = match address {
             STANDARD => "",
             ERROR => "ERROR",
@@ -127,11 +128,11 @@ impl Names for Kernel {
             4 => "NFQUEUE",
             _ => return None,
         };
-        Some(name.to_owned())
+        Some(name.into())
     }
 
-    fn matching(&mut self, address: u64) -> Option<String> {
-        (address < 8).then(|| "comment".to_owned())
+    fn matching(&mut self, address: u64) -> Option<Rc<str>> {
+        (address < 8).then(|| "comment".into())
     }
 }
 

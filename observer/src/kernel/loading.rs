@@ -1,0 +1,91 @@
+//! Loading the programs. Most of what that takes is the verifier, which looks at them side by side where there are processors.
+
+use std::collections::HashMap;
+use std::thread;
+
+use anyhow::{Context as _, Result, bail};
+use aya::programs::{BtfTracePoint, FEntry, FExit, Program, RawTracePoint};
+use aya::{Btf, Ebpf};
+
+use super::path_probes::{HOOK, first_line};
+
+/// What is only ever run by command.
+const COMMANDS: [&str; 6] = [
+    "calibrate",
+    "current_net",
+    "follow",
+    "gather",
+    "peek",
+    "take_baseline",
+];
+/// The tracepoints, and whether the program is of use without it.
+pub(super) const TRACEPOINTS: [(&str, bool); 3] = [
+    ("kfree_skb", false),
+    ("percpu_alloc_percpu", true),
+    ("percpu_free_percpu", true),
+];
+/// Tests set this to see the second rung of the ladder on a kernel that has the first.
+const NO_FENTRY: &str = "OBSERVER_NO_FENTRY";
+
+/// The object's programs, each to be taken once.
+type Unloaded<'a> = HashMap<&'a str, &'a mut Program>;
+
+/// Loads what is needed from the beginning, and says why fentry cannot be had, if so.
+///
+/// # Errors
+/// The kernel refuses a program that nothing works without.
+pub(super) fn load(ebpf: &mut Ebpf, btf: &Btf) -> Result<Option<String>> {
+    let mut programs: Unloaded = ebpf.programs_mut().collect();
+    let (exit, entry) = (
+        take(&mut programs, "nf_hook_slow_exit")?,
+        take(&mut programs, "nf_hook_slow_entry")?,
+    );
+    let refused = thread::scope(|scope| {
+        let fentry = scope.spawn(|| load_fentry(exit, entry, btf));
+        load_others(&mut programs, btf)?;
+        fentry
+            .join()
+            .map_err(|_| anyhow::anyhow!("the programs of fentry were not loaded"))
+    })?;
+    Ok(refused.err().map(|error| {
+        log::debug!("no fentry: {error:?}");
+        first_line(&error)
+    }))
+}
+
+fn load_others(programs: &mut Unloaded, btf: &Btf) -> Result<()> {
+    for name in COMMANDS {
+        let program: &mut RawTracePoint = take(programs, name)?.try_into()?;
+        program
+            .load()
+            .with_context(|| format!("the kernel refuses the program {name}"))?;
+    }
+    for (name, optional) in TRACEPOINTS {
+        let program: &mut BtfTracePoint = take(programs, name)?.try_into()?;
+        match program.load(name, btf) {
+            Ok(()) => {}
+            Err(error) if optional => log::info!("no tracepoint {name}: {error}"),
+            Err(error) => {
+                return Err(error).with_context(|| format!("the kernel refuses the program {name}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn load_fentry(exit: &mut Program, entry: &mut Program, btf: &Btf) -> Result<()> {
+    if std::env::var_os(NO_FENTRY).is_some() {
+        bail!("{NO_FENTRY} is set");
+    }
+    let exit: &mut FExit = exit.try_into()?;
+    exit.load(HOOK, btf)?;
+    let entry: &mut FEntry = entry.try_into()?;
+    entry.load(HOOK, btf)?;
+    Ok(())
+}
+
+fn take<'a>(programs: &mut Unloaded<'a>, name: &str) -> Result<&'a mut Program> {
+    programs
+        .remove(name)
+        .with_context(|| format!("the eBPF object has no program {name}"))
+}
