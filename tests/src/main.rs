@@ -96,6 +96,12 @@ enum Verb {
         #[arg(default_value = "")]
         only: String,
     },
+    /// Measure how the cost grows with rules, namespaces and drops, and write docs/benchmarks.md.
+    BenchScaling {
+        /// The observer to measure.
+        #[arg(long)]
+        observer: PathBuf,
+    },
     /// Measure what watching costs the packets that this kernel forwards.
     BenchPaths {
         /// The observer to measure.
@@ -108,6 +114,8 @@ enum Verb {
         #[arg(default_value = "")]
         only: String,
     },
+    /// Do pieces of observer's work once, for callgrind, which counts their instructions.
+    Instructions,
     /// Set a cluster up, run a shell command, take it down.
     Cluster {
         /// Its name in `clusters`.
@@ -353,6 +361,10 @@ fn run(cli: Cli) -> Result<bool> {
             bench::rewrite::run(&data, &observer, &RunDir::start()?, &only)?;
             Ok(true)
         }
+        Verb::BenchScaling { observer } => {
+            bench::scaling::run(&data, &observer, &RunDir::start()?)?;
+            Ok(true)
+        }
         Verb::BenchPaths {
             observer,
             rounds,
@@ -360,6 +372,10 @@ fn run(cli: Cli) -> Result<bool> {
         } => {
             let run = RunDir::start()?;
             bench::paths::run(&data, &observer, &run, rounds, &only)?;
+            Ok(true)
+        }
+        Verb::Instructions => {
+            bench::instructions::run();
             Ok(true)
         }
         Verb::Cluster {

@@ -7,8 +7,9 @@ use anyhow::{Result, bail};
 
 use crate::kernels::{self, Series};
 use crate::lab::Lab;
-use crate::setup;
 use crate::vm::Clock;
+use crate::workspace::{self, Profile};
+use crate::{build, instructions, setup};
 
 /// The options of `cargo xtask bench`.
 #[derive(clap::Args)]
@@ -28,6 +29,9 @@ pub struct Arguments {
     /// Only watchers with this in their name
     #[arg(long, default_value = "")]
     only: String,
+    /// Record the instructions that were counted
+    #[arg(long)]
+    update: bool,
 }
 
 /// What is measured.
@@ -39,6 +43,10 @@ enum What {
     Size,
     /// 20,000 rules that are rewritten every second, on this machine's kernel
     Rewrite,
+    /// How the cost grows with rules, namespaces and drops, on this machine's kernel: writes docs/benchmarks.md
+    Scaling,
+    /// Instructions of pieces of the work in user space, held against what is recorded
+    Instructions,
     /// Packets forwarded in a second while somebody watches, in a virtual machine
     Paths,
 }
@@ -46,21 +54,39 @@ enum What {
 /// Sets up, builds and measures.
 pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     let wants = |what| arguments.what.is_none_or(|only| only == what);
-    if [What::Drops, What::Size, What::Rewrite].into_iter().any(wants) && !nix::unistd::geteuid().is_root() {
+    if arguments.update && !wants(What::Instructions) {
+        bail!("--update is for `cargo xtask bench instructions`");
+    }
+    let on_this_kernel = [What::Drops, What::Size, What::Rewrite, What::Scaling];
+    if on_this_kernel.into_iter().any(wants) && !nix::unistd::geteuid().is_root() {
         bail!("the benchmarks need root: sudo env PATH=\"$PATH\" HOME=\"$HOME\" cargo xtask bench");
     }
     setup::bench()?;
+    if arguments.what == Some(What::Instructions) {
+        build::lab()?;
+        let totals =
+            instructions::compare(&workspace::binary("observer-lab", Profile::Lab), arguments.update)?;
+        println!("{}", totals.line());
+        return Ok(exit(i32::from(totals.failed > 0)));
+    }
     let lab = Lab::build()?;
     for (what, verb) in [
         (What::Drops, "bench"),
         (What::Size, "bench-size"),
         (What::Rewrite, "bench-rewrite"),
+        (What::Scaling, "bench-scaling"),
     ] {
         if wants(what) {
             let code = lab.bench(verb)?;
             if code != 0 {
                 return Ok(exit(code));
             }
+        }
+    }
+    if wants(What::Instructions) {
+        let totals = instructions::compare(lab.program(), arguments.update)?;
+        if totals.failed > 0 {
+            return Ok(exit(1));
         }
     }
     if wants(What::Paths) {

@@ -88,6 +88,11 @@ impl Lab {
         })
     }
 
+    /// The lab's program.
+    pub fn program(&self) -> &Path {
+        &self.lab
+    }
+
     /// Runs the scenarios of `choice` and gathers what came out. What goes wrong is part of that.
     pub fn run(&self, place: Place, choice: Choice) -> Column {
         match place {

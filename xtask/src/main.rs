@@ -8,6 +8,7 @@ mod debian;
 mod demo;
 mod features;
 mod fuzz;
+mod instructions;
 mod interrupt;
 mod kernels;
 mod lab;

@@ -132,6 +132,7 @@ fn lab_packages() -> Vec<Package> {
         ("kmod", "modprobe"),
         ("python3", "python3"),
         ("systemd", "systemd-analyze"),
+        ("valgrind", "valgrind"),
     ]
     .into_iter()
     .map(|(package, program)| Package::with_program(package, program))

@@ -11,7 +11,7 @@ use crate::kernels::{MATRIX, Series};
 use crate::lab::{self, Lab, Place};
 use crate::results::{self, Column, Totals};
 use crate::vm::PROCESSORS;
-use crate::{build, features, process, setup};
+use crate::{build, features, instructions, process, setup};
 
 /// The options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -86,7 +86,11 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
             Ok(())
         }
     };
-    let columns = scenarios(&Lab::build()?, &places, filter, ended)?;
+    let lab = Lab::build()?;
+    if everything && filter.is_none() {
+        totals.add(instructions::compare(lab.program(), false)?);
+    }
+    let columns = scenarios(&lab, &places, filter, ended)?;
     columns.iter().for_each(|column| totals.add(Totals::of(column)));
     println!("\n{}", results::table(&columns));
     if !arguments.update_docs && filter.is_none() {

@@ -2,12 +2,14 @@
 
 mod cost;
 mod idle;
+pub mod instructions;
 mod latency;
 mod memory;
 pub mod paths;
 mod process;
 mod program;
 pub mod rewrite;
+pub mod scaling;
 pub mod size;
 mod start;
 mod table;

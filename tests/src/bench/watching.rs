@@ -112,6 +112,21 @@ impl Watching {
         Ok(())
     }
 
+    /// When each of so many drops of packets for `port` was told, but for those that were counted as lost.
+    pub(super) fn told(&self, port: u16, count: u64) -> Result<Vec<Instant>> {
+        let (mut came, mut lost) = (Vec::new(), 0);
+        while came.len() as u64 + lost < count {
+            let (at, line) = self.line()?;
+            let line: serde_json::Value = serde_json::from_str(&line)?;
+            match line["kind"].as_str() {
+                Some("drop") if line["packet"]["dport"] == port => came.push(at),
+                Some("lost") => lost += line["count"].as_u64().unwrap_or_default(),
+                _ => {}
+            }
+        }
+        Ok(came)
+    }
+
     /// Interrupts it, waits for its end and returns its summary.
     pub(super) fn end(self) -> Result<serde_json::Value> {
         self.end_with_losses().map(|end| end.summary)
