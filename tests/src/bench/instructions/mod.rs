@@ -1,5 +1,5 @@
 //! Pieces of observer's work in user space, each done once so that its instructions can be counted: `cargo xtask bench
-//! instructions` runs this under callgrind, which counts what happens in [`counted`].
+//! instructions` runs this under callgrind, which counts what happens in `counted`.
 
 mod answers;
 mod kernel;
