@@ -26,7 +26,7 @@ use packets::Sent;
 use random::Random;
 use rules::Rules;
 use totals::Ledger;
-use truth::{Fate, Truth, Witness};
+use truth::{Fate, Totals, Truth, Witness};
 use watcher::Watcher;
 use world::World;
 
@@ -213,7 +213,7 @@ impl<'a> Tried<'a> {
                 self.world.send(one)?;
                 truths.push(witness.of_one(one, tracer)?);
             }
-            let lines = self.told(sent, Some(&truths), 0)?;
+            let lines = self.told(sent, Some(&truths), None)?;
             return Ok((Some(truths), lines));
         }
         for one in sent {
@@ -221,8 +221,7 @@ impl<'a> Tried<'a> {
         }
         let truths = witness.of_all(sent, tracer)?;
         let totals = witness.totals()?;
-        let expected = totals.as_ref().map_or(0, |totals| totals.values().sum());
-        let lines = self.told(sent, truths.as_deref(), expected)?;
+        let lines = self.told(sent, truths.as_deref(), totals.as_ref())?;
         if let Some(totals) = totals {
             let wrong = self.ledger.compare(&totals, &lines, &mut self.tally);
             self.tally.packets += sent.len() as u64;
@@ -269,7 +268,13 @@ impl<'a> Tried<'a> {
     }
 
     /// What is told, once all deaths are, or after some time.
-    fn told(&mut self, sent: &[Sent], truths: Option<&[Truth]>, expected: u64) -> Result<Vec<Value>> {
+    fn told(
+        &mut self,
+        sent: &[Sent],
+        truths: Option<&[Truth]>,
+        totals: Option<&Totals>,
+    ) -> Result<Vec<Value>> {
+        let expected: u64 = totals.map_or(0, |totals| totals.drops.values().sum());
         let mut lines: Vec<Value> = Vec::new();
         let begun = Instant::now();
         let mut waiting: Vec<&Sent> = truths.map_or_else(Vec::new, |truths| {
@@ -289,6 +294,7 @@ impl<'a> Tried<'a> {
             let told = lines
                 .iter()
                 .filter(|line| line["drop"]["layer"] == "netfilter")
+                .filter(|line| totals.is_none_or(|totals| !totals.is_translated_by(line)))
                 .count() as u64;
             let is_all = match truths {
                 Some(_) => waiting.is_empty(),
