@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result};
 use nix::unistd::AccessFlags;
 
 use crate::diagnose::owners::is_plain;
-use crate::report::escape;
 use crate::report::record::Line;
+use crate::report::{escape, json};
 
 /// So many cases are kept in a directory, those of earlier runs included.
 const MOST: u32 = 16;
@@ -121,8 +121,8 @@ impl Cases {
         let Some((number, mut file)) = self.next()? else {
             return Ok(None);
         };
-        let mut trace = serde_json::to_vec(line)?;
-        trace.push(b'\n');
+        let mut trace = json(line)?;
+        trace.push('\n');
         let mut command = format!(
             "observer explain --from-trace {} --line 1",
             self.path(number, "trace.json").display()
@@ -133,7 +133,7 @@ impl Cases {
             fill(&mut create(&path)?, text.as_bytes())?;
             command.push_str(&format!(" --ruleset {}", path.display()));
         }
-        fill(&mut file, &trace)?;
+        fill(&mut file, trace.as_bytes())?;
         let directory = self.directory.to_string_lossy();
         // A name that a shell would read as more than a word is not put into a command.
         Ok(is_plain(&directory).then_some(command))

@@ -19,6 +19,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::cluster::{Backend, Data, Family};
+use crate::kernel::probes;
 use crate::kernel::trace::Tracer;
 use crate::run_dir::RunDir;
 use judge::{Answer, Tally, judge};
@@ -32,6 +33,8 @@ use world::World;
 
 /// A ruleset that was replaced is read anew within this time, some of it by the clock (docs/how-it-works.md).
 const SETTLING: Duration = Duration::from_millis(600);
+/// The first ruleset of a virtual machine is: all that reading takes is run for the first time.
+const SETTLING_SLOWLY: Duration = Duration::from_secs(5);
 /// What has not been told after so long is not told.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// No more findings are shrunk in a run.
@@ -159,7 +162,8 @@ impl<'a> Tried<'a> {
         let mut random = Random::new(self.trial.seed, case);
         let mut rules = Rules::make(&mut random, self.trial.backend, self.trial.family);
         rules.load(&self.world)?;
-        std::thread::sleep(SETTLING);
+        let is_slow = case == self.trial.from && probes::path();
+        std::thread::sleep(if is_slow { SETTLING_SLOWLY } else { SETTLING });
         let first = case * self.trial.per_ruleset;
         let sent: Vec<Sent> = (first..first + self.trial.per_ruleset)
             .map(|serial| Sent::make(&mut random, serial, self.trial.backend, self.trial.family))

@@ -109,7 +109,18 @@ impl Sent {
             true => ident.ip_id == self.number,
             false => ident.sport == Some(self.number),
         };
-        is_number && ident.proto == self.protocol().0 && ident.dst != self.packet.src
+        // An ICMP error of the router's may have the same number: the kernel counts them up.
+        let is_kind = self.echo_type().is_none() || ident.icmp_type == self.echo_type();
+        is_number && is_kind && ident.proto == self.protocol().0 && ident.dst != self.packet.src
+    }
+
+    /// The type of its ICMP message, if it is one.
+    fn echo_type(&self) -> Option<u8> {
+        matches!(self.packet.transport, Transport::IcmpEcho { .. }).then_some(if self.packet.src.is_ipv4() {
+            8
+        } else {
+            128
+        })
     }
 
     /// Whether a line of observer's is about this packet.
@@ -117,14 +128,15 @@ impl Sent {
         let packet = &line["packet"];
         let is_proto = packet["proto"] == self.protocol().1;
         let is_answer = packet["dst"].as_str().and_then(|dst| dst.parse().ok()) == Some(self.packet.src);
-        if !is_proto || is_answer {
+        let is_kind = self.echo_type().is_none_or(|kind| packet["icmp_type"] == kind);
+        if !is_proto || is_answer || !is_kind {
             return false;
         }
         let number = u64::from(self.number);
         match (self.packet.src.is_ipv4(), self.packet.transport) {
             (true, _) => packet["ip_id"].as_u64() == Some(number),
             (false, Transport::IcmpEcho { .. }) => {
-                packet["len"].as_u64() == Some(self.packet.bytes().len() as u64) && packet["icmp_type"] == 128
+                packet["len"].as_u64() == Some(self.packet.bytes().len() as u64)
             }
             (false, _) => {
                 let original = &line["flow"]["original"]["sport"];
