@@ -44,13 +44,18 @@ pub(super) struct Sent {
 const FIRST_NUMBER: u16 = 1024;
 /// As many numbers as are told apart.
 const NUMBERS: u64 = 60_000;
+/// A port that packets and rules ask for: what is answered from there has it as its source port, as a packet with this number has.
+const ASKED_FOR: u16 = 8080;
 /// As many lengths as echo requests of IPv6 have: nothing else in a report of one tells it from others.
 const LENGTHS: u16 = 1200;
 
 impl Sent {
     /// The packet with this serial number in a run.
     pub(super) fn make(random: &mut Random, serial: u64, backend: Backend, family: Family) -> Self {
-        let number = FIRST_NUMBER + (serial % NUMBERS) as u16;
+        let number = match FIRST_NUMBER + (serial % NUMBERS) as u16 {
+            ASKED_FOR => FIRST_NUMBER + NUMBERS as u16,
+            number => number,
+        };
         let v6 = family == Family::Ip6;
         let from = match random.below(6) {
             0 | 1 => From::Router,
