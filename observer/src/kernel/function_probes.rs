@@ -39,6 +39,10 @@ impl FunctionProbes {
         Ok(true)
     }
 
+    pub(super) fn is_on(&self) -> bool {
+        self.probes.is_on()
+    }
+
     /// Takes everything off.
     pub(super) fn detach(&mut self, ebpf: &mut Ebpf) -> Result<()> {
         self.tried.clear();

@@ -213,6 +213,19 @@ impl Programs {
             .and(functions)
     }
 
+    /// Takes off what lies in modules, but for nf_tables' trace hook. False if nothing was on.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn detach_modules(&mut self) -> Result<bool> {
+        let mut ebpf = self.ebpf.borrow_mut();
+        let paths = &mut self.path_probes;
+        let was_on = paths.verdicts.is_on() || paths.functions.is_on();
+        let verdicts = paths.verdicts.detach(&mut ebpf);
+        paths.functions.detach(&mut ebpf).and(verdicts)?;
+        Ok(was_on)
+    }
+
     /// Takes the probe off nf_tables' trace hook.
     ///
     /// # Errors

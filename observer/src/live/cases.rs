@@ -12,6 +12,7 @@ use nix::unistd::AccessFlags;
 
 use crate::diagnose::owners::is_plain;
 use crate::report::record::Line;
+use crate::report::{escape, json};
 
 /// So many cases are kept in a directory, those of earlier runs included.
 const MOST: u32 = 16;
@@ -26,6 +27,8 @@ pub struct Cases {
     directory: PathBuf,
     /// What is known of: each is kept once.
     known: HashSet<String>,
+    /// That one could not be kept has been said.
+    said: bool,
 }
 
 /// Whether cases can be kept there; the directory is made if it is not there.
@@ -70,6 +73,7 @@ impl Cases {
         Ok(Self {
             directory: directory.to_owned(),
             known: HashSet::new(),
+            said: false,
         })
     }
 
@@ -84,14 +88,30 @@ impl Cases {
         if self.known.len() >= MOST as usize || !self.known.insert(what) {
             return None;
         }
-        let kept = print().map(|printed| self.write(line, &printed))?;
-        kept.inspect_err(|error| {
-            log::warn!(
-                "cannot keep a disagreement in {}: {error}",
-                self.directory.display()
-            );
-        })
-        .ok()?
+        match self.write(line, &print()?) {
+            Ok(command) => command,
+            Err(error) => {
+                self.say(&error);
+                None
+            }
+        }
+    }
+
+    /// Once: what is watched goes on.
+    fn say(&mut self, error: &io::Error) {
+        if std::mem::replace(&mut self.said, true) {
+            return;
+        }
+        let advice = if error.kind() == io::ErrorKind::StorageFull {
+            "; free some space"
+        } else {
+            ""
+        };
+        let _ = writeln!(
+            io::stderr(),
+            "observer: --keep-disagreements {}: {error}{advice}; the case is not kept",
+            escape(&self.directory.to_string_lossy())
+        );
     }
 
     fn write(&self, line: &Line, printed: &[Printed]) -> io::Result<Option<String>> {
@@ -101,18 +121,19 @@ impl Cases {
         let Some((number, mut file)) = self.next()? else {
             return Ok(None);
         };
-        let mut trace = serde_json::to_vec(line)?;
-        trace.push(b'\n');
-        file.write_all(&trace)?;
+        let mut trace = json(line)?;
+        trace.push('\n');
         let mut command = format!(
             "observer explain --from-trace {} --line 1",
             self.path(number, "trace.json").display()
         );
+        // The trace last: a case that has one is whole.
         for (ending, text) in printed {
             let path = self.path(number, ending);
-            create(&path)?.write_all(text.as_bytes())?;
+            fill(&mut create(&path)?, text.as_bytes())?;
             command.push_str(&format!(" --ruleset {}", path.display()));
         }
+        fill(&mut file, trace.as_bytes())?;
         let directory = self.directory.to_string_lossy();
         // A name that a shell would read as more than a word is not put into a command.
         Ok(is_plain(&directory).then_some(command))
@@ -144,6 +165,14 @@ fn create(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// Writes all of it, or leaves the file empty: half of a trace or of rules would be taken for all.
+fn fill(file: &mut File, text: &[u8]) -> io::Result<()> {
+    file.write_all(text).inspect_err(|_| {
+        // The error to tell is the first one.
+        let _ = file.set_len(0);
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +199,9 @@ mod tests {
             None
         );
         assert!(!planted.exists(), "a file was made through a link");
+        // A trace without its rules would be explained by none.
+        let half = directory.path().join("disagreement-2.trace.json");
+        assert_eq!(std::fs::read(half).expect("it was made"), b"");
         let to_directory = outside.path().join("link");
         std::os::unix::fs::symlink(directory.path(), &to_directory).expect("a link");
         assert!(Cases::open(&to_directory).is_err());

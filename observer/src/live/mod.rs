@@ -12,6 +12,7 @@ mod filter;
 mod hints;
 mod ladder;
 mod line;
+mod modules;
 mod near_misses;
 mod nft_misses;
 mod open;

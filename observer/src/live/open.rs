@@ -15,6 +15,7 @@ use super::changes::Changes;
 use super::clock;
 use super::filter;
 use super::line::Teller;
+use super::modules::Modules;
 use super::paths::Paths;
 use super::reasons::Reasons;
 use super::totals::Totals;
@@ -67,8 +68,8 @@ pub struct Live {
     pub(super) captures: bool,
     /// Bytes of the packet whose drop comes next, by CPU.
     pub(super) copied: HashMap<u32, Copied>,
-    /// What `/proc/modules` said when symbols were read.
-    pub(super) modules: String,
+    /// The modules that were there when symbols were read.
+    pub(super) modules: Modules,
     /// When rulesets are looked at without a hint; `None` where the kernel gives hints.
     pub(super) poll: Option<Instant>,
     pub(super) started_ns: u64,
@@ -129,7 +130,7 @@ impl Live {
             lines: VecDeque::new(),
             captures: config.pcap.is_some(),
             copied: HashMap::new(),
-            modules: modules(),
+            modules: Modules::read(),
             poll: None,
             started_ns: clock::monotonic_ns(),
             missed_before: 0,
@@ -209,13 +210,6 @@ pub fn node() -> String {
     let name = nix::sys::utsname::uname();
     name.map(|name| name.nodename().to_string_lossy().into_owned())
         .unwrap_or_default()
-}
-
-/// The modules that are loaded.
-pub fn modules() -> String {
-    let text = std::fs::read_to_string("/proc/modules").unwrap_or_default();
-    let names: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
-    names.join(" ")
 }
 
 /// # Errors

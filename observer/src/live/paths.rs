@@ -262,6 +262,30 @@ impl Live {
         }
     }
 
+    /// Modules went, also if they have come back: the kernel took the probes on their functions with them, and tells nobody. All
+    /// such probes come off; `refresh_trace` and `refresh_functions` put on what rulesets and hooks then ask for. nf_tables does not
+    /// go while the trace key is on, for which observer has a rule in it.
+    pub(super) fn leave_modules(&mut self, gone: &[String]) {
+        let was_on = match self.programs.detach_modules() {
+            Ok(was_on) => was_on,
+            Err(error) => {
+                log::warn!("cannot take the probes off modules that went: {error:#}");
+                true
+            }
+        };
+        if !was_on {
+            return;
+        }
+        if self.path_filter.traced == BY_VERDICTS {
+            self.watch_nft(0);
+        }
+        self.tell_probes(format!(
+            "unloaded while watched: {}; the probes on what is loaded of it again are put on anew, and until then rules are named \
+             less surely",
+            gone.join(", ")
+        ));
+    }
+
     /// Tells the programs in which way nf_tables is watched now.
     fn watch_nft(&mut self, how: u32) {
         self.path_filter.traced = how;

@@ -7,7 +7,8 @@ use observer_common::{Count, flag};
 use tokio::time::{Instant, sleep_until};
 
 use super::line::Known;
-use super::open::{Live, modules};
+use super::modules::Modules;
+use super::open::Live;
 use super::{clock, filter};
 use crate::capture::{Captured, decode};
 use crate::cli::watch::Source;
@@ -150,6 +151,8 @@ impl Live {
             self.poll = Some(Instant::now() + POLL);
             self.refresh_modules();
             self.store.read_all(&mut self.programs, &self.symbols);
+            self.refresh_trace();
+            self.refresh_functions();
         }
     }
 
@@ -162,15 +165,21 @@ impl Live {
         }
     }
 
-    /// A module that was loaded meanwhile brings its functions and types.
+    /// A module that was loaded meanwhile brings its functions and types; one that went took along the probes on its own, and all
+    /// addresses in it are void, also where it has come back since.
     fn refresh_modules(&mut self) {
-        let modules = modules();
+        let modules = Modules::read();
         if modules == self.modules {
             return;
         }
+        let gone = modules.lacks(&self.modules);
         self.modules = modules;
         if let Ok(symbols) = Symbols::load() {
             self.symbols = symbols;
+        }
+        if !gone.is_empty() {
+            self.store.forget_modules();
+            self.leave_modules(&gone);
         }
         self.store
             .refresh_layout(&mut self.types, &self.symbols, &self.programs);

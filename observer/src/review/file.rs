@@ -26,7 +26,10 @@ pub fn read(review: &mut Review, path: &Path) -> io::Result<()> {
 }
 
 /// The same of anything that can be read.
-pub(super) fn from(review: &mut Review, name: &str, mut reader: impl Read) -> io::Result<()> {
+///
+/// # Errors
+/// As [`read`].
+pub fn from(review: &mut Review, name: &str, mut reader: impl Read) -> io::Result<()> {
     let mut head = Vec::new();
     reader.by_ref().take(HEAD_BYTES).read_to_end(&mut head)?;
     let mut seen = FileSeen {

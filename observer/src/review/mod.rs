@@ -11,7 +11,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-pub use file::{next_line, read};
+pub use file::{from, next_line, read};
 pub use ranking::{Ranked, Ranking};
 pub use timeline::{Bar, Timeline};
 

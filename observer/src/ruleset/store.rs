@@ -74,6 +74,11 @@ impl Store {
         }
     }
 
+    /// Forgets what was read in modules: call when one went, also if it has come back.
+    pub fn forget_modules(&mut self) {
+        self.nft_net_id = None;
+    }
+
     /// What is known of where things lie.
     pub fn layout(&self) -> &Layout {
         &self.layout

@@ -350,5 +350,16 @@ mod tests {
         let mut answer = line(1);
         answer["packet"]["dst"] = json!("203.0.113.1");
         assert!(!sent().is_told(&answer));
+        let mut echo = sent();
+        echo.packet.transport = Transport::IcmpEcho { id: 1024 };
+        let mut told = line(1);
+        told["packet"]["proto"] = json!("icmp");
+        told["packet"]["icmp_type"] = json!(8);
+        assert!(echo.is_told(&told));
+        told["packet"]["icmp_type"] = json!(3);
+        assert!(
+            !echo.is_told(&told),
+            "an error of the router's with the same number in its header"
+        );
     }
 }

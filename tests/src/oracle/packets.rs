@@ -44,13 +44,18 @@ pub(super) struct Sent {
 const FIRST_NUMBER: u16 = 1024;
 /// As many numbers as are told apart.
 const NUMBERS: u64 = 60_000;
+/// A port that packets and rules ask for: what is answered from there has it as its source port, as a packet with this number has.
+const ASKED_FOR: u16 = 8080;
 /// As many lengths as echo requests of IPv6 have: nothing else in a report of one tells it from others.
 const LENGTHS: u16 = 1200;
 
 impl Sent {
     /// The packet with this serial number in a run.
     pub(super) fn make(random: &mut Random, serial: u64, backend: Backend, family: Family) -> Self {
-        let number = FIRST_NUMBER + (serial % NUMBERS) as u16;
+        let number = match FIRST_NUMBER + (serial % NUMBERS) as u16 {
+            ASKED_FOR => FIRST_NUMBER + NUMBERS as u16,
+            number => number,
+        };
         let v6 = family == Family::Ip6;
         let from = match random.below(6) {
             0 | 1 => From::Router,
@@ -109,7 +114,18 @@ impl Sent {
             true => ident.ip_id == self.number,
             false => ident.sport == Some(self.number),
         };
-        is_number && ident.proto == self.protocol().0 && ident.dst != self.packet.src
+        // An ICMP error of the router's may have the same number: the kernel counts them up.
+        let is_kind = self.echo_type().is_none() || ident.icmp_type == self.echo_type();
+        is_number && is_kind && ident.proto == self.protocol().0 && ident.dst != self.packet.src
+    }
+
+    /// The type of its ICMP message, if it is one.
+    fn echo_type(&self) -> Option<u8> {
+        matches!(self.packet.transport, Transport::IcmpEcho { .. }).then_some(if self.packet.src.is_ipv4() {
+            8
+        } else {
+            128
+        })
     }
 
     /// Whether a line of observer's is about this packet.
@@ -117,14 +133,15 @@ impl Sent {
         let packet = &line["packet"];
         let is_proto = packet["proto"] == self.protocol().1;
         let is_answer = packet["dst"].as_str().and_then(|dst| dst.parse().ok()) == Some(self.packet.src);
-        if !is_proto || is_answer {
+        let is_kind = self.echo_type().is_none_or(|kind| packet["icmp_type"] == kind);
+        if !is_proto || is_answer || !is_kind {
             return false;
         }
         let number = u64::from(self.number);
         match (self.packet.src.is_ipv4(), self.packet.transport) {
             (true, _) => packet["ip_id"].as_u64() == Some(number),
             (false, Transport::IcmpEcho { .. }) => {
-                packet["len"].as_u64() == Some(self.packet.bytes().len() as u64) && packet["icmp_type"] == 128
+                packet["len"].as_u64() == Some(self.packet.bytes().len() as u64)
             }
             (false, _) => {
                 let original = &line["flow"]["original"]["sport"];

@@ -5,7 +5,19 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::judge::{Tally, place};
-use super::truth::Place;
+use super::truth::{Place, Totals};
+
+impl Totals {
+    /// Whether a line names what may have dropped some of what it counted.
+    pub(super) fn is_translated_by(&self, line: &Value) -> bool {
+        place(line).is_some_and(|place| self.may.contains_key(&place))
+    }
+
+    fn counted(&self, place: &Place) -> u64 {
+        let counted = self.drops.get(place).or_else(|| self.may.get(place));
+        counted.copied().unwrap_or(0)
+    }
+}
 
 /// What observer has written so far, in numbers.
 #[derive(Debug, Default)]
@@ -44,17 +56,16 @@ impl Ledger {
     }
 
     /// Holds what each place counted against the lines that name it: none may be named more often than it counted, and all
-    /// that counted was told or said to be lost.
-    pub(super) fn compare(
-        &self,
-        counted: &BTreeMap<Place, u64>,
-        lines: &[Value],
-        tally: &mut Tally,
-    ) -> Vec<String> {
+    /// that counted was told or said to be lost. Of what a translation could not be set up for only the former is known.
+    pub(super) fn compare(&self, counted: &Totals, lines: &[Value], tally: &mut Tally) -> Vec<String> {
         let mut named: BTreeMap<Place, u64> = BTreeMap::new();
         let mut of_netfilter = 0;
         for line in lines.iter().filter(|line| line["drop"]["layer"] == "netfilter") {
-            of_netfilter += 1;
+            if counted.is_translated_by(line) {
+                tally.died += 1;
+            } else {
+                of_netfilter += 1;
+            }
             let note = || line["drop"]["note"].as_str().unwrap_or("no note").to_owned();
             match (line["drop"]["confidence"].as_str(), place(line)) {
                 (Some("exact"), Some(place)) => {
@@ -76,13 +87,13 @@ impl Ledger {
                 }
             }
         }
-        let died: u64 = counted.values().sum();
+        let died: u64 = counted.drops.values().sum();
         tally.died += died;
         let mut wrong: Vec<String> = named
             .iter()
-            .filter(|(place, told)| counted.get(place).copied().unwrap_or(0) < **told)
+            .filter(|(place, told)| counted.counted(place) < **told)
             .map(|(place, told)| {
-                let counted = counted.get(place).copied().unwrap_or(0);
+                let counted = counted.counted(place);
                 format!("{place} is named {told} times, and counted {counted}")
             })
             .collect();
@@ -123,5 +134,46 @@ impl Ledger {
             ));
         }
         wrong
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn line(table: &str, chain: &str, confidence: &str) -> Value {
+        json!({"kind": "drop", "drop": {"layer": "netfilter", "cause": "rule", "family": "ip6", "table": table,
+               "chain": chain, "rule": {"number": 2}, "confidence": confidence}})
+    }
+
+    fn place(table: &str, chain: &str) -> Place {
+        Place {
+            family: "ip6".into(),
+            table: table.into(),
+            chain: chain.into(),
+            rule: Some(2),
+        }
+    }
+
+    #[test]
+    fn what_a_translation_dropped_does_not_stand_for_what_a_rule_did() {
+        let totals = Totals {
+            drops: [(place("filter", "FORWARD"), 2)].into(),
+            may: [(place("nat", "PREROUTING"), 1)].into(),
+        };
+        let wrong = |lines: &[Value]| Ledger::default().compare(&totals, lines, &mut Tally::default());
+        let (rule, translation) = (
+            line("filter", "FORWARD", "exact"),
+            line("nat", "PREROUTING", "inferred"),
+        );
+        let all = [rule.clone(), rule.clone(), translation.clone()];
+        assert!(wrong(&all).is_empty());
+        assert!(wrong(&all[..2]).is_empty(), "it need not have dropped any");
+        assert_eq!(wrong(&all[1..]).len(), 1, "a death is missing");
+        let beyond = [rule.clone(), rule.clone(), translation.clone(), translation];
+        assert_eq!(wrong(&beyond).len(), 1, "it did not count so many");
+        assert!(!wrong(&[rule.clone(), rule.clone(), rule]).is_empty());
     }
 }

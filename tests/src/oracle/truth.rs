@@ -60,6 +60,15 @@ pub(super) struct Truth {
     pub(super) headers: Option<crate::kernel::trace::ident::Ident>,
 }
 
+/// What counted of many packets.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Totals {
+    /// What dropped whatever it counted.
+    pub(super) drops: BTreeMap<Place, u64>,
+    /// What translates, and drops what it cannot translate: how many of those that it counted nothing tells.
+    pub(super) may: BTreeMap<Place, u64>,
+}
+
 /// Whoever asks the kernel.
 pub(super) enum Witness {
     /// By counters.
@@ -117,16 +126,21 @@ impl Witness {
     }
 
     /// What each place that drops has counted since the last call, where there are counters of every one.
-    pub(super) fn totals(&mut self) -> Result<Option<BTreeMap<Place, u64>>> {
+    pub(super) fn totals(&mut self) -> Result<Option<Totals>> {
         let Self::Legacy(legacy) = self else {
             return Ok(None);
         };
         let moved = legacy.settled()?;
-        let drops = moved.into_iter().filter(|(at, _)| legacy.drops(at));
-        let family = legacy.family;
-        Ok(Some(
-            drops.map(|(at, packets)| (place(&at, family), packets)).collect(),
-        ))
+        let mut totals = Totals::default();
+        for (at, packets) in moved {
+            let place = place(&at, legacy.family);
+            if legacy.drops(&at) {
+                totals.drops.insert(place, packets);
+            } else if legacy.translates(&at) {
+                totals.may.insert(place, packets);
+            }
+        }
+        Ok(Some(totals))
     }
 }
 
@@ -144,20 +158,20 @@ impl Legacy {
         self.counters.get(at).is_some_and(Counted::drops)
     }
 
+    /// Whether it is a rule that gives a packet another destination.
+    fn translates(&self, at: &At) -> bool {
+        let text = self.counters.get(at).map_or("", |counted| counted.text.as_str());
+        let mut targets = ["DNAT", "REDIRECT"].iter();
+        at.table == "nat" && targets.any(|target| text.contains(&format!("-j {target}")))
+    }
+
     /// The rule that translated a packet which then came to neither of the last hooks.
     fn refused<'a>(&self, moved: &'a BTreeMap<At, u64>) -> Option<&'a At> {
         let is_last = |at: &&At| at.chain == "POSTROUTING" || at.chain == "INPUT";
         if moved.keys().any(|at| is_last(&at)) {
             return None;
         }
-        let translates = |at: &&At| {
-            let text = self.counters.get(at).map_or("", |counted| counted.text.as_str());
-            at.table == "nat"
-                && ["DNAT", "REDIRECT"]
-                    .iter()
-                    .any(|target| text.contains(&format!("-j {target}")))
-        };
-        moved.keys().find(translates)
+        moved.keys().find(|at| self.translates(at))
     }
 
     /// What has moved, until nothing moves any more.

@@ -87,7 +87,7 @@ pub fn list(data: &Data, filter: &str) -> Result<Vec<Variant>> {
                 backend: *backend,
                 family: Family::Ip,
                 every_kernel: case.every_kernel,
-                of_paths: false,
+                of_paths: case.of_paths,
                 without_bpf: case.without_bpf,
                 feature: None,
                 case: Some(case.run),

@@ -245,7 +245,7 @@ impl Step {
                 .node(&at.node)?
                 .run(|| link::wait_until_running(&at.device)),
             Self::Cluster(add) => stage.cluster.add(stage.data, &add.name, stage.run),
-            Self::Tmpfs(tmpfs) => mount_tmpfs(stage.run, tmpfs),
+            Self::Tmpfs(tmpfs) => mount_tmpfs(stage.run, Path::new(&tmpfs.at), &tmpfs.size),
             Self::Reported(reported) if stage.observed => wait_for_drops(stage, reported.drops),
             Self::Reported(_) => Ok(()),
             Self::Counted(udp) => send_until_counted(stage, udp),
@@ -278,11 +278,11 @@ fn send(stage: &Stage, from: &str, request: &dyn Request, to: Option<IpAddr>) ->
     traffic::send(stage.cluster.node(from)?, request).with_context(|| format!("from {from} to {to}"))
 }
 
-fn mount_tmpfs(run: &RunDir, tmpfs: &Tmpfs) -> Result<()> {
-    let at = Path::new(&tmpfs.at);
+/// Mounts a tmpfs of this size, `16k`, for as long as the run lasts.
+pub(super) fn mount_tmpfs(run: &RunDir, at: &Path, size: &str) -> Result<()> {
     std::fs::create_dir_all(at)?;
     run.will_mount(at)?;
-    let options = format!("size={}", tmpfs.size);
+    let options = format!("size={size}");
     mount(
         Some("tmpfs"),
         at,

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::report::json;
 use crate::report::record::Time;
 use crate::review::{Ranked, Ranking, Review};
 
@@ -105,7 +106,7 @@ pub(super) fn object(review: &Review, top: usize) -> serde_json::Result<String> 
                 .collect(),
         },
     };
-    let mut text = serde_json::to_string(&object)?;
+    let mut text = json(&object)?;
     text.push('\n');
     Ok(text)
 }

@@ -3,6 +3,7 @@
 mod filter;
 mod kernel;
 mod nftables;
+mod review;
 mod shown;
 mod trace;
 mod xtables;
@@ -45,6 +46,11 @@ pub const TARGETS: &[Target] = &[
         name: "trace",
         run: trace::line,
         seeds: trace::lines,
+    },
+    Target {
+        name: "report",
+        run: review::file,
+        seeds: review::kept,
     },
     Target {
         name: "records",

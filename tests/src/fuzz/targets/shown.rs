@@ -62,6 +62,11 @@ pub(super) fn explanation(told: &Explanation) {
     check(json(told).expect("an answer can be written"), Look::plain(80));
 }
 
+/// What `observer report` prints.
+pub(super) fn page(text: String) {
+    check(text, Look::plain(80));
+}
+
 fn check(mut text: String, look: Look) {
     if look.color {
         for own in OWN {

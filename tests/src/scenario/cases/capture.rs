@@ -161,6 +161,11 @@ fn judge(packets: &[Packet], inode: &str, client: &str, failures: &mut Vec<Strin
     }
 }
 
+/// What the packets of a capture have as their comments; an error unless it is whole to its end.
+pub(super) fn verdicts(file: &Path) -> Result<Vec<String>> {
+    Ok(read(file)?.into_iter().map(|packet| packet.comment).collect())
+}
+
 /// Reads it with another library than the one that wrote it.
 fn read(file: &Path) -> Result<Vec<Packet>> {
     let mut reader =

@@ -13,9 +13,9 @@ use crate::results::Outcome;
 /// How often it goes.
 const ROUNDS: usize = 3;
 /// Packets on each processor in each round.
-const PACKETS: usize = 5;
+pub(super) const PACKETS: usize = 5;
 /// The switch of the one that can go; the first cannot.
-const SWITCH: &str = "/sys/devices/system/cpu/cpu1/online";
+pub(super) const SWITCH: &str = "/sys/devices/system/cpu/cpu1/online";
 
 pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     if !is_in_a_vm()? || !std::path::Path::new(SWITCH).exists() {
@@ -54,7 +54,7 @@ fn turn(on: bool) -> Result<()> {
 }
 
 /// Veth hands a packet on to the processor that sends it: there it is dropped, too.
-fn send_on(arena: &Arena, cpu: usize) -> Result<()> {
+pub(super) fn send_on(arena: &Arena, cpu: usize) -> Result<()> {
     let to = arena.cluster.names().fill("{{server}}:9")?;
     arena.cluster.node("client")?.run(|| {
         let mut cpus = CpuSet::new();

@@ -110,7 +110,7 @@ fn set_up(netns: &Netns, tool: &str) -> Result<()> {
     );
     let native = format!(
         "table inet lab {{ chain out {{ type filter hook output priority 10; \
-         udp dport {BY_NFT} counter drop comment \"{comment}\"; }}; }}"
+         oifname {{ \"{DEVICE}\", \"other\" }} udp dport {BY_NFT} counter drop comment \"{comment}\"; }}; }}"
     );
     exec::shell(
         here,
@@ -166,7 +166,12 @@ fn told(namespace: &str, backend: Backend, lines: &[Value]) -> Vec<String> {
             let comment = &drop["rule"]["comment"];
             let has_comment = *comment == COMMENT.1
                 && (!text || backend == Backend::Native || drop["rule"]["text"].is_string());
-            if !is_right || !has_comment {
+            // Elements of a set have names, too.
+            let is_whole = text
+                || drop["rule"]["text"]
+                    .as_str()
+                    .is_some_and(|it| it.contains(DEVICE));
+            if !is_right || !has_comment || !is_whole {
                 failures.push(format!("the rule of port {port} has other names: {line}"));
                 break;
             }
@@ -236,6 +241,27 @@ fn asked(
                 continue;
             }
             failures.extend(shown(&what, &stdout));
+        }
+    }
+    failures.extend(reported(program, netns, &[&*trace, &*saved])?);
+    Ok(failures)
+}
+
+/// What a report shows of a trace, and of a file that is none.
+fn reported(program: &std::path::Path, netns: &Netns, files: &[&str]) -> Result<Vec<String>> {
+    let mut failures = Vec::new();
+    for form in ["text", "json", "markdown", "html"] {
+        let args = [&["report", "-o", form][..], files].concat();
+        let output = exec::output(Some(netns), &program.to_string_lossy(), &args, "")?;
+        let (ended, what) = (observer::code(output.status), format!("report -o {form}"));
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        if ended != 0 || !stderr.is_empty() {
+            failures.push(format!("{what} ended with {ended}: {}", stderr.escape_debug()));
+        }
+        let stdout = String::from_utf8(output.stdout).context("no UTF-8")?;
+        failures.extend(complaint(&what, &stdout));
+        if !stdout.contains("[2J") {
+            failures.push(format!("{what}: no name is shown, nothing was tested"));
         }
     }
     Ok(failures)
