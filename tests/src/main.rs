@@ -96,6 +96,12 @@ enum Verb {
         #[arg(default_value = "")]
         only: String,
     },
+    /// Measure what observer takes while a policy drops more than it can tell, for a minute.
+    BenchFlood {
+        /// The observer to measure.
+        #[arg(long)]
+        observer: PathBuf,
+    },
     /// Measure what watching costs the packets that this kernel forwards.
     BenchPaths {
         /// The observer to measure.
@@ -351,6 +357,10 @@ fn run(cli: Cli) -> Result<bool> {
         }
         Verb::BenchRewrite { observer, only } => {
             bench::rewrite::run(&data, &observer, &RunDir::start()?, &only)?;
+            Ok(true)
+        }
+        Verb::BenchFlood { observer } => {
+            bench::flood::run(&data, &observer, &RunDir::start()?)?;
             Ok(true)
         }
         Verb::BenchPaths {

@@ -39,6 +39,8 @@ enum What {
     Size,
     /// 20,000 rules that are rewritten every second, on this machine's kernel
     Rewrite,
+    /// A policy that drops 100,000 packets a second, and as many as can be sent, for a minute each, on this machine's kernel
+    Flood,
     /// Packets forwarded in a second while somebody watches, in a virtual machine
     Paths,
 }
@@ -46,7 +48,8 @@ enum What {
 /// Sets up, builds and measures.
 pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     let wants = |what| arguments.what.is_none_or(|only| only == what);
-    if [What::Drops, What::Size, What::Rewrite].into_iter().any(wants) && !nix::unistd::geteuid().is_root() {
+    let here = [What::Drops, What::Size, What::Rewrite, What::Flood];
+    if here.into_iter().any(wants) && !nix::unistd::geteuid().is_root() {
         bail!("the benchmarks need root: sudo env PATH=\"$PATH\" HOME=\"$HOME\" cargo xtask bench");
     }
     setup::bench()?;
@@ -55,6 +58,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         (What::Drops, "bench"),
         (What::Size, "bench-size"),
         (What::Rewrite, "bench-rewrite"),
+        (What::Flood, "bench-flood"),
     ] {
         if wants(what) {
             let code = lab.bench(verb)?;
