@@ -53,6 +53,9 @@ pub mod flag {
     pub const PATH: u32 = 1 << 9;
     /// Its bytes were written to the ring buffer: the last [`crate::BytesEvent`] of this CPU before this record.
     pub const BYTES: u32 = 1 << 10;
+    /// Drops of this namespace on this CPU were only counted, just before: their counters were not looked at, so which
+    /// moved by this packet is not known.
+    pub const BEHIND: u32 = 1 << 11;
 }
 
 /// Which view of the packet matched the filter.

@@ -6,6 +6,7 @@
 
 mod event;
 mod filter;
+mod flood;
 mod offsets;
 mod path;
 mod reading;
@@ -13,6 +14,7 @@ mod ruleset;
 
 pub use event::*;
 pub use filter::*;
+pub use flood::*;
 pub use offsets::*;
 pub use path::*;
 pub use reading::*;
@@ -42,10 +44,14 @@ pub enum Count {
     Unmatched = 8,
     /// Nanoseconds that the programs on the way of packets ran, while they were measured.
     RunTime = 9,
+    /// Matched, and only counted: a flood.
+    Folded = 10,
+    /// Nanoseconds that the program at `kfree_skb` ran, from a sixteenth of its runs.
+    DropTime = 11,
 }
 
 /// How many counters [`Count`] has.
-pub const COUNTS: u32 = 10;
+pub const COUNTS: u32 = 12;
 
 /// Whether all of `numbers` are multiples of `of`.
 const fn are_multiples(numbers: &[usize], of: usize) -> bool {

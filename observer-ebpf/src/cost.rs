@@ -4,7 +4,7 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use observer_common::Count;
 
-use crate::maps::{BEGAN, add};
+use crate::maps::{BEGAN, SCRATCH, add};
 use crate::mode::mode;
 
 /// A program that is measured. Each may be interrupted by another, none by itself.
@@ -34,6 +34,36 @@ pub struct Began {
     window: u32,
     /// Zero.
     pad: u32,
+}
+
+/// One of so many runs at `kfree_skb` is measured, a power of two.
+const SAMPLED: u64 = 16;
+
+/// When the program at `kfree_skb` began to run, if this run is measured; else 0.
+#[inline(always)]
+pub fn samples() -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: this CPU's element, and the helper has no preconditions.
+    unsafe {
+        (*scratch).runs += 1;
+        if (*scratch).runs & (SAMPLED - 1) == 0 {
+            bpf_ktime_get_ns()
+        } else {
+            0
+        }
+    }
+}
+
+/// It ends: what it took stands for those that are not measured.
+#[inline(always)]
+pub fn sampled(began: u64) {
+    if began != 0 {
+        // SAFETY: the helper has no preconditions.
+        let took = unsafe { bpf_ktime_get_ns() }.wrapping_sub(began);
+        add(Count::DropTime, took * SAMPLED);
+    }
 }
 
 /// A program begins to run.

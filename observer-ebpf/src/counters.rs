@@ -13,6 +13,7 @@ use observer_common::{
 };
 
 use crate::{
+    behind::{self, Look},
     cast,
     maps::{BASELINES, GROUPS, READY, Scratch},
     memory::{as_number, field, offset, read, read_bytes},
@@ -48,29 +49,30 @@ const COUNTER_BYTES: u32 = 16;
 
 /// Compares every candidate of the namespace with its baseline, remembers what moved, and takes the new baseline.
 #[inline(always)]
-pub fn compare(scratch: *mut Scratch, cpu_offset: u64, net: u64) {
+pub fn compare(scratch: *mut Scratch, cpu_offset: u64, net: u64) -> Look {
     // SAFETY: this CPU's element.
     let event = unsafe { &mut (*scratch).event };
     event.moved_count = 0;
     event.generation = 0;
     let Some(state) = nets::state(net) else {
         event.flags |= flag::UNREAD;
-        return;
+        return Look::Own;
     };
     if state.inode != event.netns_inode {
         event.flags |= flag::UNREAD;
-        return;
+        return Look::Own;
     }
     // 0: the ruleset's counters were freed. A CPU that never took a baseline has 0 in `READY`, too.
     let generation = generation_of(state);
     if generation == 0 {
         event.flags |= flag::NO_BASELINE;
-        return;
+        return Look::Own;
     }
     event.generation = generation;
     if READY.get(state.slot).is_none_or(|ready| *ready != generation) {
         event.flags |= flag::NO_BASELINE;
-        return;
+        behind::fall_again(state.slot);
+        return Look::Own;
     }
     if is_stale(net, state) {
         event.flags |= flag::STALE;
@@ -96,10 +98,16 @@ pub fn compare(scratch: *mut Scratch, cpu_offset: u64, net: u64) {
     // User space may have written another reading meanwhile: then nothing of this is worth anything.
     if generation_of(state) != generation {
         event.flags |= flag::NO_BASELINE;
-        return;
+        return Look::Own;
+    }
+    let look = behind::looked(state.slot, scan.moved);
+    if look != Look::Own {
+        event.flags |= flag::BEHIND;
+        return look;
     }
     event.moved_count = scan.moved;
     event.flags |= flag::COMPARED;
+    look
 }
 
 /// Is what user space has read still in force? Hook lists, tables and the nf_tables generation are compared: all of them before
@@ -289,6 +297,11 @@ fn jumps(event: &mut DropEvent, state: &NetState, table: u32) {
 #[inline(always)]
 pub fn take_baseline(scratch: *mut Scratch, cpu_offset: u64, net: u64) -> Option<()> {
     let state = nets::state(net)?;
+    let ready = READY.get_ptr_mut(state.slot)?;
+    behind::catches_up(state.slot);
+    // Nothing is compared meanwhile: a drop that interrupts this would change what is being copied.
+    // SAFETY: this CPU's element.
+    unsafe { core::ptr::write_volatile(ready, 0) };
     let mut scan = Scan {
         scratch,
         cpu_offset,
@@ -299,9 +312,8 @@ pub fn take_baseline(scratch: *mut Scratch, cpu_offset: u64, net: u64) -> Option
     };
     // SAFETY: as in `compare`.
     unsafe { bpf_loop(state.count, take_one as *mut c_void, (&raw mut scan).cast(), 0) };
-    let ready = READY.get_ptr_mut(state.slot)?;
-    // SAFETY: this CPU's element.
-    unsafe { *ready = state.generation };
+    // SAFETY: as above.
+    unsafe { core::ptr::write_volatile(ready, state.generation) };
     Some(())
 }
 

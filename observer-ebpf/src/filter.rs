@@ -248,7 +248,7 @@ fn iface_matches(filter: &Filter, sight: &Sight<'_>) -> bool {
 
 /// The headers as they are now. A header cut short has port 0.
 #[inline(always)]
-fn from_headers(view: &mut View, sight: &Sight<'_>) {
+pub fn from_headers(view: &mut View, sight: &Sight<'_>) {
     let header = sight.header;
     view.src_port = 0;
     view.dst_port = 0;

@@ -5,6 +5,7 @@
 #![no_std]
 #![no_main]
 
+mod behind;
 mod bytes;
 mod cast;
 mod commands;
@@ -13,6 +14,7 @@ mod cost;
 mod counters;
 mod cpu;
 mod filter;
+mod flood;
 mod look;
 mod maps;
 mod memory;

@@ -5,12 +5,13 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use observer_common::{
-    Baseline, BytesEvent, CHUNK_BYTES, COUNTS, Count, DropEvent, Filter, Group, MAX_DEPTH, MAX_ORDERS,
-    MAX_REASONS, MAX_SLOTS, NetState, NftOffsets, Order, Run, WINDOW_BYTES,
+    Allowance, Baseline, BytesEvent, CHUNK_BYTES, COUNTS, Count, DropEvent, FOLDS, Filter, Fold, Group,
+    MAX_DEPTH, MAX_ORDERS, MAX_REASONS, MAX_SLOTS, NetState, NftOffsets, Order, Run, WINDOW_BYTES,
 };
 
 use crate::cost::{Began, MEASURED};
 use crate::filter::{VIEWS, View};
+use crate::flood::Looks;
 use crate::path::{FlowKey, Frame, Passing, PathCpu, Set};
 
 /// `BPF_F_MMAPABLE`, include/uapi/linux/bpf.h
@@ -108,6 +109,22 @@ pub static NETS: Array<NetState> = Array::with_max_entries(MAX_SLOTS, 0);
 #[map]
 pub static READY: PerCpuArray<u32> = PerCpuArray::with_max_entries(MAX_SLOTS, 0);
 
+/// Of each namespace's slot, on this CPU: whether the counters were looked at for each drop. See `behind`.
+#[map]
+pub static BEHIND: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_SLOTS, 0);
+
+/// What the programs may still do.
+#[map]
+pub static ALLOWANCE: Array<Allowance> = Array::with_max_entries(1, 0);
+
+/// What was spent on drops outside the filter.
+#[map]
+pub static LOOKS: Array<Looks> = Array::with_max_entries(1, 0);
+
+/// Drops that are only counted, by flow: see `flood`.
+#[map]
+pub static FOLDED: PerCpuArray<Fold> = PerCpuArray::with_max_entries(2 * FOLDS, 0);
+
 /// The counters to look at. Its size is set at start.
 #[map]
 pub static GROUPS: Array<Group> = Array::with_max_entries(1, 0);
@@ -137,6 +154,8 @@ pub struct Scratch {
     pub pointers: [u64; 2],
     /// How many netfilter drops this CPU has seen.
     pub sequence: u64,
+    /// How often the program at `kfree_skb` ran.
+    pub runs: u64,
     /// When this CPU last said that a ruleset changes.
     pub said_ns: u64,
     /// A group of counters as they are now.

@@ -102,6 +102,12 @@ enum Verb {
         #[arg(long)]
         observer: PathBuf,
     },
+    /// Measure what observer takes while a policy drops more than it can tell, for a minute.
+    BenchFlood {
+        /// The observer to measure.
+        #[arg(long)]
+        observer: PathBuf,
+    },
     /// Measure what watching costs the packets that this kernel forwards.
     BenchPaths {
         /// The observer to measure.
@@ -363,6 +369,10 @@ fn run(cli: Cli) -> Result<bool> {
         }
         Verb::BenchScaling { observer } => {
             bench::scaling::run(&data, &observer, &RunDir::start()?)?;
+            Ok(true)
+        }
+        Verb::BenchFlood { observer } => {
+            bench::flood::run(&data, &observer, &RunDir::start()?)?;
             Ok(true)
         }
         Verb::BenchPaths {

@@ -47,6 +47,8 @@ enum What {
     Scaling,
     /// Instructions of pieces of the work in user space, held against what is recorded
     Instructions,
+    /// A policy that drops 100,000 packets a second, and as many as can be sent, for a minute each, on this machine's kernel
+    Flood,
     /// Packets forwarded in a second while somebody watches, in a virtual machine
     Paths,
 }
@@ -57,7 +59,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.update && !wants(What::Instructions) {
         bail!("--update is for `cargo xtask bench instructions`");
     }
-    let on_this_kernel = [What::Drops, What::Size, What::Rewrite, What::Scaling];
+    let on_this_kernel = [What::Drops, What::Size, What::Rewrite, What::Scaling, What::Flood];
     if on_this_kernel.into_iter().any(wants) && !nix::unistd::geteuid().is_root() {
         bail!("the benchmarks need root: sudo env PATH=\"$PATH\" HOME=\"$HOME\" cargo xtask bench");
     }
@@ -75,6 +77,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         (What::Size, "bench-size"),
         (What::Rewrite, "bench-rewrite"),
         (What::Scaling, "bench-scaling"),
+        (What::Flood, "bench-flood"),
     ] {
         if wants(what) {
             let code = lab.bench(verb)?;

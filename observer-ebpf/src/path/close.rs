@@ -54,6 +54,15 @@ pub fn freed(skb: u64) -> bool {
     finish(frame)
 }
 
+/// The packet is being freed, and is only counted: nothing is told of the hook that it is in.
+#[inline(always)]
+pub fn forget(skb: u64) {
+    if let Some(frame) = frame::innermost(skb).or_else(|| frame::spare(skb)) {
+        // SAFETY: this CPU's element.
+        unsafe { (*frame).closed = 1 };
+    }
+}
+
 #[inline(always)]
 fn connection(event: &mut HookEvent, nfct: u64) {
     if conntrack::fill(nfct, &mut event.conn) {

@@ -17,7 +17,7 @@ mod snapshot;
 mod trace;
 mod verdict;
 
-pub use close::freed;
+pub use close::{forget, freed};
 pub use enter::enter;
 pub use frame::{FlowKey, Frame, PathCpu};
 pub use function::{function_entered, function_left};

@@ -11,12 +11,15 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use observer_common::{
-    Count, DROP_FILTER, DropEvent, EventKind, Filter, HEADER_BYTES, MAX_RANGES, Matched, SENT_STACK, flag,
+    Allowance, Count, DROP_FILTER, DropEvent, EventKind, Filter, HEADER_BYTES, MAX_RANGES, Matched,
+    SENT_STACK, flag,
 };
 
 use crate::{
-    bytes, conntrack, counters, cpu,
+    behind::{self, Look},
+    bytes, conntrack, cost, counters, cpu,
     filter::{self, Sight},
+    flood,
     maps::{EVENTS, FILTER, NOT_LOSS, SCRATCH, Scratch, count},
     memory::{bounded, offset},
     path, skb, stack,
@@ -24,8 +27,10 @@ use crate::{
 
 #[btf_tracepoint(function = "kfree_skb")]
 fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
+    let began = cost::samples();
     // Nothing to report to: the kernel ignores what a tracepoint program returns.
     let _ = dropped(&ctx);
+    cost::sampled(began);
     0
 }
 
@@ -60,14 +65,35 @@ fn dropped(ctx: &BtfTracePointContext) -> Option<()> {
     event.moved_count = 0;
     event.stack_count = 0;
     event.nesting = 0;
-    if by_netfilter {
-        event.flags |= flag::NETFILTER;
-        look_at_counters(scratch, net);
+    let allowance = flood::allowance()?;
+    let fate = if enabled {
+        choose(scratch, filter, skb, allowance)
+    } else {
+        Fate::Quiet
+    };
+    let look = if by_netfilter {
+        look_at_counters(scratch, net, fate)
+    } else {
+        Look::Own
+    };
+    match fate {
+        Fate::Quiet => return None,
+        Fate::Folded => return folded(skb),
+        // It opens the books for the next, which will be named.
+        Fate::Told if look == Look::Opens => return folded(skb),
+        Fate::NotIp => return not_loss(enabled),
+        // Two counters moved, or none: the next record on this CPU can only be read right with this one.
+        Fate::Outside if event.flags & flag::COMPARED != 0 && event.moved_count != 1 => {
+            event.flags |= flag::BOOKKEEPING;
+        }
+        Fate::Outside => {
+            count(Count::Filtered);
+            return None;
+        }
+        Fate::Told | Fate::Other => {}
     }
-    if !enabled {
-        return None;
-    }
-    choose(ctx, scratch, filter, skb)
+    flood::take_record(allowance);
+    tell(ctx, scratch, filter, skb)
 }
 
 #[inline(always)]
@@ -78,25 +104,67 @@ fn not_loss(enabled: bool) -> Option<()> {
     None
 }
 
-/// The books are kept for every netfilter drop, whether or not the filter matches it.
 #[inline(always)]
-fn look_at_counters(scratch: *mut Scratch, net: u64) {
+fn folded(skb: u64) -> Option<()> {
+    path::forget(skb);
+    count(Count::Folded);
+    None
+}
+
+/// What is to become of a drop.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// User space is not ready.
+    Quiet,
+    /// The filter matches it.
+    Told,
+    /// So it does, and its flow has not been told of in a flood of others.
+    Other,
+    /// So it does, but there are too many: it is counted.
+    Folded,
+    /// The filter does not match it.
+    Outside,
+    /// It is no IP packet.
+    NotIp,
+}
+
+/// The books are kept for every netfilter drop, whether or not the filter matches it, but in a flood only for what is told.
+#[inline(always)]
+fn look_at_counters(scratch: *mut Scratch, net: u64, fate: Fate) -> Look {
     // SAFETY: this CPU's element.
     unsafe {
+        (*scratch).event.flags |= flag::NETFILTER;
         (*scratch).sequence += 1;
         (*scratch).event.sequence = (*scratch).sequence;
     }
-    if let Some(cpu_offset) = cpu::offset_of_this_cpu(scratch) {
-        counters::compare(scratch, cpu_offset, net);
+    let is_outside = fate == Fate::Outside || fate == Fate::NotIp;
+    let began = if is_outside { flood::may_look() } else { None };
+    if fate == Fate::Folded {
+        behind::folded(net);
+        return Look::Own;
     }
+    if is_outside && began.is_none() {
+        behind::unseen(net);
+        return Look::Own;
+    }
+    let look = cpu::offset_of_this_cpu(scratch).map(|offset| counters::compare(scratch, offset, net));
+    if let Some(began) = began {
+        flood::looked(began);
+    }
+    look.unwrap_or(Look::Own)
 }
 
+/// Reads the packet, and asks the filter and the allowance.
 #[inline(always)]
-fn choose(ctx: &BtfTracePointContext, scratch: *mut Scratch, filter: &Filter, skb: u64) -> Option<()> {
+fn choose(scratch: *mut Scratch, filter: &Filter, skb: u64, allowance: *mut Allowance) -> Fate {
     // SAFETY: this CPU's element.
     let event = unsafe { &mut (*scratch).event };
     let is_ip = skb::fill(skb, event);
     event.matched = Matched::Any as u8;
+    if !is_ip {
+        return Fate::NotIp;
+    }
     let has_conn = conntrack::fill(conntrack::of(skb), &mut event.conn);
     if has_conn {
         event.flags |= flag::CONN;
@@ -109,23 +177,31 @@ fn choose(ctx: &BtfTracePointContext, scratch: *mut Scratch, filter: &Filter, sk
         dev: &event.dev_name,
         route: &event.route_name,
     };
-    let matched = if is_ip {
-        // SAFETY: this CPU's element.
-        filter::matches(DROP_FILTER, filter, unsafe { &raw mut (*scratch).views }, &sight)
-    } else {
-        None
+    // SAFETY: this CPU's element.
+    let views = unsafe { &raw mut (*scratch).views };
+    let Some(matched) = filter::matches(DROP_FILTER, filter, views, &sight) else {
+        return Fate::Outside;
     };
-    match matched {
-        Some(matched) => event.matched = matched,
-        // Two counters moved, or none: the next record on this CPU can only be read right with this one.
-        None if is_ip && event.flags & flag::COMPARED != 0 && event.moved_count != 1 => {
-            event.flags |= flag::BOOKKEEPING;
-        }
-        None => {
-            count(if is_ip { Count::Filtered } else { Count::NotLoss });
-            return None;
-        }
+    event.matched = matched;
+    if flood::is_plenty(allowance) {
+        return Fate::Told;
     }
+    // SAFETY: this CPU's element.
+    let view = unsafe { &mut (*views)[0] };
+    if filter.active == 0 {
+        filter::from_headers(view, &sight);
+    }
+    if flood::fold(allowance, view, event) {
+        Fate::Folded
+    } else {
+        Fate::Other
+    }
+}
+
+#[inline(always)]
+fn tell(ctx: &BtfTracePointContext, scratch: *mut Scratch, filter: &Filter, skb: u64) -> Option<()> {
+    // SAFETY: this CPU's element.
+    let event = unsafe { &mut (*scratch).event };
     // Its way first, so that user space has it when it hears of the death.
     if path::freed(skb) {
         event.flags |= flag::PATH;

@@ -32,6 +32,20 @@ impl Scene<'_> {
                 ..unknown(uncounted)
             });
         }
+        if self.event.flags & flag::BEHIND != 0 {
+            return Verdict {
+                note: Some("drops just before it were too many to look at, and only counted"),
+                ..unknown(
+                    self.snapshot
+                        .places
+                        .iter()
+                        .filter(fits)
+                        .chain(uncounted)
+                        .copied()
+                        .collect(),
+                )
+            };
+        }
         // Of another ruleset than the one that was read nobody is known.
         if self.event.flags & flag::STALE != 0 || self.event.generation != self.snapshot.generation {
             return Verdict {

@@ -148,6 +148,37 @@ fn one_counter_that_counted_exactly_this_packet_is_exact() {
 }
 
 #[test]
+fn behind_drops_that_were_only_counted_nothing_is_concluded() {
+    let mut behind = event(&[]);
+    behind.flags = flag::NETFILTER | flag::BEHIND;
+    let (culprit, confidence) = decided(&behind, Some(Hook::Forward));
+    assert_eq!(confidence, Confidence::Unknown);
+    let Culprit::OneOf(candidates) = culprit else {
+        panic!("named: {culprit:?}");
+    };
+    assert!(candidates.contains(&FORWARD_RULE) && candidates.contains(&FORWARD_POLICY));
+    assert!(!candidates.contains(&OUTPUT_RULE), "not of this hook");
+}
+
+#[test]
+fn what_was_left_over_before_a_flood_is_nobodys() {
+    let mut pending = Pending::default();
+    let hook = inet(Hook::Forward);
+    let mut decide_one = |event: &DropEvent| {
+        let verdict = decide(event, &snapshot(), hook, "nf_hook_slow", &mut pending);
+        (verdict.culprit, verdict.confidence)
+    };
+    // It interrupted a packet that OUTPUT's rule had counted.
+    let first = decide_one(&event(&[(0, 1, 60), (3, 1, 60)]));
+    assert_eq!(first, (Culprit::Place(FORWARD_RULE), Confidence::Exact));
+    // That one was only counted, and so were others.
+    let mut late = event(&[]);
+    late.flags = flag::NETFILTER | flag::BEHIND;
+    late.sequence = 9;
+    assert_eq!(decide_one(&late).1, Confidence::Unknown);
+}
+
+#[test]
 fn a_counter_that_counted_something_else_is_not_exact() {
     for moved in [(0, 2, 120), (0, 1, 61), (0, 2, 60)] {
         assert_eq!(

@@ -256,6 +256,8 @@ impl Reader {
             count: rest.iter().map(packets).sum::<u64>().max(1),
             since: None,
             place: "counters".to_owned(),
+            flow_count: None,
+            flows: Vec::new(),
         };
         lines.push(Line::new(Time::now(), self.node.clone(), Event::Lost(lost)));
         lines

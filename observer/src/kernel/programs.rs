@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
+use std::mem::offset_of;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::rc::Rc;
 
@@ -11,8 +12,8 @@ use aya::programs::{BtfTracePoint, Program, RawTracePointRunOptions, TestRun as 
 use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use aya_log::EbpfLogger;
 use observer_common::{
-    COUNTS, Count, DROP_FILTER, Filter, Group, MAX_REASONS, NftOffsets, Offsets, PATH_FILTER, PathMode, Run,
-    SNAPSHOT_DEPTH,
+    Allowance, BytesEvent, COUNTS, Count, DROP_FILTER, DropEvent, FOLDS, Filter, Fold, Group, MAX_REASONS,
+    NftOffsets, Offsets, PATH_FILTER, PathMode, Run, SENT_STACK, SNAPSHOT_DEPTH, behind,
 };
 
 use super::loading::{self, TRACEPOINTS};
@@ -56,6 +57,9 @@ pub struct Programs {
     groups: Array<MapData, Group>,
     runs: Array<MapData, Run>,
     nft: Array<MapData, NftOffsets>,
+    allowance: Array<MapData, Allowance>,
+    folded: PerCpuArray<MapData, Fold>,
+    behind: PerCpuArray<MapData, u64>,
     counts: PerCpuArray<MapData, u64>,
     room: Room,
 }
@@ -84,6 +88,18 @@ impl Room {
         } else {
             CAPTURE_RING_BYTES
         }
+    }
+
+    /// How many records of drops the ring buffer has room for.
+    pub fn records(self) -> u32 {
+        // include/uapi/linux/bpf.h: `BPF_RINGBUF_HDR_SZ`, before each.
+        const HEADER: usize = 8;
+        let drop = DropEvent::LEN_NETFILTER + 8 * SENT_STACK + HEADER;
+        let bytes = match self.snaplen {
+            0 => 0,
+            snaplen => offset_of!(BytesEvent, bytes) + (snaplen as usize).next_multiple_of(8) + HEADER,
+        };
+        self.event_bytes() / u32::try_from(drop + bytes).unwrap_or(u32::MAX)
     }
 
     /// Elements for the bytes of packets: one for each CPU, or where there is no capture the one that a map must have.
@@ -185,6 +201,9 @@ impl Programs {
         let blocks = HashMap::try_from(map("BLOCKS")?)?;
         let groups = Array::try_from(map("GROUPS")?)?;
         let counts = PerCpuArray::try_from(map("COUNT")?)?;
+        let allowance = Array::try_from(map("ALLOWANCE")?)?;
+        let folded = PerCpuArray::try_from(map("FOLDED")?)?;
+        let behind = PerCpuArray::try_from(map("BEHIND")?)?;
         let (window, orders) = (map("PEEK")?, map("ORDERS")?);
         let ebpf = Rc::new(RefCell::new(ebpf));
         let memory = Memory::new(Rc::clone(&ebpf), window, orders)?;
@@ -206,6 +225,9 @@ impl Programs {
             groups,
             runs,
             nft,
+            allowance,
+            folded,
+            behind,
             counts,
             room,
         })
@@ -362,6 +384,41 @@ impl Programs {
         cpus.iter()
             .copied()
             .filter(|cpu| !run(&self.ebpf, "take_baseline", &[net], Some(*cpu)))
+            .collect()
+    }
+
+    /// What the programs may still do.
+    pub fn allowance(&self) -> Allowance {
+        self.allowance.get(&0, 0).unwrap_or_default()
+    }
+
+    /// Says what they may do.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_allowance(&mut self, allowance: &Allowance) -> Result<()> {
+        self.allowance
+            .set(0, allowance, 0)
+            .context("cannot tell the programs how much they may do")
+    }
+
+    /// The CPUs on which drops of this slot's namespace were only counted since the last look at its counters.
+    pub fn fallen_behind(&self, slot: u32) -> Vec<u32> {
+        let Ok(values) = self.behind.get(&slot, 0) else {
+            return Vec::new();
+        };
+        let cpus = (0..).zip(values.iter());
+        cpus.filter(|(_, value)| **value & behind::FELL != 0)
+            .map(|(cpu, _)| cpu)
+            .collect()
+    }
+
+    /// What was only counted in this epoch, on each CPU for itself.
+    pub fn folded(&self, epoch: u64) -> Vec<Fold> {
+        let first = if epoch & 1 == 0 { 0 } else { FOLDS };
+        let all = (first..first + FOLDS).filter_map(|index| self.folded.get(&index, 0).ok());
+        let is_of = |fold: &Fold| fold.epoch == epoch && fold.count > 0;
+        all.flat_map(|values| values.iter().copied().filter(is_of).collect::<Vec<_>>())
             .collect()
     }
 

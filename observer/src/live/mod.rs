@@ -9,6 +9,8 @@ pub mod clock;
 mod devices;
 mod evaluators;
 mod filter;
+mod flood;
+mod folds;
 mod hints;
 mod ladder;
 mod line;

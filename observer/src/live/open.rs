@@ -14,6 +14,7 @@ use super::cases::Cases;
 use super::changes::Changes;
 use super::clock;
 use super::filter;
+use super::flood::Flood;
 use super::line::Teller;
 use super::modules::Modules;
 use super::paths::Paths;
@@ -61,6 +62,7 @@ pub struct Live {
     pub(super) paths: Paths,
     pub(super) changes: Changes,
     pub(super) totals: Totals,
+    pub(super) flood: Flood,
     pub(super) ready: AsyncFd<OwnedFd>,
     /// Lines that are finished.
     pub(super) lines: VecDeque<Line>,
@@ -127,6 +129,7 @@ impl Live {
             paths: Paths::new(config),
             changes: Changes::default(),
             totals: Totals::default(),
+            flood: Flood::new(programs.room().records()),
             lines: VecDeque::new(),
             captures: config.pcap.is_some(),
             copied: HashMap::new(),
@@ -156,6 +159,7 @@ impl Live {
         log::info!("{namespaces} network namespaces");
         self.poll = (!self.gives_hints()).then(Instant::now);
         self.missed_before = self.programs.missed();
+        self.programs.set_allowance(&self.flood.begins())?;
         self.filter.enabled = 1;
         self.programs.set_filter(&self.filter)?;
         let mut notes = self.start_paths()?;

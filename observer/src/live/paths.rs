@@ -399,6 +399,8 @@ impl Live {
             count: lost - self.paths.lost_told,
             since: None,
             place: "path-ring-buffer".to_owned(),
+            flow_count: None,
+            flows: Vec::new(),
         };
         self.paths.lost_told = lost;
         self.push(Event::Lost(line));

@@ -32,6 +32,7 @@ impl Source for Live {
             }
             self.look_at_changes();
             self.look_at_paths();
+            self.look_at_flood(false);
             if !self.lines.is_empty() {
                 continue;
             }
@@ -45,6 +46,7 @@ impl Source for Live {
         while self.drain() {}
         self.drain_paths();
         self.tell_passed(true);
+        self.look_at_flood(true);
         let duration_ns = clock::monotonic_ns().saturating_sub(self.started_ns);
         let missed = self.programs.missed().saturating_sub(self.missed_before);
         let summary = self.totals.summary(&self.programs.counts(), missed, duration_ns);
@@ -80,6 +82,10 @@ impl Live {
             }
         }
         self.look_at_changes();
+        let drops = records
+            .iter()
+            .filter(|record| matches!(record, Captured::Drop(_)));
+        self.flood.records_came(drops.count());
         for record in records {
             match record {
                 Captured::Bytes(copied) => {
@@ -91,6 +97,7 @@ impl Live {
         }
         if some {
             self.tell_lost();
+            self.look_at_flood(false);
         }
         if let Some(logger) = &mut self.programs.logger {
             logger.flush();
@@ -133,7 +140,10 @@ impl Live {
                 self.lines.push_back(line);
                 if let Some(drop) = drop {
                     self.named(&drop);
-                    self.arm(event, &drop);
+                    // It is no rule that cannot be named: drops were too many to look at each.
+                    if event.flags & flag::BEHIND == 0 {
+                        self.arm(event, &drop);
+                    }
                 }
             }
             None => {
@@ -198,6 +208,8 @@ impl Live {
                 count: lost - self.lost_told,
                 since: Some(self.lost_since),
                 place: "ring-buffer".to_owned(),
+                flow_count: None,
+                flows: Vec::new(),
             };
             self.lines.push_back(Line::new(
                 Time::now(),
@@ -212,7 +224,8 @@ impl Live {
     /// Waits for a record, or for a ruleset to be looked at.
     async fn wait(&mut self) -> Result<()> {
         let paths = self.paths.next().map(Instant::from_std);
-        let due = [self.changes.next(), self.poll, paths]
+        let flood = self.flood.due().map(Instant::from_std);
+        let due = [self.changes.next(), self.poll, paths, flood]
             .into_iter()
             .flatten()
             .min();

@@ -44,6 +44,7 @@ impl Totals {
             filtered,
             lost: kernel_drops - accounted,
             not_loss: no_loss,
+            folded: (count(Count::Folded) > 0).then_some(count(Count::Folded)),
             counted: None,
             disagreements: (self.disagreements > 0).then_some(self.disagreements),
             duration_ns,
@@ -70,16 +71,17 @@ mod tests {
         });
         totals.told(&DropInfo::default());
         // Seen, no loss, filtered, sent, lost, bookkeeping: 3 of the 5 sent never arrived or were no loss.
-        let summary = totals.summary(&[20, 4, 7, 5, 3, 1, 0, 0, 0, 0], 2, 9);
+        let summary = totals.summary(&[23, 4, 7, 5, 3, 1, 0, 0, 0, 0, 3, 0], 2, 9);
         assert!(summary.reconciles());
         assert_eq!(
             (summary.kernel_drops, summary.filtered, summary.not_loss),
-            (22, 14, 6)
+            (25, 14, 6)
         );
         assert_eq!(summary.disagreements, Some(1));
         assert_eq!(
-            summary.lost, 6,
-            "three in the ring buffer, two that were missed, one that was sent and never taken"
+            (summary.lost, summary.folded),
+            (9, Some(3)),
+            "three in the ring buffer, three of a flood, two that were missed, one that was sent and never taken"
         );
     }
 }

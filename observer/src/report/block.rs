@@ -250,6 +250,9 @@ fn expectations(start: &Start) -> String {
 }
 
 pub(super) fn lost(line: &Line, lost: &Lost, look: Look) -> String {
+    if lost.place == "flood" {
+        return folded(line, lost, look);
+    }
     let since = lost
         .since
         .map(|since| format!(" since {}", time_of_day(since)))
@@ -265,6 +268,42 @@ pub(super) fn lost(line: &Line, lost: &Lost, look: Look) -> String {
     render(&[row], look)
 }
 
+/// Drops that the kernel side only counted.
+fn folded(line: &Line, lost: &Lost, look: Look) -> String {
+    let since = lost
+        .since
+        .map(|since| format!(" since {}", time_of_day(since)))
+        .unwrap_or_default();
+    let flows = match lost.flow_count {
+        None | Some(0) => String::new(),
+        Some(1) => " in 1 flow".to_owned(),
+        Some(flows) => format!(" in {flows} flows"),
+    };
+    let head = format!(
+        "folded in the kernel{since}: {} drops{flows}, more than can be told one by one",
+        lost.count
+    );
+    let mut rows = vec![Row {
+        time: time_of_day(line.time),
+        tone: Tone::Care,
+        ..Row::new("FOLD", head)
+    }];
+    rows.extend(lost.flows.iter().map(|flow| {
+        let place = flow.netns.name.clone();
+        let place = place.unwrap_or_else(|| format!("netns {}", flow.netns.inode));
+        let why = flow.reason.as_deref().or(flow.symbol.as_deref());
+        let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+        Row::new(
+            "",
+            format!(
+                "{} of {} {} → {} in {place}{why}",
+                flow.count, flow.proto, flow.src, flow.dst
+            ),
+        )
+    }));
+    render(&rows, look)
+}
+
 pub(super) fn probes(line: &Line, probes: &ProbesLine, look: Look) -> String {
     let row = Row {
         time: time_of_day(line.time),
@@ -275,14 +314,20 @@ pub(super) fn probes(line: &Line, probes: &ProbesLine, look: Look) -> String {
 }
 
 pub(super) fn summary(line: &Line, summary: &Summary, look: Look) -> String {
+    let folded = summary.folded.unwrap_or(0);
+    let of_flood = if folded > 0 {
+        format!("{folded} folded in the kernel, ")
+    } else {
+        String::new()
+    };
     let seen = || {
         format!(
-            "{} packets died in {}: {} reported, {} filtered, {} lost",
+            "{} packets died in {}: {} reported, {} filtered, {of_flood}{} lost",
             summary.kernel_drops,
             span(summary.duration_ns),
             summary.reported(),
             summary.filtered,
-            summary.lost
+            summary.lost.saturating_sub(folded)
         )
     };
     // No packet was seen.

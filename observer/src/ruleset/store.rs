@@ -324,6 +324,15 @@ impl Store {
         self.free.release(first, count as usize);
     }
 
+    /// Takes baselines anew where counters were not looked at for each drop.
+    pub fn catch_up(&self, programs: &Programs) {
+        for (net, known) in &self.nets {
+            let mut cpus = programs.fallen_behind(known.slot);
+            cpus.retain(|cpu| self.cpus.contains(cpu));
+            programs.take_baseline(*net, &cpus);
+        }
+    }
+
     fn forget(&mut self, programs: &mut Programs, net: u64) {
         let Some(known) = self.nets.remove(&net) else {
             return;

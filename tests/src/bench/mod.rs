@@ -1,6 +1,7 @@
 //! Benchmarks of the real program on this machine's kernel: figures for docs/performance.md, no assertions.
 
 mod cost;
+pub mod flood;
 mod idle;
 pub mod instructions;
 mod latency;

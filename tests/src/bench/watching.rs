@@ -86,6 +86,11 @@ impl Watching {
             .context("observer wrote nothing for a minute")
     }
 
+    /// The next line, if there is one by then.
+    pub(super) fn line_within(&self, time: Duration) -> Option<Arrival> {
+        self.lines.recv_timeout(time).ok()
+    }
+
     /// The next drop of a packet for `port`.
     pub(super) fn drop_for(&self, port: u16) -> Result<Instant> {
         loop {

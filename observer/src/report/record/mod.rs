@@ -25,7 +25,7 @@ pub use netfilter::{Backend, Candidate, Cause, Disagreement, Hook, Rule, TableFa
 pub use packet::{Mark, Netns, Packet, PacketFamily, TcpFlags};
 pub use path::{Change, PassVerdict, Passage, PathEvidence, PathLine, PathStep};
 pub use proto::{Proto, UnknownProto};
-pub use session::{CauseCount, FilterInfo, Lost, ProbesLine, Start, Summary};
+pub use session::{CauseCount, FilterInfo, Lost, LostFlow, ProbesLine, Start, Summary};
 pub use time::{BadTime, Time};
 pub use verdict::{Confidence, DropInfo, DropLine, Evidence, Hint, HintKind, HintRule, Layer, Matched};
 

@@ -225,6 +225,31 @@ pub(crate) fn lost_line() -> Line {
         count: 12,
         since: Some(Time(NOON.0 - 1_000_000_000)),
         place: "ring-buffer".into(),
+        flow_count: None,
+        flows: Vec::new(),
+    };
+    Line::new(NOON, "node02", Event::Lost(lost))
+}
+
+pub(crate) fn flood_line() -> Line {
+    let flow = LostFlow {
+        netns: Netns {
+            inode: 4_026_532_281,
+            name: Some("node02".into()),
+        },
+        proto: Proto::UDP,
+        src: addr("10.224.0.0"),
+        dst: addr("10.224.2.16"),
+        reason: Some("NETFILTER_DROP".into()),
+        symbol: Some("nf_hook_slow".into()),
+        count: 70_123,
+    };
+    let lost = Lost {
+        count: 70_200,
+        since: Some(Time(NOON.0 - 1_000_000_000)),
+        place: "flood".into(),
+        flow_count: Some(2),
+        flows: vec![flow],
     };
     Line::new(NOON, "node02", Event::Lost(lost))
 }
@@ -237,6 +262,7 @@ pub(crate) fn summary_line() -> Line {
         unknown: 1,
         filtered: 5286,
         lost: 12,
+        folded: Some(2),
         not_loss: 3,
         counted: None,
         disagreements: None,
@@ -325,6 +351,7 @@ pub(crate) fn all() -> Vec<Line> {
         statistic_line(),
         probes_line(),
         lost_line(),
+        flood_line(),
         disagreed_summary_line(),
         summary_line(),
     ]

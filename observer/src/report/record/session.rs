@@ -1,6 +1,7 @@
 //! The lines about the run itself: how it began, what it lost, what it adds up to.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -53,14 +54,41 @@ pub struct FilterInfo {
 /// What a line of kind `lost` holds beside its header.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
-    /// How many drops are missing from the trace.
+    /// How many drops have no line of their own in the trace.
     pub count: u64,
     /// They were lost after this moment, and before the line's own.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub since: Option<Time>,
-    /// Where they were lost: `ring-buffer`, `user-queue`.
+    /// Where they were lost: `ring-buffer`, `user-queue`, `flood`.
     #[serde(rename = "where")]
     pub place: String,
+    /// Of a flood: how many flows were told apart. There may have been more.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub flow_count: Option<u64>,
+    /// Of a flood: the flows of which the most were counted, the most first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub flows: Vec<LostFlow>,
+}
+
+/// Drops of one flow that were only counted, whatever their ports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostFlow {
+    /// Where they died.
+    pub netns: super::Netns,
+    /// The transport protocol.
+    pub proto: super::Proto,
+    /// The source address.
+    pub src: IpAddr,
+    /// The destination address.
+    pub dst: IpAddr,
+    /// Why, in the kernel's words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// The function that freed them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub symbol: Option<String>,
+    /// How many.
+    pub count: u64,
 }
 
 /// Probes were put on or taken off while watching.
@@ -86,8 +114,11 @@ pub struct Summary {
     pub unknown: u64,
     /// Not reported: outside the filter, or no loss.
     pub filtered: u64,
-    /// Not reported: the events were lost.
+    /// Not reported one by one: the events were lost, or only counted.
     pub lost: u64,
+    /// Of `lost`: those of floods, that lines of kind `lost` with `where: flood` tell of.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub folded: Option<u64>,
     /// Of `filtered`: inside the filter, and no loss (a tap's copy, a frame for another host, …).
     pub not_loss: u64,
     /// Where no packet can be seen (`--probes none`): packets that the lines of kind `counter` tell of. The totals above

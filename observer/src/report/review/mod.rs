@@ -95,7 +95,7 @@ fn totals(review: &Review) -> Vec<String> {
     }
     if review.lost > 0 {
         lines.push(format!(
-            "{} drops are missing: their events were lost.",
+            "{} drops have no line of their own: their events were lost, or they were a flood.",
             review.lost
         ));
     }

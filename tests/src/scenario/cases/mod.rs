@@ -112,6 +112,14 @@ pub(super) const ALL: &[Case] = &[
         run: killed::at_every_stage,
     },
     Case {
+        name: "a-flood-that-the-policy-kills",
+        backends: &[Backend::Legacy, Backend::Nft],
+        every_kernel: true,
+        of_paths: false,
+        without_bpf: false,
+        run: chaos::flood,
+    },
+    Case {
         name: "stopped-for-a-minute",
         backends: &[Backend::Legacy],
         every_kernel: false,
