@@ -2,7 +2,7 @@
 
 use observer_common::{DropEvent, HookEvent, hook_flag, step};
 
-use super::culprit::{Culprit, Told, Verdict};
+use super::culprit::{Culprit, Told, Verdict, unknown};
 use super::droppers::{is_on, suspects};
 use super::passages::{Met, Outcome, Visit, verdict, visits};
 use super::scene::{NFT_FREES, QUEUE_FREES};
@@ -23,6 +23,8 @@ const VERDICT_MASK: u32 = 0xff;
 /// What is to be known of a rule that dropped and says otherwise (`hotdrop` of `struct xt_action_param`).
 const HOTDROP: &str =
     "a condition of the rule dropped it by itself: for that the packet is malformed, or memory was short";
+/// Why a policy is not surely it.
+const NOT_ALL_WATCHED: &str = "not everything that can drop in its table was watched";
 /// Within so many bytes of a function's address a probe at its entry finds itself.
 const ENTRY_BYTES: u64 = 16;
 
@@ -66,6 +68,7 @@ pub fn prove(
         (None, Some((table, base))) => by_open_chain(table, base, snapshot, death),
         (None, None) => by_function(drop, &seen, last, snapshot, death.site),
     };
+    let proof = proof.map(|proof| doubted(proof, snapshot));
     match proof {
         Some(proof) if verdict.confidence != Confidence::Exact => proof,
         Some(proof) if proof.culprit != verdict.culprit && !same_place(&proof, &verdict) => Verdict {
@@ -216,7 +219,42 @@ fn told(place: Place, told_by: Told, is_sure: bool, path: Option<Vec<usize>>) ->
         told_by,
         jumps_fit: false,
         path,
-        note: (!is_sure).then_some("not everything that can drop in its table was watched"),
+        note: (!is_sure).then_some(NOT_ALL_WATCHED),
+    }
+}
+
+/// That a policy decided is concluded from no rule having been seen to. If not everything was watched it may have been one of the
+/// table's rules behind it; but not one that has its verdict written in it, for that was seen.
+fn doubted(proof: Verdict, snapshot: &Snapshot) -> Verdict {
+    let Culprit::Place(policy) = proof.culprit else {
+        return proof;
+    };
+    if proof.note != Some(NOT_ALL_WATCHED) {
+        return proof;
+    }
+    let is_possible = |place: &&Place| {
+        let behind = place.table == policy.table
+            && snapshot
+                .bases_of(place.table, place.chain)
+                .contains(&policy.chain);
+        let chain = snapshot
+            .tables
+            .get(place.table)
+            .and_then(|table| table.chains.get(place.chain));
+        let rule = chain
+            .zip(place.rule)
+            .and_then(|(chain, rule)| chain.rules.get(rule));
+        behind && rule.is_some_and(|rule| rule.target.as_deref() != Some("drop"))
+    };
+    let can_end = snapshot.places.iter().chain(&snapshot.uncounted);
+    let mut candidates: Vec<Place> = can_end.filter(is_possible).copied().collect();
+    if candidates.is_empty() {
+        return proof;
+    }
+    candidates.push(policy);
+    Verdict {
+        note: proof.note,
+        ..unknown(candidates)
     }
 }
 

@@ -200,6 +200,42 @@ fn a_policy_is_it_if_no_rule_decided_and_everything_was_watched() {
 }
 
 #[test]
+fn a_rule_whose_verdict_would_not_be_seen_may_have_been_it() {
+    let mut snapshot = nft();
+    snapshot.tables[0].chains[1].rules[1].target = Some("reject".to_owned());
+    snapshot.uncounted = vec![SUB_DROP, FORWARD_POLICY];
+    let of = |snapshot: &Snapshot, watched: &[u64]| {
+        let death = Death {
+            site: inet(Hook::Forward),
+            symbol: "nft_do_chain",
+            is_watched: &|function| watched.contains(&function),
+        };
+        // The rules had just changed: what went before says nothing.
+        let verdict = prove(
+            crate::attribute::culprit::unknown(Vec::new()),
+            &event(&[]),
+            &record(&[BEGIN]),
+            snapshot,
+            &death,
+        );
+        (verdict.culprit, verdict.confidence)
+    };
+    let policy = Culprit::Place(FORWARD_POLICY);
+    assert_eq!(of(&snapshot, &WRITERS), (policy.clone(), Confidence::Exact));
+    assert_eq!(
+        of(&snapshot, &WRITERS[..1]),
+        (
+            Culprit::OneOf(vec![SUB_DROP, FORWARD_POLICY]),
+            Confidence::Unknown
+        ),
+        "a module that has just been loaded is not watched yet"
+    );
+    // A verdict that is written in a rule was watched for.
+    snapshot.tables[0].chains[1].rules[1].target = Some("drop".to_owned());
+    assert_eq!(of(&snapshot, &WRITERS[..1]), (policy, Confidence::Inferred));
+}
+
+#[test]
 fn what_something_else_freed_within_the_chain_is_no_policy_drop() {
     let last = record(&[BEGIN]);
     let (_, confidence) = proved(&last, "kfree_skb_list", &WRITERS);
