@@ -96,13 +96,11 @@ impl Builder {
         };
         let chain = objects::chain(family, attrs).ok_or(NotRead::Message)?;
         let chains = &mut self.ruleset.tables[table].chains;
-        if self
-            .chains
-            .insert((table, chain.name.clone()), chains.len())
-            .is_some()
-        {
+        let key = (table, chain.name.clone());
+        if self.chains.contains_key(&key) {
             return Err(NotRead::Message);
         }
+        self.chains.insert(key, chains.len());
         chains.push(chain);
         Ok(())
     }
@@ -113,9 +111,11 @@ impl Builder {
         };
         let known = sets::set(attrs, &self.devices)?;
         let name = known.set.name.clone();
-        if self.sets[table].insert(name.clone(), known).is_some() {
+        let sets = &mut self.sets[table];
+        if sets.contains_key(&name) {
             return Err(NotRead::Message);
         }
+        sets.insert(name.clone(), known);
         self.order[table].push(name);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kernel::netlink::{Attributes, Batch};
-use crate::ruleset::nftables::listing::{Family, Handles, Statement};
+use crate::ruleset::nftables::listing::{Family, Handles, Statement, Table};
 
 /// What the kernel (6.18, x86_64) sent of `tests-data/nft/hard-cases.nft`; `observer-lab nft-netlink --record` writes it.
 #[cfg(target_endian = "little")]
@@ -49,6 +49,27 @@ fn sets_and_maps_are_read_with_their_elements() {
 fn bytes_cut_anywhere_are_less_and_nothing_else() {
     for len in (0..HARD_CASES.len()).step_by(7) {
         read(&HARD_CASES[..len]);
+    }
+}
+
+#[test]
+#[cfg(target_endian = "little")]
+fn what_is_told_twice_is_said_to_be_odd_and_rules_keep_their_chains() {
+    let once = read(HARD_CASES).ruleset;
+    let twice = read(&[HARD_CASES, HARD_CASES].concat());
+    assert!(!twice.unread.is_none());
+    for (one, two) in once.tables.iter().zip(&twice.ruleset.tables) {
+        let names = |table: &Table| {
+            table
+                .chains
+                .iter()
+                .map(|chain| chain.name.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names(one), names(two));
+        for (one, two) in one.chains.iter().zip(&two.chains) {
+            assert_eq!(two.rules.len(), 2 * one.rules.len(), "{}", one.name);
+        }
     }
 }
 
