@@ -114,8 +114,8 @@ pub(super) const ALL: &[Case] = &[
     Case {
         name: "a-flood-that-the-policy-kills",
         backends: &[Backend::Legacy, Backend::Nft],
-        every_kernel: true,
-        of_paths: false,
+        every_kernel: false,
+        of_paths: true,
         without_bpf: false,
         run: chaos::flood,
     },
