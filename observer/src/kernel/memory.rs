@@ -1,7 +1,6 @@
 //! Kernel memory, read through the programs `peek`, `gather` and `follow`: any address, no fault, nothing written.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::ffi::c_void;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::ptr::NonNull;
@@ -10,6 +9,7 @@ use std::rc::Rc;
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use aya::maps::Map;
+use foldhash::HashSet;
 use observer_common::{MAX_ORDERS, ORDER_BYTES, Order, WINDOW_BYTES};
 
 use super::gathered::Gathered;
@@ -67,7 +67,7 @@ pub trait Reader {
     /// cannot be read to its end, has become a ring without its head, or has more than `most` nodes.
     fn list(&self, head: u64, most: usize) -> Option<Vec<u64>> {
         let mut nodes = Vec::new();
-        let mut seen = HashSet::new();
+        let mut seen = HashSet::default();
         let mut at = head;
         loop {
             for node in self.follow(at, head) {

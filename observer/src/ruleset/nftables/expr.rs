@@ -3,8 +3,10 @@
 //! An expression is `ops` and then its private data; `ops->size` is the length of both
 //! (`struct nft_expr`, include/net/netfilter/nf_tables.h, v6.1 … v6.18).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::rc::Rc;
+
+use foldhash::HashMap;
 
 use super::by_iptables;
 use crate::kernel::raw::{string, u32_at, u64_at};
@@ -105,8 +107,8 @@ impl<'a, R: Reader> Decoder<'a, R> {
             symbols,
             nft,
             xtables,
-            kinds: HashMap::new(),
-            known: HashMap::new(),
+            kinds: HashMap::default(),
+            known: HashMap::default(),
             functions: BTreeSet::new(),
         }
     }
@@ -209,9 +211,10 @@ impl<'a, R: Reader> Decoder<'a, R> {
     }
 
     fn kind(&mut self, ops: u64) -> Option<Rc<Kind>> {
-        if !self.kinds.contains_key(&ops) {
-            self.look_at(&[ops]);
+        if let Some(known) = self.kinds.get(&ops) {
+            return known.clone();
         }
+        self.look_at(&[ops]);
         self.kinds.get(&ops).cloned().flatten()
     }
 

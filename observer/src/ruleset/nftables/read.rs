@@ -3,8 +3,10 @@
 //! `struct nft_chain` has two blobs of rules, one of which is in force (`net->nft.gencursor`); a rule there is a
 //! header with its handle and length, then its expressions (include/net/netfilter/nf_tables.h, v6.1 … v6.18).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher as _};
+
+use foldhash::HashMap;
 
 use super::TableExpressions;
 use super::expr::Decoder;
