@@ -128,11 +128,35 @@ fn identity(rule: &Rule) -> Option<String> {
         (None, Some(number)) => Some(format!("rule {number}")),
         (None, None) => None,
     };
-    match (&rule.text, place) {
+    let text = rule.text.as_deref().map(without_counts);
+    match (&text, place) {
         (Some(text), Some(place)) if !fits(text) => Some(format!("{} ({place})", bounded(text))),
         (Some(text), _) => Some(bounded(text)),
         (None, place) => place,
     }
+}
+
+/// nft prints what a rule has counted into its text: each drop would make a series of its own.
+fn without_counts(text: &str) -> String {
+    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    let words: Vec<&str> = text.split(' ').collect();
+    let (mut kept, mut rest) = (Vec::new(), words.as_slice());
+    while let [word, after @ ..] = rest {
+        rest = match rest {
+            ["packets", packets, "bytes", bytes, more @ ..]
+                if kept.last() == Some(&"counter") && is_number(packets) && is_number(bytes) =>
+            {
+                more
+            }
+            // Of a quota: how much of it is gone.
+            ["used", amount, _unit, more @ ..] if is_number(amount) => more,
+            _ => {
+                kept.push(*word);
+                after
+            }
+        };
+    }
+    kept.join(" ")
 }
 
 fn fits(text: &str) -> bool {

@@ -61,6 +61,24 @@ fn drops_are_counted_by_their_cause() {
 }
 
 #[test]
+fn what_a_rule_has_counted_is_no_part_of_its_identity() {
+    let counted = |text: String| {
+        let mut line = by_rule(1);
+        line.drop.rule.as_mut().expect("a rule").text = Some(text);
+        drop_line(line)
+    };
+    let lines = [1, 2, 3].map(|count| {
+        counted(format!(
+            "udp dport 9 counter packets {count} bytes {} quota 10 mbytes used {count} bytes drop",
+            count * 35
+        ))
+    });
+    let page = shown(&lines);
+    let rule = ["rule=\"udp dport 9 counter quota 10 mbytes drop\""];
+    assert_eq!(value(&page, "observer_drops_total", &rule), Some(3), "{page}");
+}
+
+#[test]
 fn the_owner_is_a_name_and_not_a_sentence() {
     let mut drop = policy_drop();
     drop.hints[0].owner = Some("Docker");
