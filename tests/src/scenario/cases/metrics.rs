@@ -11,8 +11,8 @@ use nix::sys::signal::Signal;
 
 use super::super::run::{Lab, Place};
 use crate::cage::Cage;
-use crate::cluster::Cluster;
 use crate::cluster::rules::{self, Place as RulePlace};
+use crate::cluster::{Backend, Cluster};
 use crate::observer::{self, Invocation, Observer, read_lines};
 use crate::results::Outcome;
 use crate::rights::{self, Watched};
@@ -75,9 +75,12 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     let counted = rules::counters(cluster.node("router")?, setup.backend, setup.family)?;
     let identities = cluster.identities()?;
     let (inode, netns) = identities.get("router").context("no router")?;
+    // What iptables-nft wrote may be told in nft's words, where the tool's are not known.
+    let in_words_of_the_tool = setup.backend == Backend::Legacy;
     judge(
         &page,
         &counted,
+        in_words_of_the_tool,
         &[inode.to_string(), netns.clone()],
         &mut failures,
     );
@@ -158,9 +161,16 @@ fn samples(page: &str, family: &str) -> BTreeMap<String, u64> {
         .collect()
 }
 
+/// The port that the rule asks for.
+fn port(text: &str) -> &str {
+    let after = text.split_once("--dport ").map_or("", |(_, after)| after);
+    after.split(' ').next().unwrap_or_default()
+}
+
 fn judge(
     page: &str,
     counted: &BTreeMap<RulePlace, rules::Counted>,
+    in_words_of_the_tool: bool,
     netns: &[String],
     failures: &mut Vec<String>,
 ) {
@@ -171,7 +181,11 @@ fn judge(
         let wanted = [
             format!("table=\"{}\"", place.table),
             format!("chain=\"{}\"", place.chain),
-            format!("rule=\"{text}\""),
+            if in_words_of_the_tool {
+                format!("rule=\"{text}\"")
+            } else {
+                format!("dport {} ", port(&counted.text))
+            },
             "confidence=\"exact\"".to_owned(),
         ];
         let mine: Vec<String> = series
