@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{Outcome, filter};
 use crate::evaluate::{Conn, Course, Dev, Packet, Unknown};
 use crate::explain::{LiveHost, Question, Rules, answer, rules_in_force};
-use crate::privilege::{self, Task};
+use crate::privilege::{self, Service, Task};
 use crate::report::record::{CtState, Explanation, Proto, Tuple};
 use crate::report::{Format, Look, explanation, json};
 use crate::ruleset::xtables::save::Family;
@@ -138,7 +138,7 @@ struct Written<'a> {
 /// One line that says what to do.
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let format = args.format;
-    privilege::confine(Task::Rules).context("cannot give up capabilities")?;
+    privilege::confine(Task::Rules, Service::None).context("cannot give up capabilities")?;
     let told = explained(&args)?;
     let page = match format {
         Format::Text => explanation(&told, Look::of_stdout()),

@@ -1,5 +1,6 @@
 //! The command line: one file a verb. Raw words are parsed first, then turned into checked values.
 
+pub mod address;
 pub mod budget;
 pub mod check;
 pub mod completions;

@@ -6,6 +6,7 @@ use super::source::Counting;
 use crate::cli::watch::{Probes, Source, WatchConfig};
 use crate::live::{Live, check_cases, check_namespaces};
 use crate::privilege::{self, Task};
+use crate::report::Running;
 use crate::report::record::Line;
 
 /// One of the two.
@@ -62,6 +63,13 @@ impl Source for Watched {
         match self {
             Self::Live(live) => live.stop().await,
             Self::Counting(counting) => counting.stop().await,
+        }
+    }
+
+    fn running(&self) -> Option<Running> {
+        match self {
+            Self::Live(live) => live.running(),
+            Self::Counting(counting) => counting.running(),
         }
     }
 }

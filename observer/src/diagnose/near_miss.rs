@@ -24,6 +24,7 @@ pub fn near_miss(near: &NearMiss, table: &Table) -> Option<Hint> {
         text,
         rule: Some(rule),
         command: None,
+        owner: None,
     })
 }
 

@@ -55,5 +55,6 @@ fn hint(place: Place, text: String, evaluator: &Evaluator<'_>) -> Option<Hint> {
             },
         }),
         command: None,
+        owner: None,
     })
 }

@@ -9,7 +9,7 @@ use crate::cli::check::{BackendCheck, CheckReport, Missing, Problem, Rights, Tra
 use crate::counting;
 use crate::kernel::trace_key::nf_tables_is_present;
 use crate::kernel::{Loader, Programs, Room, Symbols, Types, find_offsets, possible_cpus};
-use crate::privilege::{self, Task};
+use crate::privilege::{self, Service, Task};
 
 /// Room for one counter: nothing is watched.
 const ROOM: Room = Room {
@@ -24,7 +24,7 @@ const ROOM: Room = Room {
 /// Looks at the running kernel, loads the programs as a trial, and lets them go.
 pub fn check() -> CheckReport {
     // As `watch` does, so that what works here works there.
-    let confined = privilege::confine(Task::Packets)
+    let confined = privilege::confine(Task::Packets, Service::None)
         .inspect_err(|error| log::warn!("cannot give up capabilities: {error}"))
         .unwrap_or_default();
     let mut report = CheckReport {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use observer_common::{Count, flag};
+use observer_common::{COUNTS, Count, flag};
 use tokio::time::{Instant, sleep_until};
 
 use super::line::Known;
@@ -13,7 +13,8 @@ use super::{clock, filter};
 use crate::capture::{Captured, decode};
 use crate::cli::watch::Source;
 use crate::kernel::Symbols;
-use crate::report::record::{Event, Line, Lost, Time};
+use crate::report::Running;
+use crate::report::record::{Event, Line, Lost, Summary, Time};
 use crate::trace::bytes;
 
 /// How often rulesets are looked at where the kernel gives no hints.
@@ -47,9 +48,7 @@ impl Source for Live {
         self.drain_paths();
         self.tell_passed(true);
         self.look_at_flood(true);
-        let duration_ns = clock::monotonic_ns().saturating_sub(self.started_ns);
-        let missed = self.programs.missed().saturating_sub(self.missed_before);
-        let summary = self.totals.summary(&self.programs.counts(), missed, duration_ns);
+        let summary = self.summary(&self.programs.counts());
         let mut lines: Vec<Line> = self.lines.drain(..).collect();
         lines.push(Line::new(
             Time::now(),
@@ -58,9 +57,24 @@ impl Source for Live {
         ));
         Ok(lines)
     }
+
+    fn running(&self) -> Option<Running> {
+        let counts = self.programs.counts();
+        Some(Running {
+            summary: self.summary(&counts),
+            drop_time_ns: counts[Count::DropTime as usize],
+            path_time_ns: counts[Count::RunTime as usize],
+        })
+    }
 }
 
 impl Live {
+    fn summary(&self, counts: &[u64; COUNTS as usize]) -> Summary {
+        let duration_ns = clock::monotonic_ns().saturating_sub(self.started_ns);
+        let missed = self.programs.missed().saturating_sub(self.missed_before);
+        self.totals.summary(counts, missed, duration_ns)
+    }
+
     /// Takes what is in the ring buffer, up to a batch; false if there was nothing.
     fn drain(&mut self) -> bool {
         let mut records = Vec::new();

@@ -11,7 +11,7 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
-use super::Task;
+use super::{Service, Task};
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -168,7 +168,7 @@ const EVERYBODY: &[libc::c_long] = &[
     libc::SYS_epoll_wait,
     libc::SYS_epoll_pwait,
     libc::SYS_eventfd2,
-    // Netlink. Nothing connects, listens or accepts.
+    // Netlink. Nothing connects or listens; only for `--metrics` something accepts.
     libc::SYS_socketpair,
     libc::SYS_bind,
     libc::SYS_getsockname,
@@ -194,15 +194,15 @@ const BPF_COMMANDS: [u64; 12] = [0, 1, 2, 3, 4, 5, 10, 15, 17, 18, 22, 28];
 ///
 /// # Errors
 /// The kernel has no seccomp filters.
-pub fn filter(task: Task) -> io::Result<()> {
-    for program in programs(task).map_err(io::Error::other)? {
+pub fn filter(task: Task, service: Service) -> io::Result<()> {
+    for program in programs(task, service).map_err(io::Error::other)? {
         install(&program)?;
     }
     Ok(())
 }
 
 /// Two filters: of what they say the kernel takes the worse.
-fn programs(task: Task) -> Result<[BpfProgram; 2], seccompiler::BackendError> {
+fn programs(task: Task, service: Service) -> Result<[BpfProgram; 2], seccompiler::BackendError> {
     let never = NEVER.iter().map(|call| (*call, Vec::new())).collect::<Rules>();
     let never = SeccompFilter::new(
         never,
@@ -211,7 +211,7 @@ fn programs(task: Task) -> Result<[BpfProgram; 2], seccompiler::BackendError> {
         TargetArch::x86_64,
     )?;
     let allowed = SeccompFilter::new(
-        allowed(task)?,
+        allowed(task, service)?,
         SeccompAction::Errno(libc::ENOSYS as u32),
         SeccompAction::Allow,
         TargetArch::x86_64,
@@ -219,7 +219,7 @@ fn programs(task: Task) -> Result<[BpfProgram; 2], seccompiler::BackendError> {
     Ok([allowed.try_into()?, never.try_into()?])
 }
 
-fn allowed(task: Task) -> Result<Rules, seccompiler::BackendError> {
+fn allowed(task: Task, service: Service) -> Result<Rules, seccompiler::BackendError> {
     let mut rules: Rules = EVERYBODY.iter().map(|call| (*call, Vec::new())).collect();
     let mut only = |call: libc::c_long, choices: Vec<SeccompRule>| {
         rules.insert(call, choices);
@@ -242,6 +242,9 @@ fn allowed(task: Task) -> Result<Rules, seccompiler::BackendError> {
         only(libc::SYS_unshare, vec![is(0, net)?]);
         only(libc::SYS_bpf, any_of(0, &BPF_COMMANDS)?);
         only(libc::SYS_perf_event_open, Vec::new());
+    }
+    if service == Service::Accepts {
+        only(libc::SYS_accept4, Vec::new());
     }
     let domains = [libc::AF_NETLINK, libc::AF_INET, libc::AF_INET6, libc::AF_UNIX];
     only(libc::SYS_socket, any_of(0, &domains.map(|domain| domain as u64))?);

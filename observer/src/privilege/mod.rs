@@ -22,6 +22,16 @@ pub enum Task {
     Rules,
 }
 
+/// Whether somebody is served meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Service {
+    /// Nobody connects.
+    #[default]
+    None,
+    /// Connections are accepted at a socket that listens already (`--metrics`).
+    Accepts,
+}
+
 /// Capabilities that a tool is run with: `CAP_NET_ADMIN` shows rules, iptables asks through a raw socket, and the names of
 /// tables below `/proc/net` belong to the root of the namespace's users, who may be another than ours.
 pub const OF_TOOLS: Set = NET_ADMIN.and(NET_RAW).and(DAC_READ_SEARCH);
@@ -57,11 +67,11 @@ pub struct Confined {
 ///
 /// # Errors
 /// The capabilities cannot be given up.
-pub fn confine(task: Task) -> io::Result<Confined> {
+pub fn confine(task: Task, service: Service) -> io::Result<Confined> {
     let left = capabilities::limit(task.needs())?;
     let has_no_new_privileges = no_new_privileges();
     let filters_calls = has_no_new_privileges
-        && calls::filter(task)
+        && calls::filter(task, service)
             .inspect_err(|error| log::info!("system calls are not filtered: {error}"))
             .is_ok();
     Ok(Confined {

@@ -13,6 +13,7 @@ mod icmp;
 mod json;
 mod kept;
 mod layout;
+mod metrics;
 mod pass;
 pub mod record;
 pub mod review;
@@ -38,6 +39,7 @@ pub use file::TraceFile;
 pub use fold::MAX_FLOWS;
 pub use json::{Json, json};
 pub use layout::wrap;
+pub use metrics::{Metrics, MetricsServer, Running};
 pub use tally::Tally;
 pub use terminal::Look;
 pub use text::Text;
@@ -59,6 +61,9 @@ pub trait Report {
     /// As [`Report::line`].
     fn tick(&mut self, now: Time) -> io::Result<()>;
 
+    /// What the run has come to so far. Of use to metrics alone: all others are told by the summary.
+    fn running(&mut self, _running: &Running) {}
+
     /// No line comes after this.
     ///
     /// # Errors
@@ -76,12 +81,14 @@ pub enum Format {
     Json,
 }
 
-/// The screen, and beside it the files of `--write` and `--pcap`.
+/// The screen, and beside it the files of `--write` and `--pcap`, and metrics.
 pub struct Outputs {
     /// Gone once it has failed.
     screen: Option<Box<dyn Report>>,
     /// Those that have not failed.
     files: Vec<(PathBuf, Box<dyn Report>)>,
+    /// What is counted for whoever asks.
+    metrics: Option<Metrics>,
     /// What was wrong with the first file that failed, in one line.
     file_error: Option<String>,
 }
@@ -112,11 +119,19 @@ impl Outputs {
         Ok(self.with_file(path, file))
     }
 
+    /// Besides, the metrics that a server shows.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
     /// Anything for the screen.
     pub fn new(screen: impl Report + 'static) -> Self {
         Self {
             screen: Some(Box::new(screen)),
             files: Vec::new(),
+            metrics: None,
             file_error: None,
         }
     }
@@ -187,6 +202,9 @@ impl Report for Box<dyn Report> {
 /// The errors are the screen's; the file's are kept for [`Outputs::file_error`].
 impl Report for Outputs {
     fn line(&mut self, line: &Line) -> io::Result<()> {
+        if let Some(metrics) = &mut self.metrics {
+            metrics.line(line)?;
+        }
         self.keep(|file| file.line(line));
         self.show(|screen| screen.line(line))
     }
@@ -194,6 +212,12 @@ impl Report for Outputs {
     fn tick(&mut self, now: Time) -> io::Result<()> {
         self.keep(|file| file.tick(now));
         self.show(|screen| screen.tick(now))
+    }
+
+    fn running(&mut self, running: &Running) {
+        if let Some(metrics) = &mut self.metrics {
+            metrics.running(running);
+        }
     }
 
     fn finish(&mut self) -> io::Result<()> {

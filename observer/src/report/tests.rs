@@ -73,6 +73,7 @@ fn an_owner_is_told_after_who_and_a_long_command_can_be_pasted() {
         text: text.into(),
         rule: None,
         command: command.map(str::to_owned),
+        owner: None,
     };
     let mut drop = policy_drop();
     drop.flow = None;

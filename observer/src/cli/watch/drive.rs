@@ -10,9 +10,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::super::{Outcome, tell};
 use super::{Probes, WatchConfig};
 use crate::live::{check_cases, check_cases_writable};
-use crate::privilege::{self, Task};
+use crate::privilege::{self, Service, Task};
 use crate::report::record::{Confidence, DropInfo, Event, Line, Summary, Time};
-use crate::report::{Outputs, Report, Tally};
+use crate::report::{MetricsServer, Outputs, Report, Running, Tally};
 
 /// So many causes stand in the summary.
 const TOP_CAUSES: usize = 10;
@@ -33,6 +33,11 @@ pub trait Source {
     /// # Errors
     /// As for [`Source::next`].
     async fn stop(&mut self) -> anyhow::Result<Vec<Line>>;
+
+    /// What the run has come to so far, where that is known before its end. Asked about once a second, for metrics alone.
+    fn running(&self) -> Option<Running> {
+        None
+    }
 }
 
 /// Opens the source, then the outputs, and runs until a signal, the count or the time ends it.
@@ -52,7 +57,12 @@ pub fn run<S: Source>(
     if let Some(path) = &config.pcap {
         outputs = outputs.with_capture(path, config.snaplen)?;
     }
+    // Bound and listening before rights are given up: nothing binds or listens later.
+    let server = config.metrics.map(MetricsServer::bind).transpose()?;
     confined(config)?;
+    if let Some(server) = server {
+        outputs = outputs.with_metrics(server.start()?);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -77,7 +87,11 @@ fn confined(config: &WatchConfig) -> anyhow::Result<()> {
         .as_deref()
         .map(check_cases)
         .transpose()?;
-    privilege::confine(task).context("cannot give up capabilities")?;
+    let service = match config.metrics {
+        Some(_) => Service::Accepts,
+        None => Service::None,
+    };
+    privilege::confine(task, service).context("cannot give up capabilities")?;
     config
         .keep_disagreements
         .as_deref()
@@ -186,7 +200,10 @@ impl Loop<'_> {
                 biased;
                 () = &mut interrupted => return Ok(()),
                 () = &mut timed_out => return Ok(()),
-                _ = tick.tick() => self.outputs.tick(Time::now()).map_err(screen_error)?,
+                _ = tick.tick() => {
+                    self.count_running(source);
+                    self.outputs.tick(Time::now()).map_err(screen_error)?;
+                }
                 line = source.next() => match line? {
                     Some(line) => self.take(line)?,
                     None => return Ok(()),
@@ -194,6 +211,14 @@ impl Loop<'_> {
             }
         }
         Ok(())
+    }
+
+    fn count_running<S: Source>(&mut self, source: &S) {
+        if self.config.metrics.is_some()
+            && let Some(running) = source.running()
+        {
+            self.outputs.running(&running);
+        }
     }
 
     fn is_full(&self) -> bool {

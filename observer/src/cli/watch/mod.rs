@@ -4,6 +4,7 @@ mod drive;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 use observer_common::MAX_SNAPLEN;
 
+use super::address;
 use super::budget::{self, Budget};
 use super::filter::{FilterSpec, RawFilter};
 use super::span;
@@ -32,6 +34,8 @@ Examples:
       the whole way of this client's packets through hooks, tables and NAT, also of those that live
   observer watch --pcap drops.pcapng --snaplen 1500 --duration 5m
       a capture for Wireshark of what died, each packet with the rule or policy that killed it as its comment
+  observer watch --probes drops --metrics 9469 -o json > /dev/null
+      counts for Prometheus, at http://127.0.0.1:9469/metrics
   observer watch --netns pid:4711 --duration 30s --fail-on-drop
       exit code 1 if that process's network namespace drops anything within 30 s
 
@@ -77,6 +81,9 @@ pub struct Args {
     /// How many bytes of each packet --pcap keeps, from 64 to 4096 [default: 256]
     #[arg(long, value_name = "BYTES", requires = "pcap", value_parser = clap::value_parser!(u16).range(64..=MAX_SNAPLEN as i64))]
     pub snaplen: Option<u16>,
+    /// Count drops by cause for Prometheus, at http://ADDR/metrics: a port (of 127.0.0.1), or address and port
+    #[arg(long, value_name = "ADDR", value_parser = address::parse)]
+    pub metrics: Option<SocketAddr>,
     /// Keep packet and rules in this directory where a replay of the rules comes to something else than the kernel did: a bug
     /// worth reporting; at most 16 cases, readable by their owner only
     #[arg(long, value_name = "DIR")]
@@ -129,6 +136,8 @@ pub struct WatchConfig {
     pub pcap: Option<PathBuf>,
     /// How many bytes of each packet it keeps.
     pub snaplen: u16,
+    /// Where metrics are asked for.
+    pub metrics: Option<SocketAddr>,
     /// Where packets and rules are kept of which a replay is at odds with the kernel.
     pub keep_disagreements: Option<PathBuf>,
     /// Stop after this many drops.
@@ -155,6 +164,7 @@ impl Default for WatchConfig {
             write: None,
             pcap: None,
             snaplen: SNAPLEN,
+            metrics: None,
             keep_disagreements: None,
             count: None,
             duration: None,
@@ -196,7 +206,8 @@ impl Args {
             ifaces: self.iface,
             netns: self.netns,
         };
-        let checked = raw.check()?;
+        let mut checked = raw.check()?;
+        checked.warnings.extend(self.metrics.and_then(address::warning));
         Ok(WatchConfig {
             filter: checked.spec,
             all: self.all,
@@ -204,6 +215,7 @@ impl Args {
             write: self.write,
             pcap: self.pcap,
             snaplen: self.snaplen.unwrap_or(SNAPLEN),
+            metrics: self.metrics,
             keep_disagreements: self.keep_disagreements,
             count: self.count,
             duration: self.duration,

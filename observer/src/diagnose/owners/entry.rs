@@ -10,8 +10,7 @@ use crate::report::record::{Backend, Cause, CtState, Hook};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Owner {
-    /// What people call it; for docs/owners.md.
-    #[cfg_attr(not(test), allow(dead_code))]
+    /// What people call it.
     pub name: String,
     /// Where its names were read; for docs/owners.md.
     #[cfg_attr(not(test), allow(dead_code))]

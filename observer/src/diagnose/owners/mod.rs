@@ -49,18 +49,24 @@ pub fn hints(scene: &Scene<'_>) -> Vec<Hint> {
 /// The first case whose evidence holds and that can be told.
 fn owner(scene: &Scene<'_>) -> Option<(&'static Case, Hint, Held)> {
     let by_netfilter = scene.drop().layer == Layer::Netfilter;
-    let mut cases = entry::all().iter().flat_map(|owner| &owner.cases);
-    cases.find_map(|case| {
+    let mut cases = entry::all()
+        .iter()
+        .flat_map(|owner| owner.cases.iter().map(move |case| (owner, case)));
+    cases.find_map(|(owner, case)| {
         if case.when.reason.is_empty() != by_netfilter {
             return None;
         }
         let held = case.when.holds(scene, &Held::default())?;
-        let who = owner_hint(&sentence(&case.says, scene, &held.kept)?, &held.grounds);
+        let who = owner_hint(
+            &owner.name,
+            &sentence(&case.says, scene, &held.kept)?,
+            &held.grounds,
+        );
         Some((case, who, held))
     })
 }
 
-fn owner_hint(says: &str, grounds: &[String]) -> Hint {
+fn owner_hint(name: &'static str, says: &str, grounds: &[String]) -> Hint {
     let text = if grounds.is_empty() {
         format!("{says}.")
     } else {
@@ -71,6 +77,7 @@ fn owner_hint(says: &str, grounds: &[String]) -> Hint {
         text,
         rule: None,
         command: None,
+        owner: Some(name),
     }
 }
 
@@ -83,6 +90,7 @@ fn fix_hint(fixes: &[Fix], scene: &Scene<'_>, held: &Held) -> Option<Hint> {
             text: sentence(&fix.text, scene, &held.kept)?,
             rule: None,
             command: Some(command(fix, scene, &held.kept)?),
+            owner: None,
         })
     })
 }

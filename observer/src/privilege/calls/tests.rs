@@ -11,9 +11,14 @@ const CALL: &str = "OBSERVER_TEST_MAKES_THE_CALL";
 
 /// Runs something in a thread that the filter holds for.
 fn filtered<T: Send + 'static>(task: Task, run: impl FnOnce() -> T + Send + 'static) -> T {
+    serving(task, Service::None, run)
+}
+
+/// The same while somebody is served.
+fn serving<T: Send + 'static>(task: Task, service: Service, run: impl FnOnce() -> T + Send + 'static) -> T {
     let thread = std::thread::spawn(move || {
         assert!(no_new_privileges());
-        filter(task).expect("this kernel filters");
+        filter(task, service).expect("this kernel filters");
         run()
     });
     thread.join().expect("thread")
@@ -51,9 +56,32 @@ fn what_nothing_here_does_is_unknown_to_the_kernel() {
         assert_ne!(number, 0, "lo has a number");
         assert_eq!(raw(libc::SYS_connect, [-1, 0, 0]), libc::ENOSYS);
         assert_eq!(raw(libc::SYS_listen, [-1, 0, 0]), libc::ENOSYS);
+        assert_eq!(raw(libc::SYS_accept, [-1, 0, 0]), libc::ENOSYS);
+        assert_eq!(raw(libc::SYS_accept4, [-1, 0, 0]), libc::ENOSYS);
         assert_eq!(raw(libc::SYS_unlink, [0, 0, 0]), libc::ENOSYS);
         assert_eq!(raw(libc::SYS_clone3, [0, 0, 0]), libc::ENOSYS);
     });
+}
+
+#[test]
+fn who_serves_metrics_accepts_and_does_not_connect_or_listen() {
+    for task in [Task::Packets, Task::Counters] {
+        serving(task, Service::Accepts, || {
+            for (call, expected) in [
+                (libc::SYS_accept4, libc::EBADF),
+                (libc::SYS_accept, libc::ENOSYS),
+                (libc::SYS_connect, libc::ENOSYS),
+                (libc::SYS_listen, libc::ENOSYS),
+            ] {
+                // SAFETY: there is no such descriptor, so nothing is looked at.
+                assert_eq!(
+                    errno(unsafe { libc::syscall(call, -1, 0, 0, 0) }),
+                    expected,
+                    "{call}"
+                );
+            }
+        });
+    }
 }
 
 #[test]
@@ -96,7 +124,7 @@ fn what_only_an_intruder_would_do_ends_the_process() {
     if let Ok(number) = std::env::var(CALL) {
         let number = number.parse::<libc::c_long>().expect("a number");
         assert!(no_new_privileges());
-        filter(Task::Packets).expect("this kernel filters");
+        filter(Task::Packets, Service::None).expect("this kernel filters");
         // SAFETY: the kernel does not get to look at the arguments.
         unsafe { libc::syscall(number, -1, 0, 0, 0, 0, 0) };
         std::process::exit(0);

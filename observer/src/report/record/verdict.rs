@@ -225,6 +225,9 @@ pub struct Hint {
     /// One command a person could run; this program never does.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub command: Option<String>,
+    /// With kind `owner`: the owner's name, one of a short list; for metrics, and no part of the trace.
+    #[serde(skip)]
+    pub owner: Option<&'static str>,
 }
 
 /// The kind of a [`Hint`].

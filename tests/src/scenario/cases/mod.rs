@@ -6,6 +6,7 @@ mod chaos;
 mod closed_pipe;
 mod hostile;
 mod killed;
+mod metrics;
 mod netlink;
 mod oracle;
 mod replaced;
@@ -70,6 +71,14 @@ pub(super) const ALL: &[Case] = &[
         of_paths: false,
         without_bpf: false,
         run: capture::run,
+    },
+    Case {
+        name: "metrics-are-what-the-kernel-counted",
+        backends: &[Backend::Legacy, Backend::Nft],
+        every_kernel: false,
+        of_paths: false,
+        without_bpf: false,
+        run: metrics::run,
     },
     Case {
         name: "a-second-signal-ends-at-once",
