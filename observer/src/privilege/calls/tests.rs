@@ -73,8 +73,8 @@ fn who_serves_metrics_accepts_and_does_not_connect_or_listen() {
                 (libc::SYS_connect, libc::ENOSYS),
                 (libc::SYS_listen, libc::ENOSYS),
             ] {
-                // SAFETY: there is no such descriptor, so nothing is looked at.
                 assert_eq!(
+                    // SAFETY: there is no such descriptor, so nothing is looked at.
                     errno(unsafe { libc::syscall(call, -1, 0, 0, 0) }),
                     expected,
                     "{call}"
