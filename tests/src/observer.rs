@@ -59,6 +59,24 @@ impl Observer {
         })
     }
 
+    /// Starts it, kept from nothing, and waits until `trace` (its standard output, or a file of trace lines) says that it watches.
+    pub fn watch(
+        program: &Path,
+        args: &[String],
+        directory: &Path,
+        trace: &Path,
+        patience: Duration,
+    ) -> Result<Self> {
+        let mut observer = Self::start(&Invocation {
+            program,
+            args,
+            cage: &Cage::default(),
+            directory,
+        })?;
+        observer.wait_for_start(trace, patience)?;
+        Ok(observer)
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -150,4 +168,12 @@ pub fn code(status: ExitStatus) -> i32 {
         .code()
         .or_else(|| status.signal().map(|signal| 128 + signal))
         .unwrap_or(-1)
+}
+
+/// Memory that a process has in use, in KiB: `VmRSS`, proc_pid_status(5).
+pub fn resident_kib(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("observer is gone")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .context("no VmRSS")
 }

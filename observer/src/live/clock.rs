@@ -16,6 +16,11 @@ pub fn monotonic_ns() -> u64 {
     now_ns(ClockId::CLOCK_MONOTONIC)
 }
 
+/// Processor time of this program so far, in nanoseconds.
+pub fn process_ns() -> u64 {
+    now_ns(ClockId::CLOCK_PROCESS_CPUTIME_ID)
+}
+
 fn now_ns(clock: ClockId) -> u64 {
     let Ok(time) = clock_gettime(clock) else { return 0 };
     let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);

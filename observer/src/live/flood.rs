@@ -6,9 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-use nix::time::{ClockId, clock_gettime};
 use observer_common::{Allowance, Count};
 
+use super::clock;
 use super::folds::{Told, line};
 use super::open::Live;
 
@@ -183,7 +183,8 @@ impl Live {
             return;
         }
         let counts = self.programs.counts();
-        self.flood.judge(now, own_ns() + counts[Count::DropTime as usize]);
+        self.flood
+            .judge(now, clock::process_ns() + counts[Count::DropTime as usize]);
         if self.flood.ebbs(counts[Count::Folded as usize]) {
             self.store.catch_up(&self.programs);
         }
@@ -213,14 +214,6 @@ impl Live {
             .lost(self.flood.folded, &folds, &mut self.teller, &self.symbols);
         self.lines.push_back(line(lost, &self.teller));
     }
-}
-
-/// Processor time of this program so far, in nanoseconds.
-fn own_ns() -> u64 {
-    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(0, |time| {
-        let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
-        seconds * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0)
-    })
 }
 
 #[cfg(test)]

@@ -34,15 +34,16 @@ impl Cost {
         }
     }
 
-    /// Time of all runs, in nanoseconds.
-    pub(super) fn all_ns(self) -> u64 {
-        self.nanos
-    }
-
     /// Time of one run on average, in nanoseconds.
     pub(super) fn each_ns(self) -> u64 {
         self.nanos / self.runs.max(1)
     }
+}
+
+/// Time of all runs of all programs since `before`.
+pub(super) fn all_since(now: &BTreeMap<String, Cost>, before: &BTreeMap<String, Cost>) -> Duration {
+    let each = now.iter().map(|(name, cost)| cost.since(before.get(name)).nanos);
+    Duration::from_nanos(each.sum())
 }
 
 /// The kernel's statistics of eBPF programs, on for as long as this lives.

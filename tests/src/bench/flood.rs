@@ -24,8 +24,6 @@ const SPAN: Duration = Duration::from_secs(60);
 const ALONE: Duration = Duration::from_secs(5);
 /// Packets that are handed to the kernel at once.
 const BATCH: usize = 64;
-/// `sysconf(_SC_CLK_TCK)` of every Linux that there is.
-const TICK: Duration = Duration::from_millis(10);
 /// Sent afterwards, a second after the flood.
 const FEW: u64 = 10;
 
@@ -108,10 +106,7 @@ impl Flood {
         let ticks = process::used(watching.pid())?.ticks - used.ticks;
         let programs_then = cost::programs(watching.pid(), &names)?;
         drop(statistics);
-        let in_kernel: u64 = programs_then
-            .iter()
-            .map(|(name, cost)| cost.since(programs.get(name)).all_ns())
-            .sum();
+        let kernel = cost::all_since(&programs_then, &programs);
         sleep(Duration::from_secs(1));
         while let Some((_, line)) = watching.line_within(Duration::from_secs(1)) {
             told.take(&line)?;
@@ -124,8 +119,7 @@ impl Flood {
         let counted = self.counted()?;
         let summary = watching.end()?;
         let share = |time: Duration| 100.0 * time.as_secs_f64() / took.as_secs_f64();
-        let own = TICK * u32::try_from(ticks).unwrap_or(u32::MAX);
-        let kernel = Duration::from_nanos(in_kernel);
+        let own = process::ticks(ticks);
         table.add(
             &format!("{what}: dropped"),
             format!(
@@ -142,7 +136,7 @@ impl Flood {
                 share(own + kernel),
                 share(own),
                 share(kernel),
-                in_kernel / sent.max(1),
+                kernel.as_nanos() / u128::from(sent.max(1)),
             ),
             "< 30 %",
         );

@@ -39,18 +39,7 @@ struct Bench<'a> {
 /// Measures and prints a table.
 pub fn run(data: &Data, observer: &Path, run: &RunDir) -> Result<()> {
     let _alone = run.alone()?;
-    let setup = Setup {
-        backend: Backend::Legacy,
-        family: Family::Ip,
-        prefix: format!("bench-{}-", std::process::id()),
-    };
-    let cluster = Cluster::up(data, "bench", &setup, run)?;
-    let filter = cluster.names().fill("{{server}}/{{bits}}")?;
-    let bench = Bench {
-        cluster,
-        observer,
-        filter,
-    };
+    let bench = Bench::up(data, "bench", observer, run)?;
     bench.fill_namespaces()?;
     let mut table = Table::default();
     start::measure(&bench, &mut table)?;
@@ -63,7 +52,23 @@ pub fn run(data: &Data, observer: &Path, run: &RunDir) -> Result<()> {
     Ok(())
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    /// Sets a cluster up, with the tables of iptables-legacy.
+    fn up(data: &Data, cluster: &str, observer: &'a Path, run: &RunDir) -> Result<Self> {
+        let setup = Setup {
+            backend: Backend::Legacy,
+            family: Family::Ip,
+            prefix: format!("bench-{}-", std::process::id()),
+        };
+        let cluster = Cluster::up(data, cluster, &setup, run)?;
+        let filter = cluster.names().fill("{{server}}/{{bits}}")?;
+        Ok(Self {
+            cluster,
+            observer,
+            filter,
+        })
+    }
+
     /// Rules that drop what nobody sends: through iptables-legacy in one namespace, iptables-nft in the next.
     fn fill_namespaces(&self) -> Result<()> {
         for (index, node) in self.cluster.node_names().into_iter().enumerate() {

@@ -1,6 +1,7 @@
 //! What the kernel says about a process.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -23,6 +24,14 @@ pub(super) struct Used {
     /// Times that a thread of it was taken off a processor.
     pub(super) preempted: u64,
     pub(super) threads: usize,
+}
+
+/// `sysconf(_SC_CLK_TCK)` of every Linux that there is.
+const TICK: Duration = Duration::from_millis(10);
+
+/// So many clock ticks.
+pub(super) fn ticks(count: u64) -> Duration {
+    TICK * u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 pub(super) fn memory(pid: u32) -> Result<Memory> {

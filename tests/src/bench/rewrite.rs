@@ -37,8 +37,6 @@ const GENERATIONS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(10);
 /// What two clocks of one machine may differ by.
 const CLOCKS: Duration = Duration::from_millis(2);
-/// `sysconf(_SC_CLK_TCK)` of every Linux that there is.
-const TICK: Duration = Duration::from_millis(10);
 
 /// Measures and prints a table; only the kinds with `only` in their name.
 pub fn run(data: &Data, observer: &Path, run: &RunDir, only: &str) -> Result<()> {
@@ -117,17 +115,12 @@ impl Rewrite {
         let took = begun.elapsed();
         let used_then = process::used(watching.pid())?;
         let programs_then = cost::programs(watching.pid(), &names)?;
-        let in_kernel: u64 = programs_then
-            .iter()
-            .map(|(name, cost)| cost.since(programs.get(name)).all_ns())
-            .sum();
+        let kernel = cost::all_since(&programs_then, &programs);
         let lines = watching.end_with_lines()?;
         let told = self.judge(&changes, &lines)?;
         let share = |time: Duration| 100.0 * time.as_secs_f64() / took.as_secs_f64();
-        let ticks =
-            |of: fn(&Used) -> u64| TICK * u32::try_from(of(&used_then) - of(&used)).unwrap_or(u32::MAX);
+        let ticks = |of: fn(&Used) -> u64| process::ticks(of(&used_then) - of(&used));
         let (own, tools) = (ticks(|used| used.ticks), ticks(|used| used.of_children));
-        let kernel = Duration::from_nanos(in_kernel);
         let slowest = changes
             .iter()
             .map(|change| change.ended.saturating_sub(change.began))

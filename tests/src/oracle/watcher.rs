@@ -9,8 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::cage::Cage;
-use crate::observer::{Invocation, Observer, code};
+use crate::observer::{Observer, code};
 
 /// How long it may take to start, and to end.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -27,14 +26,8 @@ impl Watcher {
     pub(super) fn start(program: &Path, directory: &Path, netns: &str, probes: &str) -> Result<Self> {
         let words = ["watch", "-o", "json", "--netns", netns, "--probes", probes];
         let args: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        let mut observer = Observer::start(&Invocation {
-            program,
-            args: &args,
-            cage: &Cage::default(),
-            directory,
-        })?;
-        let path = observer.stdout_path().to_owned();
-        observer.wait_for_start(&path, PATIENCE)?;
+        let path = directory.join("stdout");
+        let observer = Observer::watch(program, &args, directory, &path, PATIENCE)?;
         Ok(Self {
             observer,
             file: File::open(&path).context("observer's output")?,

@@ -205,16 +205,6 @@ impl Metrics {
         raise(&self.not_loss, summary.not_loss);
         raise(&self.folded, summary.folded.unwrap_or(0));
     }
-
-    /// What the run has come to, as it is now.
-    pub(super) fn running(&mut self, running: &Running) {
-        self.totals(&running.summary);
-        for (probes, ns) in [("drops", running.drop_time_ns), ("path", running.path_time_ns)] {
-            let seconds = ns as f64 / 1e9;
-            let counter = self.probe_seconds.get_or_create(&vec![("probes", probes)]);
-            counter.inc_by((seconds - counter.get()).max(0.0));
-        }
-    }
 }
 
 /// A total that is known as a whole: a counter never falls.
@@ -255,7 +245,12 @@ impl Report for Metrics {
     }
 
     fn running(&mut self, running: &Running) {
-        Self::running(self, running);
+        self.totals(&running.summary);
+        for (probes, ns) in [("drops", running.drop_time_ns), ("path", running.path_time_ns)] {
+            let seconds = ns as f64 / 1e9;
+            let counter = self.probe_seconds.get_or_create(&vec![("probes", probes)]);
+            counter.inc_by((seconds - counter.get()).max(0.0));
+        }
     }
 
     fn finish(&mut self) -> io::Result<()> {

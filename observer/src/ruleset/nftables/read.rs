@@ -229,12 +229,10 @@ impl<R: Reader> Walk<'_, R> {
                 comments.extend(comment_at.map(|at| (at, first + place, rules.len())));
                 rules.push(rule);
             }
-            let base = head
-                .is_base
-                .then(|| self.base(head.address.wrapping_sub(self.nft.base_chain), family));
-            let base = match base {
-                Some(base) => Some(base?),
-                None => None,
+            let base = if head.is_base {
+                Some(self.base(head.address.wrapping_sub(self.nft.base_chain), family)?)
+            } else {
+                None
             };
             read.chains.push(Chain {
                 name: name?,

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use super::cost::{Statistics, programs};
 use super::watching::Watching;
 use super::{Bench, program, traffic};
-use crate::cluster::{Backend, Cluster, Data, Family, Setup};
+use crate::cluster::Data;
 use crate::run_dir::RunDir;
 use chart::Chart;
 use page::Page;
@@ -28,18 +28,7 @@ const PROGRAM: &str = "kfree_skb";
 /// Measures everything, prints it, and writes the page.
 pub fn run(data: &Data, observer: &Path, run: &RunDir) -> Result<()> {
     let _alone = run.alone()?;
-    let setup = Setup {
-        backend: Backend::Legacy,
-        family: Family::Ip,
-        prefix: format!("bench-{}-", std::process::id()),
-    };
-    let cluster = Cluster::up(data, "scaling", &setup, run)?;
-    let filter = cluster.names().fill("{{server}}/{{bits}}")?;
-    let bench = Bench {
-        cluster,
-        observer,
-        filter,
-    };
+    let bench = Bench::up(data, "scaling", observer, run)?;
     let mut page = Page::new();
     rules::measure(&bench, &mut page)?;
     rate::measure(&bench, &mut page)?;

@@ -12,10 +12,9 @@ use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{Block, Linktype, OptionCode, PcapBlockOwned, PcapError, PcapNGReader};
 
 use super::super::run::{Lab, Place};
-use crate::cage::Cage;
 use crate::cluster::Cluster;
 use crate::exec;
-use crate::observer::{self, Invocation, Observer};
+use crate::observer::{self, Observer};
 use crate::results::Outcome;
 
 /// What is captured of each packet, in bytes.
@@ -57,14 +56,13 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
         "128",
     ]
     .map(str::to_owned);
-    let how = Invocation {
+    let mut observer = Observer::watch(
         program,
-        args: &args,
-        cage: &Cage::default(),
-        directory: place.work,
-    };
-    let mut observer = Observer::start(&how)?;
-    observer.wait_for_start(&place.work.join("stdout"), lab.patience * 3)?;
+        &args,
+        place.work,
+        &place.work.join("stdout"),
+        lab.patience * 3,
+    )?;
     let to = cluster.names().fill("{{server}}:9")?;
     send(&cluster, "client", &to, b'c')?;
     send(&cluster, "router", &to, b'r')?;

@@ -57,14 +57,13 @@ fn kill(lab: &Lab, place: &Place, more: &[&str]) -> Result<Outcome> {
 
     let args = ["watch", "-o", "json", "--dst", "10.0.0.0/8"].iter().chain(more);
     let args: Vec<String> = args.map(|word| (*word).to_owned()).collect();
-    let how = Invocation {
+    let mut observer = Observer::watch(
         program,
-        args: &args,
-        cage: &Cage::default(),
-        directory: place.work,
-    };
-    let mut observer = Observer::start(&how)?;
-    observer.wait_for_start(&place.work.join("stdout"), lab.patience * 3)?;
+        &args,
+        place.work,
+        &place.work.join("stdout"),
+        lab.patience * 3,
+    )?;
     let udp: Udp =
         serde_json::from_value(json!({"from": "client", "to": "10.77.2.2", "port": 9, "count": 10}))?;
     traffic::send(cluster.node("client")?, &udp)?;

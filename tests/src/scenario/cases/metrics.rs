@@ -10,10 +10,9 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
 use super::super::run::{Lab, Place};
-use crate::cage::Cage;
 use crate::cluster::rules::{self, Place as RulePlace};
 use crate::cluster::{Backend, Cluster};
-use crate::observer::{self, Invocation, Observer, read_lines};
+use crate::observer::{self, Observer, read_lines};
 use crate::results::Outcome;
 use crate::rights::{self, Watched};
 
@@ -47,15 +46,8 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
         &name,
     ]
     .map(str::to_owned);
-    let how = Invocation {
-        program,
-        args: &args,
-        cage: &Cage::default(),
-        directory: place.work,
-    };
-    let mut observer = Observer::start(&how)?;
     let trace = place.work.join("stdout");
-    observer.wait_for_start(&trace, lab.patience * 3)?;
+    let mut observer = Observer::watch(program, &args, place.work, &trace, lab.patience * 3)?;
     let mut failures = rights::failures(observer.pid(), Watched::Packets, lab.patience)?;
     let silent = (0..SILENT)
         .map(|_| TcpStream::connect(address))

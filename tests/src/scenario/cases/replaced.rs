@@ -13,9 +13,8 @@ use serde_json::Value;
 
 use super::super::check;
 use super::super::run::{Lab, Place};
-use crate::cage::Cage;
 use crate::cluster::Cluster;
-use crate::observer::{Invocation, Observer, read_lines};
+use crate::observer::{Observer, read_lines};
 use crate::results::Outcome;
 use crate::timestamp;
 
@@ -44,15 +43,8 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     let mut changes = vec![replace(&cluster, 0)?];
     let filter = cluster.names().fill("{{server}}/{{bits}}")?;
     let args = ["watch", "-o", "json", "--dst", &filter].map(str::to_owned);
-    let how = Invocation {
-        program,
-        args: &args,
-        cage: &Cage::default(),
-        directory: place.work,
-    };
     let trace = place.work.join("stdout");
-    let mut observer = Observer::start(&how)?;
-    observer.wait_for_start(&trace, lab.patience * 3)?;
+    let mut observer = Observer::watch(program, &args, place.work, &trace, lab.patience * 3)?;
 
     let over = AtomicBool::new(false);
     let sent = std::thread::scope(|scope| -> Result<u64> {

@@ -6,10 +6,9 @@ use serde_json::{Value, json};
 
 use super::super::check;
 use super::super::run::{Lab, Place};
-use crate::cage::Cage;
 use crate::cluster::Cluster;
 use crate::matching::matches;
-use crate::observer::{self, Invocation, Observer, read_lines};
+use crate::observer::{self, Observer, read_lines};
 use crate::results::Outcome;
 use crate::traffic::{self, Udp};
 
@@ -30,14 +29,13 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
         let directory = place.work.join(name);
         std::fs::create_dir_all(&directory)?;
         let args = ["watch", "-o", "json", filter[0], filter[1]].map(str::to_owned);
-        let how = Invocation {
+        let observer = Observer::watch(
             program,
-            args: &args,
-            cage: &Cage::default(),
-            directory: &directory,
-        };
-        let mut observer = Observer::start(&how)?;
-        observer.wait_for_start(&directory.join("stdout"), lab.patience * 3)?;
+            &args,
+            &directory,
+            &directory.join("stdout"),
+            lab.patience * 3,
+        )?;
         both.push((name, observer));
     }
     let udp: Udp = serde_json::from_value(

@@ -9,11 +9,10 @@ use serde_json::{Value, json};
 
 use super::super::super::check;
 use super::super::super::run::{Lab, Place};
-use crate::cage::Cage;
 use crate::cluster::Cluster;
 use crate::cluster::rules::{self, Counters};
 use crate::matching::matches;
-use crate::observer::{self, Invocation, Observer, read_lines};
+use crate::observer::{self, Observer, read_lines};
 use crate::results::Outcome;
 use crate::traffic::{self, Udp};
 
@@ -42,15 +41,8 @@ impl<'a> Arena<'a> {
         let filter = cluster.names().fill("{{server-net}}")?;
         let words = ["watch", "-o", "json", "--dst", &filter];
         let args: Vec<String> = words.iter().chain(more).map(|word| (*word).to_owned()).collect();
-        let how = Invocation {
-            program,
-            args: &args,
-            cage: &Cage::default(),
-            directory: place.work,
-        };
         let trace = place.work.join("stdout");
-        let mut observer = Observer::start(&how)?;
-        observer.wait_for_start(&trace, lab.patience * 3)?;
+        let observer = Observer::watch(program, &args, place.work, &trace, lab.patience * 3)?;
         Ok(Some(Self {
             lab,
             cluster,

@@ -2,7 +2,6 @@
 //! counted as folded, or counted as lost; what is told has the right name, whatever was not looked at before it; memory stays as it
 //! was; and afterwards all is told, and exactly, as before.
 
-use std::fs;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
@@ -13,12 +12,11 @@ use serde_json::{Value, json};
 use super::super::super::check;
 use super::super::super::run::{Lab, Place};
 use super::arena::no_observer;
-use crate::cage::Cage;
 use crate::cluster::Cluster;
 use crate::cluster::rules::{self, Counters};
 use crate::kernel::probes;
 use crate::matching::matches;
-use crate::observer::{self, Invocation, Observer, read_lines};
+use crate::observer::{self, Observer, read_lines};
 use crate::results::Outcome;
 
 const RULES: &str = "*filter\n:FORWARD DROP [0:0]\n:INNER - [0:0]\n-A FORWARD -p udp -m udp --dport 8 -j DROP\n\
@@ -53,18 +51,11 @@ pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     cluster.restore("router", RULES, true)?;
     let filter = cluster.names().fill("{{server-net}}")?;
     let args = ["watch", "-o", "json", "--dst", &filter].map(str::to_owned);
-    let how = Invocation {
-        program,
-        args: &args,
-        cage: &Cage::default(),
-        directory: place.work,
-    };
     let trace = place.work.join("stdout");
-    let mut observer = Observer::start(&how)?;
-    observer.wait_for_start(&trace, lab.patience * 3)?;
+    let mut observer = Observer::watch(program, &args, place.work, &trace, lab.patience * 3)?;
 
-    let before = resident_kib(&observer)?;
-    let (sent, most) = flood(&cluster, || resident_kib(&observer))?;
+    let before = observer::resident_kib(observer.pid())?;
+    let (sent, most) = flood(&cluster, || observer::resident_kib(observer.pid()))?;
     let wait_for = |packets: u64| -> Result<()> {
         let begun = Instant::now();
         while accounted(&read_lines(&trace)?) < packets && begun.elapsed() < lab.patience {
@@ -244,14 +235,4 @@ fn shown(lines: &[Value]) -> String {
         .iter()
         .find(|line| line["kind"] != "summary" && line["drop"]["confidence"] != "exact");
     other.map_or_else(|| format!("{} lines", lines.len()), ToString::to_string)
-}
-
-/// `VmRSS`, proc_pid_status(5).
-fn resident_kib(observer: &Observer) -> Result<u64> {
-    let status =
-        fs::read_to_string(format!("/proc/{}/status", observer.pid())).context("observer is gone")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|rest| rest.split_whitespace().next())
-        .and_then(|number| number.parse().ok())
-        .context("no VmRSS")
 }

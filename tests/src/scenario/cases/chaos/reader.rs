@@ -17,7 +17,7 @@ use super::super::super::run::{Lab, Place};
 use super::arena::{RULES, no_observer};
 use crate::cluster::Cluster;
 use crate::exec;
-use crate::observer::code;
+use crate::observer::{code, resident_kib};
 use crate::results::Outcome;
 
 /// More than the ring buffer, the pipe and all that lies between could hold.
@@ -53,10 +53,10 @@ pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     let mut reader = BufReader::with_capacity(4096, ours);
     let mut first = String::new();
     reader.read_line(&mut first)?;
-    let before = resident_kib(pid)?;
+    let before = resident_kib(child.id())?;
     flood(&cluster)?;
     std::thread::sleep(Duration::from_secs(1));
-    let during = resident_kib(pid)?;
+    let during = resident_kib(child.id())?;
     kill(pid, Signal::SIGINT).context("cannot signal observer")?;
     let mut lines = vec![serde_json::from_str::<Value>(&first)?];
     for line in reader.lines() {
@@ -98,15 +98,4 @@ fn flood(cluster: &Cluster) -> Result<()> {
         (0..FLOOD).try_for_each(|_| socket.send_to(b"x", to.as_str()).map(drop))?;
         Ok(())
     })
-}
-
-/// `VmRSS`, proc_pid_status(5).
-fn resident_kib(pid: Pid) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("observer is gone")?;
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|rest| rest.split_whitespace().next())
-        .and_then(|number| number.parse().ok())
-        .context("no VmRSS")
 }

@@ -11,11 +11,10 @@ use serde_json::Value;
 use super::super::super::run::{Lab, Place};
 use super::super::super::{check, features};
 use super::screen::complaint;
-use crate::cage::Cage;
 use crate::cluster::{Backend, Family};
 use crate::exec;
 use crate::netns::Netns;
-use crate::observer::{self, Invocation, Observer, read_lines};
+use crate::observer::{self, Observer, read_lines};
 use crate::results::Outcome;
 
 /// Turns the writing, clears the screen, and has a line of its own.
@@ -56,14 +55,7 @@ pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
         &trace.to_string_lossy(),
     ]
     .map(str::to_owned);
-    let how = Invocation {
-        program,
-        args: &words,
-        cage: &Cage::default(),
-        directory: place.work,
-    };
-    let mut observer = Observer::start(&how)?;
-    observer.wait_for_start(&trace, lab.patience * 3)?;
+    let mut observer = Observer::watch(program, &words, place.work, &trace, lab.patience * 3)?;
     for port in [BY_IPTABLES, BY_NFT] {
         netns.run(|| send(port))?;
     }

@@ -15,11 +15,10 @@ use super::super::super::run::{Lab, Place};
 use super::forge::{Forge, IPV4};
 use super::link::Link;
 use super::screen::complaint;
-use crate::cage::Cage;
 use crate::cluster::rules::{self, Counters};
 use crate::cluster::{Cluster, Family};
 use crate::kernel::{probes, stats};
-use crate::observer::{self, Invocation, Observer, read_lines};
+use crate::observer::{self, Observer, read_lines};
 use crate::results::Outcome;
 
 /// How many are sent, of both families together.
@@ -80,21 +79,14 @@ pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     let trace = place.work.join("trace.json");
     let name = cluster.node("router")?.name().to_owned();
     let words = ["watch", "--netns", &name, "--write", &trace.to_string_lossy()].map(str::to_owned);
-    let how = Invocation {
-        program,
-        args: &words,
-        cage: &Cage::default(),
-        directory: place.work,
-    };
-    let mut observer = Observer::start(&how)?;
-    observer.wait_for_start(&trace, lab.patience * 3)?;
-    let resident = resident_kib(&observer)?;
+    let mut observer = Observer::watch(program, &words, place.work, &trace, lab.patience * 3)?;
+    let resident = observer::resident_kib(observer.pid())?;
     let before = Kernels::read(&cluster)?;
     let packets = if probes::path() { FOLLOWED } else { PACKETS };
     send(&cluster, packets)?;
     settle(&trace, lab.patience)?;
     let after = Kernels::read(&cluster)?;
-    let grown = resident_kib(&observer)?.saturating_sub(resident);
+    let grown = observer::resident_kib(observer.pid())?.saturating_sub(resident);
     observer.signal(Signal::SIGINT)?;
     let code = observer::code(observer.wait(lab.patience * 2)?);
 
@@ -198,15 +190,6 @@ fn settle(trace: &Path, patience: Duration) -> Result<()> {
         std::thread::sleep(Duration::from_secs(1));
     }
     Ok(())
-}
-
-/// `VmRSS`, proc_pid_status(5).
-fn resident_kib(observer: &Observer) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", observer.pid()));
-    let status = status.context("observer is gone")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-        .context("no VmRSS")
 }
 
 fn judge(
