@@ -109,12 +109,15 @@ pub fn decide(
         site,
         symbol,
     };
-    // What moved is numbered by the snapshot that the kernel side compared with, and by no other. Of rules that were replaced
-    // a counter that is not watched may be another's by now.
-    let may_be_anothers = snapshot.has_unwatched && event.flags & flag::STALE != 0;
-    let was_compared =
-        event.flags & flag::COMPARED != 0 && event.generation == snapshot.generation && !may_be_anothers;
-    let own = if was_compared { scene.moves() } else { Vec::new() };
+    // What moved is numbered by the snapshot that the kernel side compared with, and by no other.
+    let of_this = event.flags & flag::COMPARED != 0 && event.generation == snapshot.generation;
+    let moves = if of_this { scene.moves() } else { Vec::new() };
+    // Of rules that were replaced a counter that is not watched may be another's by now. Those of the rules that this packet met are
+    // not freed before it is.
+    let is_stale = event.flags & flag::STALE != 0;
+    let may_be_anothers = is_stale && moves.iter().any(|moved| snapshot.is_unwatched(&moved.place));
+    let was_compared = of_this && !may_be_anothers;
+    let own = if was_compared { moves } else { Vec::new() };
     let left = pending.take(event.cpu, event.sequence, event.generation);
     let (fitting, other): (Vec<Move>, Vec<Move>) = own.iter().partition(|moved| scene.fits(&moved.place));
     let (certain, possible): (Vec<Move>, Vec<Move>) = fitting

@@ -69,6 +69,7 @@ fn snapshot() -> Snapshot {
         order: vec![0, 1, 2, 3, 4],
         tables: vec![table],
         locations: vec![None],
+        blocks: [0x1000].into(),
         places: vec![
             FORWARD_RULE,
             FORWARD_QUEUE,
@@ -376,7 +377,7 @@ fn a_ruleset_that_is_no_longer_in_force_has_no_candidates() {
 #[test]
 fn of_replaced_rules_a_counter_that_was_not_watched_proves_nothing() {
     let mut snapshot = snapshot();
-    snapshot.has_unwatched = true;
+    let watched = std::mem::take(&mut snapshot.blocks);
     let mut moved = event(&[(0, 1, 60)]);
     let confidence = |event: &DropEvent, snapshot: &Snapshot| {
         let pending = &mut Pending::default();
@@ -385,6 +386,15 @@ fn of_replaced_rules_a_counter_that_was_not_watched_proves_nothing() {
     assert_eq!(confidence(&moved, &snapshot), Confidence::Exact);
     moved.flags |= flag::STALE;
     assert_eq!(confidence(&moved, &snapshot), Confidence::Unknown);
-    snapshot.has_unwatched = false;
+    // Of those that did not move this packet met none.
+    let mut elsewhere = snapshot.counter(&FORWARD_POLICY).expect("it counts");
+    elsewhere.address += 0x1000;
+    snapshot.tables[0].chains[0]
+        .base
+        .as_mut()
+        .expect("it has one")
+        .counter = Some(elsewhere);
+    snapshot.blocks = watched;
+    assert!(snapshot.is_unwatched(&FORWARD_POLICY));
     assert_eq!(confidence(&moved, &snapshot), Confidence::Exact);
 }

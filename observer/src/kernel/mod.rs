@@ -1,5 +1,6 @@
 //! The running kernel: its types, its symbols, its memory, and the programs that are put into it.
 
+mod batch;
 mod btf;
 mod btf_section;
 pub mod budget;

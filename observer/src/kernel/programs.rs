@@ -16,6 +16,7 @@ use observer_common::{
     NftOffsets, Offsets, PATH_FILTER, PathMode, Run, SENT_STACK, SNAPSHOT_DEPTH, behind,
 };
 
+use super::batch::Batched;
 use super::loading::{self, TRACEPOINTS};
 use super::path_probes::{HOOK, PathProbes};
 use super::path_ring::PathRing;
@@ -54,8 +55,8 @@ pub struct Programs {
     /// What they know of namespaces.
     pub nets: Nets,
     blocks: HashMap<MapData, u64, u64>,
-    groups: Array<MapData, Group>,
-    runs: Array<MapData, Run>,
+    groups: Batched<Group>,
+    runs: Batched<Run>,
     nft: Array<MapData, NftOffsets>,
     allowance: Array<MapData, Allowance>,
     folded: PerCpuArray<MapData, Fold>,
@@ -191,7 +192,7 @@ impl Programs {
         };
         let events = RingBuf::try_from(map("EVENTS")?)?;
         let paths = PathRing::new(map("PATHS")?);
-        let runs = Array::try_from(map("RUNS")?)?;
+        let runs = Batched::new(map("RUNS")?)?;
         let nft = Array::try_from(map("NFT")?)?;
         let filter = Array::try_from(map("FILTER")?)?;
         // The programs' variables: there is one.
@@ -199,7 +200,7 @@ impl Programs {
         let not_loss = Array::try_from(map("NOT_LOSS")?)?;
         let nets = Nets::new(map("SLOTS")?, map("NETS")?)?;
         let blocks = HashMap::try_from(map("BLOCKS")?)?;
-        let groups = Array::try_from(map("GROUPS")?)?;
+        let groups = Batched::new(map("GROUPS")?)?;
         let counts = PerCpuArray::try_from(map("COUNT")?)?;
         let allowance = Array::try_from(map("ALLOWANCE")?)?;
         let folded = PerCpuArray::try_from(map("FOLDED")?)?;
@@ -304,12 +305,9 @@ impl Programs {
     /// # Errors
     /// There is no room.
     pub fn set_runs(&mut self, first: u32, runs: &[Run]) -> Result<()> {
-        for (index, run) in (first..).zip(runs) {
-            self.runs
-                .set(index, run, 0)
-                .context("no room for another run of counters")?;
-        }
-        Ok(())
+        self.runs
+            .set(first, runs)
+            .context("no room for more runs of counters")
     }
 
     /// Tells the programs which reasons are no loss.
@@ -354,12 +352,9 @@ impl Programs {
     /// # Errors
     /// There is no room.
     pub fn set_groups(&mut self, first: u32, groups: &[Group]) -> Result<()> {
-        for (index, group) in (first..).zip(groups) {
-            self.groups
-                .set(index, group, 0)
-                .context("no room for another rule's counter")?;
-        }
-        Ok(())
+        self.groups
+            .set(first, groups)
+            .context("no room for more rules' counters")
     }
 
     /// Watches a per-CPU allocation of a namespace's rulesets: when it is freed, the ruleset is gone.

@@ -188,7 +188,7 @@ const PERF_IOCTLS: [u64; 3] = [0x2400, 0x2401, 0x4004_2408];
 /// Commands of bpf(2), include/uapi/linux/bpf.h: maps (0 to 4), loading a program, running one by command, what there is to
 /// know of a descriptor, a tracepoint, types, no more writing to a map, a link. Not among them: pinning (6) and whatever looks at
 /// other people's programs.
-const BPF_COMMANDS: [u64; 12] = [0, 1, 2, 3, 4, 5, 10, 15, 17, 18, 22, 28];
+const BPF_COMMANDS: [u64; 13] = [0, 1, 2, 3, 4, 5, 10, 15, 17, 18, 22, 26, 28];
 
 /// Installs the filter for the calling thread, and so for all that it starts.
 ///

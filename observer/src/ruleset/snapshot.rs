@@ -62,8 +62,9 @@ pub struct Snapshot {
     pub expressions: Expressions,
     /// What is looked up in its tables.
     pub index: Index,
-    /// Whether counters are compared that are freed without notice; set when it is put in force.
-    pub has_unwatched: bool,
+    /// Per-CPU allocations that are watched: their freeing says that this is no longer in force. Of x_tables all of them, of nf_tables
+    /// the counters of what surely drops, and of the others the first.
+    pub blocks: BTreeSet<u64>,
 }
 
 /// A rule, or a base chain's policy.
@@ -105,6 +106,10 @@ impl Snapshot {
     /// counts it before anything of the old rules is freed, and no number comes twice. x_tables has no such number.
     pub fn read_again(source: &Source<'_, impl Reader>, before: Self) -> Option<Self> {
         let net = before.net;
+        let is_numbered = before.nft_seq.0 != 0 && before.legacy_count() == 0;
+        if is_numbered && !before.is_stale(source) {
+            return Some(before);
+        }
         Self::try_read(source, net, Some(before)).or_else(|| Self::read(source, net))
     }
 
@@ -125,6 +130,7 @@ impl Snapshot {
             None => snapshot.read_nft(source),
         }
         snapshot.collect();
+        snapshot.blocks = snapshot.choose_blocks();
         snapshot.is_current(source, layout).then_some(snapshot)
     }
 
@@ -311,36 +317,36 @@ impl Snapshot {
             && name(self) == name(older)
     }
 
-    /// Per-CPU allocations whose freeing says that this snapshot is no longer in force: of nf_tables the counters that are compared
-    /// at drops, and of the others the first.
-    pub fn blocks(&self) -> BTreeSet<u64> {
-        let mut blocks: BTreeSet<u64> = self.compared_of_nft().take(MOST_WATCHED).collect();
+    /// Whether a place has a counter that is freed without notice: once the rules are replaced, what it says may be of another's.
+    pub fn is_unwatched(&self, place: &Place) -> bool {
+        let counter = self.counter(place).filter(|counter| !counter.plain);
+        counter.is_some_and(|counter| !self.blocks.contains(&block_of(&counter)))
+    }
+
+    /// Where nf_tables' generation is known, it says at each drop whether this is still in force: then of counters that are not
+    /// compared, or prove little alone, a few of each table are enough to call for a look.
+    fn choose_blocks(&self) -> BTreeSet<u64> {
         let most = if self.nft_seq.0 == 0 {
             MOST_WATCHED
         } else {
             FEW_WATCHED
         };
+        let mut blocks = BTreeSet::new();
+        for (ending, most) in [(Ending::Certain, MOST_WATCHED), (Ending::Possible, most)] {
+            let places = self.places.iter().filter(|place| place.ending == ending);
+            let counters = places.filter_map(|place| self.counter(place));
+            let of_nft = counters.filter(|counter| !counter.plain && counter.bytes_first);
+            blocks.extend(of_nft.take(most).map(|counter| block_of(&counter)));
+        }
         for table in &self.tables {
-            let counters = counters_of(table);
-            if table.backend == Backend::Legacy {
-                blocks.extend(counters.map(|counter| counter.address & !(XT_BLOCK_BYTES - 1)));
+            let most = if table.backend == Backend::Legacy {
+                usize::MAX
             } else {
-                blocks.extend(counters.take(most).map(|counter| counter.address));
-            }
+                most
+            };
+            blocks.extend(counters_of(table).take(most).map(|counter| block_of(&counter)));
         }
         blocks
-    }
-
-    /// Whether counters are compared at drops that [`Self::blocks`] leaves out.
-    pub fn leaves_counters_out(&self) -> bool {
-        self.compared_of_nft().nth(MOST_WATCHED).is_some()
-    }
-
-    /// Where the counters of nf_tables lie that are compared at drops.
-    fn compared_of_nft(&self) -> impl Iterator<Item = u64> {
-        let compared = self.places.iter().filter_map(|place| self.counter(place));
-        let of_nft = compared.filter(|counter| !counter.plain && counter.bytes_first);
-        of_nft.map(|counter| counter.address)
     }
 
     /// What the kernel side needs to know.
@@ -365,6 +371,15 @@ impl Snapshot {
                 ..runs
             }),
         }
+    }
+}
+
+/// The allocation that a per-CPU counter lies in.
+fn block_of(counter: &Counter) -> u64 {
+    if counter.bytes_first {
+        counter.address
+    } else {
+        counter.address & !(XT_BLOCK_BYTES - 1)
     }
 }
 

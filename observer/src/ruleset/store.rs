@@ -156,12 +156,12 @@ impl Store {
             let Some(before) = Snapshot::read(&self.source(&programs.memory, symbols), net) else {
                 return false;
             };
-            let blocks = before.blocks();
+            let blocks = before.blocks.clone();
             blocks.iter().for_each(|block| programs.watch_block(*block, net));
             let Some(snapshot) = Snapshot::read_again(&self.source(&programs.memory, symbols), before) else {
                 return false;
             };
-            if snapshot.blocks() != blocks {
+            if snapshot.blocks != blocks {
                 continue;
             }
             let told = self.put_in_force(programs, snapshot);
@@ -241,7 +241,6 @@ impl Store {
         };
         self.generation = next(self.generation);
         snapshot.generation = self.generation;
-        snapshot.has_unwatched = snapshot.leaves_counters_out();
         snapshot.groups = (first, count);
         snapshot.order = order;
         if let Err(error) = programs.set_groups(first, &groups) {
@@ -279,14 +278,13 @@ impl Store {
     /// watch them again here would hide that one was freed meanwhile.
     fn switch(&mut self, programs: &mut Programs, slot: u32, snapshot: Rc<Snapshot>) -> bool {
         let net = snapshot.net;
-        let blocks = snapshot.blocks();
         if let Some(known) = self.nets.get(&net) {
             // Of counters that are not watched nothing is compared, not even for a moment.
             programs.nets.stop_comparing(net);
             known
                 .current
-                .blocks()
-                .difference(&blocks)
+                .blocks
+                .difference(&snapshot.blocks)
                 .for_each(|block| programs.forget_block(*block));
         }
         if let Err(error) = programs.nets.set(&snapshot.state(slot)) {
@@ -340,7 +338,7 @@ impl Store {
         programs.nets.forget(net);
         known
             .current
-            .blocks()
+            .blocks
             .iter()
             .for_each(|block| programs.forget_block(*block));
         self.release_groups(&known.current);

@@ -4,9 +4,10 @@
 //! header with its handle and length, then its expressions (include/net/netfilter/nf_tables.h, v6.1 … v6.18).
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hasher as _};
+use std::hash::{BuildHasher as _, Hasher};
 
 use foldhash::HashMap;
+use foldhash::quality::{FixedState, FoldHasher};
 
 use super::TableExpressions;
 use super::expr::Decoder;
@@ -106,12 +107,11 @@ struct RawRule<'a> {
 }
 
 /// What was read of a table's chains so far.
-#[derive(Default)]
-struct Chains {
+struct Chains<'a> {
     chains: Vec<Chain>,
     /// Where the rules of each begin and end.
     blobs: Vec<[u64; 2]>,
-    hasher: DefaultHasher,
+    hasher: FoldHasher<'a>,
 }
 
 impl<R: Reader> Walk<'_, R> {
@@ -122,7 +122,12 @@ impl<R: Reader> Walk<'_, R> {
         let family = family(self.bits(at, self.nft.table_family_bit, 6)?)?;
         let heads = self.heads(at.wrapping_add(self.nft.table_chains))?;
         let index: HashMap<u64, usize> = heads.iter().map(|head| head.address).zip(0..).collect();
-        let mut read = Chains::default();
+        let state = FixedState::default();
+        let mut read = Chains {
+            chains: Vec::new(),
+            blobs: Vec::new(),
+            hasher: state.build_hasher(),
+        };
         for heads in heads.chunks(AT_ONCE) {
             self.chains(heads, family, &index, &mut read)?;
         }
@@ -205,7 +210,7 @@ impl<R: Reader> Walk<'_, R> {
         heads: &[Head],
         family: TableFamily,
         index: &HashMap<u64, usize>,
-        read: &mut Chains,
+        read: &mut Chains<'_>,
     ) -> Option<()> {
         let names: Vec<u64> = heads.iter().map(|head| head.name_at).collect();
         let names = self.memory.strings(&names, SHORT_NAME_BYTES, NAME_BYTES);
@@ -332,7 +337,7 @@ fn is_mapped(chain: &Chain, jumps: u64, uses: Option<u32>) -> bool {
 }
 
 /// Adds a chain, whose rules have these bytes. Large matches, comments among them, lie behind pointers.
-fn hash(hasher: &mut DefaultHasher, chain: &Chain, rules: &[u8]) {
+fn hash(hasher: &mut impl Hasher, chain: &Chain, rules: &[u8]) {
     hasher.write(rules);
     hasher.write(chain.name.as_bytes());
     chain
