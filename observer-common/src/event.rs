@@ -10,10 +10,17 @@ pub const MAX_LINK_BYTES: u32 = 22;
 pub const MAX_MOVED: usize = 8;
 /// How many slots of a legacy table's jump stack travel with a drop.
 pub const MAX_JUMPS: usize = 16;
-/// How many return addresses are looked at.
+/// How many return addresses are looked at, where the innermost do not say which hook it was.
 pub const MAX_STACK: usize = 96;
+/// How many are looked at first: each costs its share of the unwinding.
+pub const SHORT_STACK: usize = 14;
+/// So many frames behind `nf_hook_slow` say which hook it ran.
+pub const CALLER_FRAMES: u32 = 5;
 /// How many of them travel with a drop.
 pub const SENT_STACK: usize = 32;
+
+/// For so long after it woke user space for a drop a CPU wakes it for no other, nanoseconds.
+pub const WAKE_NS: u64 = 1_000_000;
 
 /// First field of every record.
 #[repr(u32)]

@@ -61,6 +61,8 @@ pub struct Filter {
     pub ranges: [[u64; 2]; MAX_RANGES],
     /// Address range of `nf_hook_slow`.
     pub hook_slow: [u64; 2],
+    /// Address range of `__br_forward`: which of the bridge's hooks it runs, a frame far out on the stack says.
+    pub bridge_forward: [u64; 2],
     /// Number of `NETFILTER_DROP`; 0 where the kernel has none.
     pub netfilter_drop: u32,
     /// 0: keep the counters' books and say nothing: user space is not ready yet.
@@ -111,6 +113,7 @@ impl Filter {
             netns: [0; MAX_FILTER],
             ranges: [[0; 2]; MAX_RANGES],
             hook_slow: [0; 2],
+            bridge_forward: [0; 2],
             netfilter_drop: 0,
             enabled: 0,
             traced: 0,

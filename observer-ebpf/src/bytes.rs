@@ -4,7 +4,7 @@
 use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use observer_common::{BytesEvent, EventKind, MAX_LINK_BYTES, MAX_SNAPLEN};
 
-use crate::maps::{BYTES, EVENTS, SNAPLEN};
+use crate::maps::{BYTES, EVENTS, NO_WAKEUP, SNAPLEN};
 use crate::memory::{bounded, field, offset, preset, read_bytes};
 
 /// Sends the bytes from the link header on, or from the network header where there is none; true if user space gets them.
@@ -46,7 +46,8 @@ fn copy_and_send(skb: u64, cpu: u32, most: u32) -> Option<()> {
             (&raw const EVENTS).cast_mut().cast(),
             (&raw mut *record).cast(),
             BytesEvent::LEN as u64 + u64::from(len),
-            0,
+            // The drop itself comes next.
+            NO_WAKEUP,
         )
     };
     (sent == 0).then_some(())

@@ -16,7 +16,7 @@ pub fn is_possible() -> bool {
 
 /// A pointer to words at an address, some hundred of them as the verifier sees it.
 #[inline(always)]
-fn words(address: u64) -> *const u64 {
+pub fn words(address: u64) -> *const u64 {
     // SAFETY: user space replaces the call of this number; as a helper's, it is no address.
     let cast: unsafe extern "C" fn(u64, u32) -> *const u64 =
         unsafe { core::mem::transmute(CAST_CALL as usize) };

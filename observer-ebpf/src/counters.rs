@@ -155,14 +155,17 @@ unsafe extern "C" fn compare_group(index: u32, scan: *mut c_void) -> i64 {
     // SAFETY: what `compare` passed.
     let scan = unsafe { &mut *scan.cast::<Scan>() };
     let index = scan.first + index;
-    // SAFETY: this CPU's element.
-    let now = unsafe { &raw mut (*scan.scratch).now };
-    let Some(group) = look(index, now, scan.cpu_offset) else {
-        return 0;
-    };
-    let Some(then) = BASELINES.get_ptr_mut(index) else {
+    let (Some(group), Some(then)) = (GROUPS.get(index), BASELINES.get_ptr_mut(index)) else {
         return 1;
     };
+    if cast::is_possible() && group.flags & candidate::ALONE == 0 && !moved(group, then, scan.cpu_offset) {
+        return 0;
+    }
+    // SAFETY: this CPU's element.
+    let now = unsafe { &raw mut (*scan.scratch).now };
+    if !look(group, now, scan.cpu_offset) {
+        return 0;
+    }
     if !differ(now, then, group.flags & candidate::ALONE != 0) {
         return 0;
     }
@@ -254,22 +257,43 @@ unsafe extern "C" fn compare_one(word: u64, pair: *mut c_void) -> i64 {
     0
 }
 
-/// Reads a group's words on this CPU. Of a counter that is alone the others are those of another group, and mean nothing.
+/// Where a group's words lie on this CPU.
 #[inline(always)]
-fn look(index: u32, now: *mut Baseline, cpu_offset: u64) -> Option<&'static Group> {
-    let group = GROUPS.get(index)?;
-    let mut address = group.address;
+fn place(group: &Group, cpu_offset: u64) -> u64 {
     if group.flags & candidate::NOT_PER_CPU == 0 {
-        address = address.wrapping_add(cpu_offset);
+        group.address.wrapping_add(cpu_offset)
+    } else {
+        group.address
     }
-    let is_read = if group.flags & candidate::ALONE == 0 {
+}
+
+/// Whether a counter of a group moved, without its being copied: a packet adds to both words of a counter, and of two that lie side by
+/// side one has an even index. All are loaded before there is a branch.
+#[inline(always)]
+fn moved(group: &Group, then: *const Baseline, cpu_offset: u64) -> bool {
+    let now = cast::words(place(group, cpu_offset));
+    // SAFETY: this CPU's element.
+    let then = unsafe { &(*then).words };
+    let mut differs = 0;
+    for word in (0..GROUP_WORDS).step_by(2) {
+        // SAFETY: the verifier checks the access, and the kernel makes a load that faults read zero.
+        differs |= unsafe { now.add(word).read_volatile() } ^ then[word];
+    }
+    differs != 0
+}
+
+/// Reads a group's words on this CPU; false if they cannot be read. Of a counter that is alone the others are those of another group,
+/// and mean nothing.
+#[inline(always)]
+fn look(group: &Group, now: *mut Baseline, cpu_offset: u64) -> bool {
+    let address = place(group, cpu_offset);
+    if group.flags & candidate::ALONE == 0 {
         // SAFETY: the length is the structure's.
         unsafe { read_bytes(now.cast(), size_of::<Baseline>() as u32, address) }
     } else {
         // SAFETY: two of its words.
         unsafe { read_bytes(now.cast(), COUNTER_BYTES, address) }
-    };
-    is_read.then_some(group)
+    }
 }
 
 /// Copies the jump stack of the table whose rule moved first.
@@ -321,14 +345,13 @@ unsafe extern "C" fn take_one(index: u32, scan: *mut c_void) -> i64 {
     // SAFETY: what `take_baseline` passed.
     let scan = unsafe { &mut *scan.cast::<Scan>() };
     let index = scan.first + index;
-    // SAFETY: this CPU's element.
-    let now = unsafe { &raw mut (*scan.scratch).now };
-    if look(index, now, scan.cpu_offset).is_none() {
-        return 0;
-    }
-    let Some(then) = BASELINES.get_ptr_mut(index) else {
+    let (Some(group), Some(then)) = (GROUPS.get(index), BASELINES.get_ptr_mut(index)) else {
         return 1;
     };
-    keep(then, now);
+    // SAFETY: this CPU's element.
+    let now = unsafe { &raw mut (*scan.scratch).now };
+    if look(group, now, scan.cpu_offset) {
+        keep(then, now);
+    }
     0
 }

@@ -13,6 +13,7 @@ use crate::cost::{Began, MEASURED};
 use crate::filter::{VIEWS, View};
 use crate::flood::Looks;
 use crate::path::{FlowKey, Frame, Passing, PathCpu, Set};
+use crate::stack::Frames;
 
 /// `BPF_F_MMAPABLE`, include/uapi/linux/bpf.h
 const MMAPABLE: u32 = 1 << 10;
@@ -158,6 +159,10 @@ pub struct Scratch {
     pub runs: u64,
     /// When this CPU last said that a ruleset changes.
     pub said_ns: u64,
+    /// When this CPU last woke user space for a drop.
+    pub woke_ns: u64,
+    /// What the frames of the stack are.
+    pub frames: Frames,
     /// A group of counters as they are now.
     pub now: Baseline,
     /// Ways to see the packet that the filter tests.
@@ -165,6 +170,9 @@ pub struct Scratch {
     /// The record in the making.
     pub event: DropEvent,
 }
+
+/// `BPF_RB_NO_WAKEUP`: user space looks from time to time, and when it is woken.
+pub const NO_WAKEUP: u64 = 1;
 
 /// One element a CPU.
 #[map]

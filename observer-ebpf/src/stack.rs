@@ -6,7 +6,7 @@ use aya_ebpf::{
     EbpfContext,
     helpers::generated::{bpf_get_stack, bpf_loop},
 };
-use observer_common::{Filter, MAX_STACK, SENT_STACK, flag};
+use observer_common::{CALLER_FRAMES, Filter, MAX_STACK, SENT_STACK, SHORT_STACK, flag};
 
 use crate::maps::Scratch;
 
@@ -14,36 +14,49 @@ use crate::maps::Scratch;
 #[repr(C)]
 struct Walk {
     scratch: *mut Scratch,
-    start: u64,
-    end: u64,
-    nesting: u32,
+    hook_slow: [u64; 2],
+    bridge_forward: [u64; 2],
 }
 
-/// Fills `stack`, `stack_count` and `nesting` of the record and its flag [`flag::STACK_CUT`].
+/// What the frames are. They lie in a map, not on the stack: there the verifier would follow each value that they can have.
+#[repr(C)]
+pub struct Frames {
+    /// Frames of `nf_hook_slow`.
+    nesting: u32,
+    /// Index of the first of them.
+    first: u32,
+    /// Frames of `__br_forward`.
+    forwards: u32,
+    pad: u32,
+}
+
+/// Fills `stack`, `stack_count` and `nesting` of the record and its flag [`flag::STACK_CUT`]. Unwinding is a third of what a drop
+/// costs: the whole stack is looked at only where the innermost frames leave open which hook it was.
 #[inline(always)]
 pub fn fill(ctx: &impl EbpfContext, scratch: *mut Scratch, filter: &Filter) {
-    // SAFETY: this CPU's element; the helper writes at most the given length.
-    let bytes = unsafe {
-        bpf_get_stack(
-            ctx.as_ptr(),
-            (&raw mut (*scratch).event.stack).cast(),
-            (MAX_STACK * 8) as u32,
-            0,
-        )
-    };
-    let count = if bytes > 0 { bytes as u32 / 8 } else { 0 };
-    let [start, end] = filter.hook_slow;
     let mut walk = Walk {
         scratch,
-        start,
-        end,
-        nesting: 0,
+        hook_slow: filter.hook_slow,
+        bridge_forward: filter.bridge_forward,
     };
-    // SAFETY: the callback has the signature that the helper wants, and `walk` outlives the call.
-    unsafe { bpf_loop(count, frame as *mut c_void, (&raw mut walk).cast(), 0) };
+    let mut count = unwind::<SHORT_STACK>(ctx, &mut walk);
+    // SAFETY: this CPU's element.
+    let frames = unsafe { &raw const (*scratch).frames };
+    // SAFETY: as above; volatile, so that each is looked at for itself.
+    let (nesting, first, forwards) = unsafe {
+        (
+            (&raw const (*frames).nesting).read_volatile(),
+            (&raw const (*frames).first).read_volatile(),
+            (&raw const (*frames).forwards).read_volatile(),
+        )
+    };
+    let is_told = (nesting != 0) & (forwards == 0) & (first + CALLER_FRAMES < count);
+    if (count as usize >= SHORT_STACK) & !is_told {
+        count = unwind::<MAX_STACK>(ctx, &mut walk);
+    }
     // SAFETY: this CPU's element.
     unsafe {
-        (*scratch).event.nesting = walk.nesting;
+        (*scratch).event.nesting = (*frames).nesting;
         (*scratch).event.stack_count = if count > SENT_STACK as u32 {
             SENT_STACK as u32
         } else {
@@ -55,17 +68,56 @@ pub fn fill(ctx: &impl EbpfContext, scratch: *mut Scratch, filter: &Filter) {
     }
 }
 
+/// Up to `N` frames, and what they are; returns how many there are.
+#[inline(always)]
+fn unwind<const N: usize>(ctx: &impl EbpfContext, walk: &mut Walk) -> u32 {
+    // SAFETY: this CPU's element; the helper writes at most the given length, which is no more than the array's.
+    let bytes = unsafe {
+        bpf_get_stack(
+            ctx.as_ptr(),
+            (&raw mut (*walk.scratch).event.stack).cast(),
+            (N * 8) as u32,
+            0,
+        )
+    };
+    let count = if bytes > 0 { bytes as u32 / 8 } else { 0 };
+    // SAFETY: this CPU's element.
+    unsafe {
+        (*walk.scratch).frames = Frames {
+            nesting: 0,
+            first: 0,
+            forwards: 0,
+            pad: 0,
+        };
+    }
+    let walk: *mut Walk = walk;
+    // SAFETY: the callback has the signature that the helper wants, and `walk` outlives the call.
+    unsafe { bpf_loop(count, frame as *mut c_void, walk.cast(), 0) };
+    count
+}
+
 /// The index is a full register, so that the verifier knows its bound after the test.
 unsafe extern "C" fn frame(index: u64, walk: *mut c_void) -> i64 {
-    // SAFETY: what `fill` passed.
+    // SAFETY: what `unwind` passed.
     let walk = unsafe { &mut *walk.cast::<Walk>() };
     if index >= MAX_STACK as u64 {
         return 1;
     }
     // SAFETY: this CPU's element, index below the array's length.
-    let address = unsafe { (*walk.scratch).event.stack[index as usize] };
-    if address >= walk.start && address < walk.end {
-        walk.nesting += 1;
+    let (address, frames) = unsafe {
+        (
+            (*walk.scratch).event.stack[index as usize],
+            &mut (*walk.scratch).frames,
+        )
+    };
+    if address >= walk.hook_slow[0] && address < walk.hook_slow[1] {
+        if frames.nesting == 0 {
+            frames.first = index as u32;
+        }
+        frames.nesting += 1;
+    }
+    if address >= walk.bridge_forward[0] && address < walk.bridge_forward[1] {
+        frames.forwards += 1;
     }
     0
 }

@@ -9,12 +9,9 @@ use super::{is_inet, list_of, nat, packet, snapshot};
 use crate::conntrack;
 use crate::counters;
 use crate::look::{Look, Plain};
-use crate::maps::{FILTER, PATH_CPU, PATHS, count};
+use crate::maps::{FILTER, NO_WAKEUP, PATH_CPU, PATHS, count};
 use crate::memory::{bounded, offset};
 use crate::nets;
-
-/// `BPF_RB_NO_WAKEUP`: user space looks from time to time, and when something dies.
-const NO_WAKEUP: u64 = 1;
 
 /// The packet leaves the hook in one piece, or was given away.
 #[inline(always)]

@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use observer_common::{
     Allowance, Count, DROP_FILTER, DropEvent, EventKind, Filter, HEADER_BYTES, MAX_RANGES, Matched,
-    SENT_STACK, flag,
+    SENT_STACK, WAKE_NS, flag,
 };
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     bytes, conntrack, cost, counters, cpu,
     filter::{self, Sight},
     flood,
-    maps::{EVENTS, FILTER, NOT_LOSS, SCRATCH, Scratch, count},
+    maps::{EVENTS, FILTER, NO_WAKEUP, NOT_LOSS, SCRATCH, Scratch, count},
     memory::{bounded, offset},
     path, skb, stack,
 };
@@ -224,13 +224,14 @@ fn send(ctx: &BtfTracePointContext, scratch: *mut Scratch, filter: &Filter) -> O
     } else {
         DropEvent::LEN_OTHER + bounded(&event.header_bytes, HEADER_BYTES as u32) as usize
     };
+    let wake = wake(scratch, event.time_ns);
     // SAFETY: the record lies in the scratch element and is at least `len` long.
     let sent = unsafe {
         bpf_ringbuf_output(
             (&raw const EVENTS).cast_mut().cast(),
             (&raw mut *event).cast(),
             len as u64,
-            0,
+            wake,
         )
     };
     let bookkeeping = event.flags & flag::BOOKKEEPING != 0;
@@ -241,6 +242,19 @@ fn send(ctx: &BtfTracePointContext, scratch: *mut Scratch, filter: &Filter) -> O
         (_, true) => Count::Filtered,
     });
     Some(())
+}
+
+/// User space is woken once in a while only, which costs as much as all else: it looks again by itself for longer than that
+/// after each time that it found something.
+#[inline(always)]
+fn wake(scratch: *mut Scratch, now: u64) -> u64 {
+    // SAFETY: this CPU's element.
+    let woke = unsafe { &mut (*scratch).woke_ns };
+    if now.wrapping_sub(*woke) < WAKE_NS {
+        return NO_WAKEUP;
+    }
+    *woke = now;
+    0
 }
 
 #[inline(always)]

@@ -51,6 +51,7 @@ pub fn set_functions(filter: &mut Filter, symbols: &Symbols) {
         filter.range_count += 1;
     }
     filter.hook_slow = symbols.range("nf_hook_slow").unwrap_or_default();
+    filter.bridge_forward = symbols.range("__br_forward").unwrap_or_default();
 }
 
 /// The filter that matches one flow, in whichever namespace, before and after NAT.
@@ -96,6 +97,7 @@ fn of_nothing(person: Filter) -> Filter {
         ranges: person.ranges,
         range_count: person.range_count,
         hook_slow: person.hook_slow,
+        bridge_forward: person.bridge_forward,
         netfilter_drop: person.netfilter_drop,
         ..Filter::new()
     }

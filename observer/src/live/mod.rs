@@ -7,6 +7,7 @@ mod changes;
 mod check;
 pub mod clock;
 mod devices;
+mod echo;
 mod evaluators;
 mod filter;
 mod flood;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::cases::Cases;
 use super::changes::Changes;
 use super::clock;
+use super::echo::Echo;
 use super::filter;
 use super::flood::Flood;
 use super::line::Teller;
@@ -64,6 +65,8 @@ pub struct Live {
     pub(super) totals: Totals,
     pub(super) flood: Flood,
     pub(super) ready: AsyncFd<OwnedFd>,
+    /// When to look without being woken.
+    pub(super) echo: Echo,
     /// Lines that are finished.
     pub(super) lines: VecDeque<Line>,
     /// Whether the bytes of packets are wanted.
@@ -122,6 +125,7 @@ impl Live {
             // SAFETY: the descriptor is owned, and is never closed before the `AsyncFd` is dropped.
             ready: unsafe { AsyncFd::register_with_interest(records, Interest::READABLE) }
                 .map_err(|_| anyhow::anyhow!("cannot wait for the kernel's records"))?,
+            echo: Echo::default(),
             store: Store::new(programs.room()),
             teller: Teller::new(node(), reasons, DeviceLayout::find(&mut types), cases),
             filter,

@@ -84,6 +84,7 @@ impl Live {
             records.extend(decode(&record));
         }
         let some = !records.is_empty();
+        self.echo.looked(some, Instant::now());
         if some {
             // What they passed was written before they died.
             self.drain_paths();
@@ -239,7 +240,7 @@ impl Live {
     async fn wait(&mut self) -> Result<()> {
         let paths = self.paths.next().map(Instant::from_std);
         let flood = self.flood.due().map(Instant::from_std);
-        let due = [self.changes.next(), self.poll, paths, flood]
+        let due = [self.changes.next(), self.poll, self.echo.next(), paths, flood]
             .into_iter()
             .flatten()
             .min();
