@@ -1,0 +1,74 @@
+//! `observer merge`: traces of several nodes, in which what the nodes tell of one packet becomes one line with the whole way.
+//!
+//! Two lines of different traces are of one packet if their IP identification is the same and not zero, so is their protocol, one
+//! has an address and port of the other (before or after NAT, as its connection says), and they are close in time. Where more than
+//! one line fits, none is taken: a wrong way would be worse than two halves.
+
+mod clocks;
+mod join;
+mod read;
+mod same;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::report::record::Line;
+
+pub use read::Trace;
+
+/// How much is kept in memory: lines of all traces together.
+pub const MAX_LINES: usize = 500_000;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The traces; the clock of the first one counts.
+    pub files: Vec<PathBuf>,
+    /// By node: how far its clock is ahead of the first trace's, in nanoseconds. For others it is estimated.
+    pub ahead_ns: BTreeMap<String, i64>,
+    /// How far apart in time two lines of one packet may be, once the clocks are put right.
+    pub window: Duration,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Merged {
+    /// In order of time, by the first trace's clock. Lines `start` come first, lines `summary` last.
+    pub lines: Vec<Line>,
+    /// So many packets were told of by more than one trace.
+    pub joined: usize,
+    /// So many lines could have been of more than one packet, and were left as they are.
+    pub ambiguous: usize,
+    /// What else there is to say, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Reads the traces and joins them.
+///
+/// # Errors
+/// What the system says of a file, which is named.
+pub fn merge(wanted: &Wanted) -> Result<Merged, (PathBuf, io::Error)> {
+    let mut traces = Vec::new();
+    let mut room = MAX_LINES;
+    for path in &wanted.files {
+        let trace = Trace::read(path, &mut room).map_err(|error| (path.clone(), error))?;
+        traces.push(trace);
+    }
+    Ok(of_traces(traces, wanted))
+}
+
+/// The same of traces that have been read.
+pub fn of_traces(mut traces: Vec<Trace>, wanted: &Wanted) -> Merged {
+    let mut merged = Merged::default();
+    for trace in &traces {
+        merged.notes.extend(trace.notes());
+    }
+    clocks::put_right(&mut traces, wanted, &mut merged.notes);
+    join::join(traces, wanted.window, &mut merged);
+    merged
+}
