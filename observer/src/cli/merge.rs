@@ -15,9 +15,9 @@ Examples:
   observer merge master.json node02.json --ahead node02=1500ms -o json > both.json
       where the clock of node02 is known to be 1.5 s ahead of master's
 
-Each trace is of observer watch --all on one node, with --write or -o json. A packet is the same by its protocol, its IP \
-identification, its addresses before or after NAT, and its time; where more than one fits, none is joined. Times are by the \
-clock of the first trace. IPv6 has no identification, so its packets are not joined.
+Each trace is of observer watch --all on one node, with --write or -o json. A packet is the same if it left one node with \
+the addresses and ports with which it came to the other, and by its protocol, IP identification, length, flags and time; where more \
+than one fits, none is joined. Times are by the clock of the first trace. IPv6 has no identification, so its packets are not joined.
 
 Exit codes: 0 done, 2 a file cannot be read.";
 
@@ -81,11 +81,11 @@ fn said(merged: &Merged) {
     for note in &merged.notes {
         tell(note);
     }
-    let mut words = format!("{} packets were told of by more than one trace", merged.joined);
+    let mut words = format!("{} packets were joined from more than one trace", merged.joined);
     if merged.ambiguous > 0 {
+        let ambiguous = merged.ambiguous;
         words.push_str(&format!(
-            "; {} lines fit more than one packet and are left apart",
-            merged.ambiguous
+            "; {ambiguous} lines fit more than one and are left apart"
         ));
     }
     tell(&words);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::same::{Sight, sight};
+use super::same::{Kept, Sight, sight};
 use super::{Trace, Wanted};
 use crate::report::escape;
 use crate::report::record::{Event, Line, Passage, Time};
@@ -11,6 +11,8 @@ use crate::report::record::{Event, Line, Passage, Time};
 const FEWEST: usize = 3;
 /// What is less than this may be the packets' own time on their way.
 const SMALL_NS: i64 = 50_000_000;
+/// No clock is taken to be wrong by more than a day, unless it is said.
+const MOST_NS: i64 = 86_400_000_000_000;
 
 /// Puts the times of all traces as the first one's clock has them.
 pub(super) fn put_right(traces: &mut [Trace], wanted: &Wanted, notes: &mut Vec<String>) {
@@ -19,8 +21,7 @@ pub(super) fn put_right(traces: &mut [Trace], wanted: &Wanted, notes: &mut Vec<S
     };
     let first_sights = unique(&first.lines);
     for trace in others {
-        let node = trace.node().to_owned();
-        let ahead = match wanted.ahead_ns.get(&node) {
+        let ahead = match wanted.ahead_ns.get(trace.node()) {
             Some(ahead) => *ahead,
             None => estimated(&first_sights, trace, notes),
         };
@@ -30,45 +31,59 @@ pub(super) fn put_right(traces: &mut [Trace], wanted: &Wanted, notes: &mut Vec<S
     }
 }
 
-/// The median of the differences between what both traces tell of one packet.
-fn estimated(first: &HashMap<Key, Option<(Sight, Time)>>, trace: &Trace, notes: &mut Vec<String>) -> i64 {
+/// The median of the differences between what both traces tell of one packet, if most of them are near it.
+fn estimated(first: &Unique, trace: &Trace, notes: &mut Vec<String>) -> i64 {
+    let node = escape(trace.node());
     let mut differences: Vec<i64> = unique(&trace.lines)
         .iter()
-        .filter_map(|(key, seen)| {
+        .filter_map(|(kept, seen)| {
             let (sight, time) = seen.as_ref()?;
-            let (of_first, first_time) = first.get(key)?.as_ref()?;
-            of_first
-                .may_be(sight)
-                .then(|| i64::try_from(i128::from(time.0) - i128::from(first_time.0)).ok())?
+            let (of_first, first_time) = first.get(kept)?.as_ref()?;
+            let is_same = of_first.may_go_on_as(sight) || sight.may_go_on_as(of_first);
+            let apart = i64::try_from(i128::from(time.0) - i128::from(first_time.0)).ok()?;
+            (is_same && apart.abs() <= MOST_NS).then_some(apart)
         })
         .collect();
-    if differences.len() < FEWEST {
+    let packets = differences.len();
+    if packets < FEWEST {
+        notes.push(format!(
+            "the clock of {node} is taken to be right: {packets} packets are surely in both traces, and {FEWEST} are needed to \
+             estimate it; --ahead {node}=… says otherwise"
+        ));
         return 0;
     }
-    let packets = differences.len();
     let (_, ahead, _) = differences.select_nth_unstable(packets / 2);
     let ahead = *ahead;
+    let near = differences
+        .iter()
+        .filter(|one| one.abs_diff(ahead) < SMALL_NS.unsigned_abs())
+        .count();
+    if near * 2 <= packets {
+        notes.push(format!(
+            "the clock of {node} is taken to be right: {packets} packets that are in both traces do not agree on it; \
+             --ahead {node}=… says otherwise"
+        ));
+        return 0;
+    }
     if ahead.abs() < SMALL_NS {
         return 0;
     }
     notes.push(format!(
-        "the clock of {} is taken to be {} ms ahead, by {} packets that both traces tell of: --ahead {}=… says otherwise",
-        escape(trace.node()),
+        "the clock of {node} is taken to be {} ms ahead, by {near} of {packets} packets that both traces tell of; \
+         --ahead {node}=… says otherwise",
         ahead / 1_000_000,
-        packets,
-        escape(trace.node()),
     ));
     ahead
 }
 
-type Key = (crate::report::record::Proto, u16);
+type Unique = HashMap<Kept, Option<(Sight, Time)>>;
 
-/// Packets whose identification only one line has; `None` for the others.
-fn unique(lines: &[Line]) -> HashMap<Key, Option<(Sight, Time)>> {
+/// Packets whose like only one line tells of; `None` for the others.
+fn unique(lines: &[Line]) -> Unique {
     let mut seen = HashMap::new();
     for line in lines {
         if let Some(sight) = sight(line) {
-            seen.entry(sight.key)
+            seen.entry(sight.kept)
                 .and_modify(|one| *one = None)
                 .or_insert(Some((sight, line.time)));
         }

@@ -1,11 +1,14 @@
 //! Lines of one packet become one line.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::same::{Sight, sight};
 use super::{Merged, Trace};
-use crate::report::record::{Event, Line, Passage, Proto, Time};
+use crate::report::record::{Event, Line, Passage, Time};
+
+/// More lines than these that are alike but for their addresses, one close to the next in time, are not told apart.
+const MOST_ALIKE: usize = 64;
 
 /// A line that tells of a packet.
 struct Seen {
@@ -25,7 +28,7 @@ pub(super) fn join(traces: Vec<Trace>, window: Duration, merged: &mut Merged) {
     for group in groups {
         let taken = group
             .iter()
-            .filter_map(|seen| Some((lines[seen.trace][seen.line].take()?, seen.sight.ttl)))
+            .filter_map(|seen| lines[seen.trace][seen.line].take())
             .collect();
         all.extend(one_of(taken));
         merged.joined += 1;
@@ -42,13 +45,13 @@ pub(super) fn join(traces: Vec<Trace>, window: Duration, merged: &mut Merged) {
     merged.lines = all;
 }
 
-/// Lines of one packet, at most one of each trace. Each line is in one group at most.
+/// Lines of one packet, at most one of each trace, in the order of its way. Each line is in one group at most.
 fn groups(traces: &[Trace], window: Duration, ambiguous: &mut usize) -> Vec<Vec<Seen>> {
-    let mut by_key: HashMap<(Proto, u16), Vec<Seen>> = HashMap::new();
+    let mut seen = Vec::new();
     for (number, trace) in traces.iter().enumerate() {
         for (line_number, line) in trace.lines.iter().enumerate() {
             if let Some(sight) = sight(line) {
-                by_key.entry(sight.key).or_default().push(Seen {
+                seen.push(Seen {
                     trace: number,
                     line: line_number,
                     time: line.time,
@@ -57,77 +60,112 @@ fn groups(traces: &[Trace], window: Duration, ambiguous: &mut usize) -> Vec<Vec<
             }
         }
     }
-    let window = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
+    seen.sort_by_key(|one| (one.sight.kept, one.time));
+    let window_ns = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
+    let is_near = |one: &Seen, other: &Seen| apart(one, other) <= window_ns;
+    let goes_on = |one: &Seen, other: &Seen| {
+        let node = |seen: &Seen| &traces[seen.trace].lines[seen.line].node;
+        one.trace != other.trace
+            && is_near(one, other)
+            && one.sight.may_go_on_as(&other.sight)
+            && node(one) != node(other)
+    };
     let mut groups = Vec::new();
-    for mut seen in by_key.into_values() {
-        seen.sort_by_key(|one| one.time);
+    let mut seen = seen.into_iter().peekable();
+    while let Some(first) = seen.next() {
         // An identification comes again after 65,536 packets of a flow: what is close in time is looked at together.
-        while !seen.is_empty() {
-            let near = seen
-                .windows(2)
-                .position(|pair| pair[1].time.nanos_since(pair[0].time) > window)
-                .map_or(seen.len(), |last| last + 1);
-            let rest = seen.split_off(near);
-            let near = std::mem::replace(&mut seen, rest);
-            groups.extend(of_near(near, ambiguous));
+        let mut near = vec![first];
+        while let Some(next) = seen.next_if(|next| {
+            let last = &near[near.len() - 1];
+            last.sight.kept == next.sight.kept && is_near(last, next)
+        }) {
+            near.push(next);
+        }
+        if near.len() > MOST_ALIKE {
+            *ambiguous += near.len();
+        } else if near.iter().any(|one| one.trace != near[0].trace) {
+            groups.extend(of_near(near, goes_on, ambiguous));
         }
     }
     groups
+}
+
+fn apart(one: &Seen, other: &Seen) -> u64 {
+    one.time.0.abs_diff(other.time.0)
 }
 
 /// Those of the lines near each other that are surely of one packet.
-fn of_near(mut near: Vec<Seen>, ambiguous: &mut usize) -> Vec<Vec<Seen>> {
+fn of_near(
+    mut near: Vec<Seen>,
+    goes_on: impl Fn(&Seen, &Seen) -> bool,
+    ambiguous: &mut usize,
+) -> Vec<Vec<Seen>> {
     let mut groups = Vec::new();
     while let Some(first) = near.pop() {
         let mut group = vec![first];
-        // NAT on one node can be what another knows nothing of: what fits any of the group is of it.
-        while let Some(found) = near
-            .iter()
-            .position(|one| group.iter().any(|other| one.sight.may_be(&other.sight)))
-        {
-            group.push(near.swap_remove(found));
+        let mut looked_at = 0;
+        while let Some(one) = group.get(looked_at) {
+            let (linked, rest) = near
+                .into_iter()
+                .partition(|other| goes_on(one, other) || goes_on(other, one));
+            near = rest;
+            group.extend::<Vec<Seen>>(linked);
+            looked_at += 1;
         }
-        let mut of: Vec<usize> = group.iter().map(|seen| seen.trace).collect();
-        of.sort_unstable();
-        of.dedup();
-        if of.len() < group.len() && of.len() > 1 {
-            *ambiguous += group.len();
-        } else if group.len() > 1 {
+        if group.len() == 1 {
+            continue;
+        }
+        in_order(&mut group, &goes_on);
+        if is_one_way(&group, &goes_on) {
             groups.push(group);
+        } else {
+            *ambiguous += group.len();
         }
     }
     groups
 }
 
-/// In the order of the packet's way: what dies comes last, the time to live falls, and then the clock says.
-fn one_of(mut lines: Vec<(Line, Option<u8>)>) -> Option<Line> {
-    lines.sort_by_key(|(line, ttl)| (line.as_drop().is_some(), std::cmp::Reverse(*ttl), line.time));
+/// First what goes on as the others, last what the others go on as; where that is open, by time to live and clock.
+fn in_order(group: &mut [Seen], goes_on: impl Fn(&Seen, &Seen) -> bool) {
+    let places: HashMap<(usize, usize), isize> = group
+        .iter()
+        .map(|one| {
+            let place = |other: &Seen| isize::from(goes_on(other, one)) - isize::from(goes_on(one, other));
+            ((one.trace, one.line), group.iter().map(place).sum())
+        })
+        .collect();
+    group.sort_by_key(|one| {
+        let place = places.get(&(one.trace, one.line)).copied();
+        (place, std::cmp::Reverse(one.sight.ttl), one.time)
+    });
+}
+
+/// Whether each line has one that follows it, and no trace has two of them.
+fn is_one_way(group: &[Seen], goes_on: impl Fn(&Seen, &Seen) -> bool) -> bool {
+    let traces: HashSet<usize> = group.iter().map(|seen| seen.trace).collect();
+    traces.len() == group.len() && group.windows(2).all(|pair| goes_on(&pair[0], &pair[1]))
+}
+
+/// The last line, with the way of all: they are in the order of the packet's way.
+fn one_of(lines: Vec<Line>) -> Option<Line> {
     let mut path = Vec::new();
-    let count = lines.len();
-    let mut last = None;
-    let mut first_packet = None;
-    for (number, (mut line, _)) in lines.into_iter().enumerate() {
+    let mut first = None;
+    let mut last: Option<Line> = None;
+    for mut line in lines {
         let node = line.node.clone();
-        if let Event::Path(told) = &line.event
-            && number == 0
-        {
-            first_packet = Some((line.time, told.packet.clone()));
+        path.extend(passages(&mut line)?.drain(..).map(|passage| Passage {
+            node: Some(node.clone()),
+            ..passage
+        }));
+        if let (None, Event::Path(told)) = (&first, &line.event) {
+            first = Some((line.time, told.packet.clone(), told.netns.clone()));
         }
-        if let Some(passages) = passages(&mut line) {
-            path.extend(passages.drain(..).map(|passage| Passage {
-                node: passage.node.or_else(|| Some(node.clone())),
-                ..passage
-            }));
-        }
-        if number + 1 == count {
-            last = Some(line);
-        }
+        last = Some(line);
     }
     let mut line = last?;
     // A packet that lived is told as it was first seen.
-    if let (Event::Path(told), Some((time, packet))) = (&mut line.event, first_packet) {
-        told.packet = packet;
-        line.time = time;
+    if let (Event::Path(told), Some((time, packet, netns))) = (&mut line.event, first) {
+        (line.time, told.packet, told.netns) = (time, packet, netns);
     }
     *passages(&mut line)? = path;
     Some(line)

@@ -1,8 +1,8 @@
 //! `observer merge`: traces of several nodes, in which what the nodes tell of one packet becomes one line with the whole way.
 //!
-//! Two lines of different traces are of one packet if their IP identification is the same and not zero, so is their protocol, one
-//! has an address and port of the other (before or after NAT, as its connection says), and they are close in time. Where more than
-//! one line fits, none is taken: a wrong way would be worse than two halves.
+//! Two lines of different nodes are of one packet if it left the one with the addresses and ports with which it came to the other,
+//! their IP identification (not zero), length, protocol and flags are the same, and they are close in time. Where more than one line
+//! fits, none is taken: a wrong way would be worse than two halves.
 
 mod clocks;
 mod join;
@@ -17,12 +17,16 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::report::escape;
 use crate::report::record::Line;
 
-pub use read::Trace;
+pub use read::{Room, Trace};
 
-/// How much is kept in memory: lines of all traces together.
-pub const MAX_LINES: usize = 500_000;
+/// How much is kept in memory.
+pub const MOST: Room = Room {
+    lines: 500_000,
+    bytes: 1 << 30,
+};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -40,7 +44,7 @@ pub struct Wanted {
 pub struct Merged {
     /// In order of time, by the first trace's clock. Lines `start` come first, lines `summary` last.
     pub lines: Vec<Line>,
-    /// So many packets were told of by more than one trace.
+    /// So many packets were joined from more than one trace.
     pub joined: usize,
     /// So many lines could have been of more than one packet, and were left as they are.
     pub ambiguous: usize,
@@ -54,7 +58,7 @@ pub struct Merged {
 /// What the system says of a file, which is named.
 pub fn merge(wanted: &Wanted) -> Result<Merged, (PathBuf, io::Error)> {
     let mut traces = Vec::new();
-    let mut room = MAX_LINES;
+    let mut room = MOST;
     for path in &wanted.files {
         let trace = Trace::read(path, &mut room).map_err(|error| (path.clone(), error))?;
         traces.push(trace);
@@ -68,7 +72,35 @@ pub fn of_traces(mut traces: Vec<Trace>, wanted: &Wanted) -> Merged {
     for trace in &traces {
         merged.notes.extend(trace.notes());
     }
+    merged.notes.extend(of_nodes(&traces, wanted));
     clocks::put_right(&mut traces, wanted, &mut merged.notes);
     join::join(traces, wanted.window, &mut merged);
     merged
+}
+
+/// What the nodes' names tell of a mistake.
+fn of_nodes(traces: &[Trace], wanted: &Wanted) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (number, trace) in traces.iter().enumerate() {
+        let twin = traces[..number]
+            .iter()
+            .find(|other| other.node() == trace.node() && !trace.lines.is_empty());
+        if let Some(twin) = twin {
+            notes.push(format!(
+                "{} and {} are both of {}: what they tell is not joined",
+                escape(&twin.name),
+                escape(&trace.name),
+                escape(trace.node())
+            ));
+        }
+    }
+    for node in wanted.ahead_ns.keys() {
+        if traces.iter().skip(1).all(|trace| trace.node() != node) {
+            notes.push(format!(
+                "--ahead {}=… is of no use: no trace after the first is of that node",
+                escape(node)
+            ));
+        }
+    }
+    notes
 }

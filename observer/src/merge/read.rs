@@ -5,8 +5,41 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use crate::report::escape;
-use crate::report::record::{Event, Line};
+use crate::report::record::{Event, Line, Passage, PathStep};
 use crate::review::next_line;
+
+/// What is kept in memory, of all traces together.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// So many lines more.
+    pub lines: usize,
+    /// So many bytes more.
+    pub bytes: usize,
+}
+
+impl Room {
+    /// Takes what a line needs; false if there is not as much.
+    fn take(&mut self, line: &Line, text_bytes: usize) -> bool {
+        let needed = needed_bytes(line, text_bytes);
+        if self.lines == 0 || self.bytes < needed {
+            return false;
+        }
+        self.lines -= 1;
+        self.bytes -= needed;
+        true
+    }
+}
+
+/// About what a line takes. A short text can be of many passages and steps, which are larger than their text.
+fn needed_bytes(line: &Line, text_bytes: usize) -> usize {
+    let path: &[Passage] = match &line.event {
+        Event::Drop(drop) => &drop.path,
+        Event::Path(path) => &path.path,
+        _ => &[],
+    };
+    let steps: usize = path.iter().map(|passage| passage.steps.len()).sum();
+    size_of::<Line>() + 4 * text_bytes + size_of_val(path) + steps * size_of::<PathStep>()
+}
 
 /// A trace.
 #[derive(Clone, Debug, Default)]
@@ -19,19 +52,21 @@ pub struct Trace {
     pub(super) broken: u64,
     /// So many found no room.
     pub(super) left_out: u64,
+    /// It ends with a summary.
+    pub(super) is_whole: bool,
 }
 
 impl Trace {
-    /// Reads a file. Each line takes one of `room`; those that find none are counted.
+    /// Reads a file. Each line takes of `room`; those that find none are counted.
     ///
     /// # Errors
     /// What the system says.
-    pub fn read(path: &Path, room: &mut usize) -> io::Result<Self> {
+    pub fn read(path: &Path, room: &mut Room) -> io::Result<Self> {
         Self::from(&path.to_string_lossy(), BufReader::new(File::open(path)?), room)
     }
 
     /// The same of anything that can be read.
-    pub(super) fn from(name: &str, mut reader: impl BufRead, room: &mut usize) -> io::Result<Self> {
+    pub(super) fn from(name: &str, mut reader: impl BufRead, room: &mut Room) -> io::Result<Self> {
         let mut trace = Self {
             name: name.to_owned(),
             ..Self::default()
@@ -39,11 +74,14 @@ impl Trace {
         let mut text = Vec::new();
         while let Some(is_whole) = next_line(&mut reader, &mut text)? {
             match serde_json::from_slice::<Line>(&text) {
-                Ok(line) if is_whole && *room > 0 => {
-                    *room -= 1;
-                    trace.lines.push(line);
+                Ok(line) if is_whole => {
+                    trace.is_whole = matches!(line.event, Event::Summary(_));
+                    if room.take(&line, text.len()) {
+                        trace.lines.push(line);
+                    } else {
+                        trace.left_out += 1;
+                    }
                 }
-                Ok(_) if is_whole => trace.left_out += 1,
                 _ => trace.broken += 1,
             }
         }
@@ -67,13 +105,13 @@ impl Trace {
         }
         if self.left_out > 0 {
             notes.push(format!(
-                "{name}: {} lines are left out, there is room for {} in all: watch with a narrower filter",
+                "{name}: {} lines are left out, there is room for {} lines and {} MiB in all: watch with a narrower filter",
                 self.left_out,
-                super::MAX_LINES
+                super::MOST.lines,
+                super::MOST.bytes >> 20
             ));
         }
-        let is_whole = matches!(self.lines.last().map(|line| &line.event), Some(Event::Summary(_)));
-        if !is_whole {
+        if !self.is_whole {
             notes.push(format!("{name}: was cut off, it has no summary"));
         }
         notes

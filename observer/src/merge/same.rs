@@ -1,77 +1,166 @@
 //! Whether two lines can be of the same packet.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use crate::report::record::{Event, Flow, Line, Packet, Proto, Tuple};
+use crate::report::record::{
+    Change, Event, Flow, Hook, Line, Packet, PacketFamily, PassVerdict, Passage, Proto, Tuple,
+};
 
-/// Who talks to whom: source, its port, destination, its port.
-type Ends = (IpAddr, Option<u16>, IpAddr, Option<u16>);
+/// What NAT and routers leave alone about a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Kept {
+    proto: Proto,
+    ip_id: u16,
+    len_bytes: u32,
+    frag_offset: Option<u16>,
+    tcp_flags: Option<u8>,
+    icmp: (Option<u8>, Option<u8>),
+}
 
-/// What stays the same about a packet from node to node, and what is known of its addresses.
+/// An address and its port, where the protocol has ports.
+type End = (IpAddr, Option<u16>);
+
+/// Who talks to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ends {
+    src: End,
+    dst: End,
+}
+
+/// What a line tells of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sight {
-    /// Protocol and IP identification; NAT leaves both alone.
-    pub(super) key: (Proto, u16),
-    /// TCP flags and type of ICMP: the same, too.
-    kind: (Option<u8>, Option<u8>),
-    /// Of its headers, and of its connection before and after NAT.
-    ends: Vec<Ends>,
+    /// What stays the same from node to node.
+    pub(super) kept: Kept,
+    /// As it came to the node; `None` if it was made there.
+    enters: Option<Ends>,
+    /// What its connection says that it was before NAT, where the way does not tell how it came.
+    was: Option<Ends>,
+    /// As it left the node; `None` if it stayed, or if that is not known.
+    leaves: Option<Ends>,
     /// Time to live.
     pub(super) ttl: Option<u8>,
 }
 
 /// Of a line; `None` if it tells of no packet, or of one that nothing tells from others.
 pub(super) fn sight(line: &Line) -> Option<Sight> {
-    let (packet, flow) = packet_of(line)?;
-    let ip_id = packet.ip_id.filter(|id| *id != 0)?;
-    let mut ends = vec![(packet.src?, packet.sport, packet.dst?, packet.dport)];
-    if let Some(flow) = flow {
-        let original = of_tuple(&flow.original);
-        let answered = flow.reply.as_ref().map(|reply| reversed(of_tuple(reply)));
-        // Whichever direction of the connection the packet is of, and however far it had been translated.
-        let both = [Some(original), answered];
-        for one in both.into_iter().flatten() {
-            let is_that_way = is_forward(&ends[0], original, answered);
-            ends.push(if is_that_way { one } else { reversed(one) });
-        }
-        ends.dedup();
+    let (packet, flow, path) = match &line.event {
+        Event::Drop(drop) => (&drop.packet, drop.flow.as_ref(), &drop.path),
+        Event::Path(path) => (&path.packet, path.flow.as_ref(), &path.path),
+        _ => return None,
+    };
+    // What was joined before is left as it is: which of its nodes saw what is not looked into again.
+    if path.iter().any(|passage| passage.node.is_some()) {
+        return None;
     }
+    let kept = kept(packet)?;
+    let told = Ends {
+        src: (packet.src?, packet.sport),
+        dst: (packet.dst?, packet.dport),
+    };
+    // What hooks saw of a tunnel's own headers says nothing of the packet in it.
+    let own: Vec<&Passage> = path.iter().filter(|passage| passage.outer.is_none()).collect();
+    let is_made_here = own.first().is_some_and(|passage| passage.hook == Hook::Output);
+    let (enters, leaves) = match &line.event {
+        // Told as it was when it died: what was done to it before is undone.
+        Event::Drop(_) => (undone(told, &own), None),
+        _ => (Some(told), if stays(&own) { None } else { done(told, &own) }),
+    };
     Some(Sight {
-        key: (packet.proto?, ip_id),
-        kind: (packet.tcp_flags.map(|flags| flags.0), packet.icmp_type),
-        ends,
+        kept,
+        enters: enters.filter(|_| !is_made_here),
+        was: flow
+            .filter(|_| own.is_empty())
+            .and_then(|flow| before_nat(told, flow)),
+        leaves,
         ttl: packet.ttl,
     })
 }
 
 impl Sight {
-    pub(super) fn may_be(&self, other: &Self) -> bool {
-        self.key == other.key
-            && self.kind == other.kind
-            && self.ends.iter().any(|ends| other.ends.contains(ends))
+    /// Whether this packet, once it has left its node, can be the one that comes to the other.
+    pub(super) fn may_go_on_as(&self, other: &Self) -> bool {
+        let Some(left) = self.leaves else { return false };
+        // Nobody on the way raises it.
+        let is_younger = matches!((self.ttl, other.ttl), (Some(mine), Some(its)) if mine < its);
+        self.kept == other.kept && !is_younger && (other.enters == Some(left) || other.was == Some(left))
     }
 }
 
-/// The packet that a line tells of, and its connection.
-pub(super) fn packet_of(line: &Line) -> Option<(&Packet, Option<&Flow>)> {
-    match &line.event {
-        Event::Drop(drop) => Some((&drop.packet, drop.flow.as_ref())),
-        Event::Path(path) => Some((&path.packet, path.flow.as_ref())),
-        _ => None,
+fn kept(packet: &Packet) -> Option<Kept> {
+    Some(Kept {
+        proto: packet.proto?,
+        ip_id: packet
+            .ip_id
+            .filter(|id| *id != 0 && packet.family == PacketFamily::Ip)?,
+        len_bytes: packet.len,
+        frag_offset: packet.frag_offset,
+        tcp_flags: packet.tcp_flags.map(|flags| flags.0),
+        icmp: (packet.icmp_type, packet.icmp_code),
+    })
+}
+
+/// Whether it was for the node itself.
+fn stays(own: &[&Passage]) -> bool {
+    own.last().is_some_and(|last| {
+        last.hook == Hook::Input || matches!(last.verdict, Some(PassVerdict::Drop | PassVerdict::Queue))
+    })
+}
+
+/// The packet as it is after its way; `None` if what was changed does not fit what was there.
+fn done(mut ends: Ends, own: &[&Passage]) -> Option<Ends> {
+    for change in own.iter().flat_map(|passage| &passage.changes) {
+        match change {
+            Change::Dnat { from, to } => replace(&mut ends.dst, from, to)?,
+            Change::Snat { from, to } => replace(&mut ends.src, from, to)?,
+            Change::Mark { .. } => {}
+        }
     }
+    Some(ends)
+}
+
+/// The packet as it was before its way; `None` as in [`done`].
+fn undone(mut ends: Ends, own: &[&Passage]) -> Option<Ends> {
+    for change in own.iter().rev().flat_map(|passage| passage.changes.iter().rev()) {
+        match change {
+            Change::Dnat { from, to } => replace(&mut ends.dst, to, from)?,
+            Change::Snat { from, to } => replace(&mut ends.src, to, from)?,
+            Change::Mark { .. } => {}
+        }
+    }
+    Some(ends)
+}
+
+fn replace(end: &mut End, old: &str, new: &str) -> Option<()> {
+    (*end == endpoint(old)?).then_some(())?;
+    *end = endpoint(new)?;
+    Some(())
+}
+
+/// `ADDRESS` or `ADDRESS:PORT`, as the trace has it.
+fn endpoint(text: &str) -> Option<End> {
+    let alone = || text.parse::<IpAddr>().ok().map(|addr| (addr, None));
+    let with_port = || text.parse::<SocketAddr>().ok();
+    alone().or_else(|| with_port().map(|both| (both.ip(), Some(both.port()))))
+}
+
+/// What the first of a connection's packets was before NAT, of a packet that goes its way.
+fn before_nat(packet: Ends, flow: &Flow) -> Option<Ends> {
+    let original = of_tuple(&flow.original);
+    let reply = of_tuple(flow.reply.as_ref()?);
+    let translated = Ends {
+        src: reply.dst,
+        dst: reply.src,
+    };
+    // Between the two it can be translated in part; what goes the other way is nothing of these.
+    let fits = |end: End, one: End, other: End| end == one || end == other;
+    (fits(packet.src, original.src, translated.src) && fits(packet.dst, original.dst, translated.dst))
+        .then_some(original)
 }
 
 fn of_tuple(tuple: &Tuple) -> Ends {
-    (tuple.src, tuple.sport, tuple.dst, tuple.dport)
-}
-
-fn reversed((src, sport, dst, dport): Ends) -> Ends {
-    (dst, dport, src, sport)
-}
-
-/// Whether the packet goes the way of the connection's first packet: by either of its ends, before or after NAT.
-fn is_forward(packet: &Ends, original: Ends, answered: Option<Ends>) -> bool {
-    let shares =
-        |ends: Ends| (packet.0, packet.1) == (ends.0, ends.1) || (packet.2, packet.3) == (ends.2, ends.3);
-    shares(original) || answered.is_some_and(shares)
+    Ends {
+        src: (tuple.src, tuple.sport),
+        dst: (tuple.dst, tuple.dport),
+    }
 }

@@ -1,8 +1,9 @@
 use std::net::IpAddr;
 
 use super::*;
+use crate::attribute::bare;
 use crate::report::record::samples::{self, drop_line, path_drop, policy_drop};
-use crate::report::record::{Event, Hook, Passage, PathEvidence, PathLine, Summary, Time};
+use crate::report::record::{Change, Event, Hook, Passage, PathEvidence, PathLine, Summary, Time};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -10,6 +11,19 @@ fn passage(hook: Hook, at: Time) -> Passage {
     let mut passage = path_drop().path[0].clone();
     (passage.hook, passage.at, passage.evidence) = (hook, Some(at), PathEvidence::Observed);
     passage
+}
+
+fn translations() -> Vec<Change> {
+    vec![
+        Change::Dnat {
+            from: "10.108.94.160:80".into(),
+            to: "10.224.2.16:80".into(),
+        },
+        Change::Snat {
+            from: "10.0.0.10:41234".into(),
+            to: "10.224.0.0:41234".into(),
+        },
+    ]
 }
 
 /// What the node that translates tells of the packet that [`policy_drop`] is: still addressed to the Service.
@@ -24,7 +38,10 @@ fn before_nat(ip_id: u16, time: Time) -> Line {
     let line = PathLine {
         packet,
         flow: Some(flow),
-        path: vec![passage(Hook::Output, time)],
+        path: vec![Passage {
+            changes: translations(),
+            ..passage(Hook::Output, time)
+        }],
         ..PathLine::default()
     };
     Line::new(time, "master", Event::Path(Box::new(line)))
@@ -110,6 +127,9 @@ fn packets_that_are_not_surely_the_same_stay_apart() {
         death(7, later(30)),
         other(|drop| drop.packet.ip_id = Some(0)),
         other(|drop| drop.packet.ip_id = None),
+        other(|drop| drop.packet.len = 61),
+        other(|drop| drop.packet.frag_offset = Some(8)),
+        other(|drop| drop.packet.ttl = Some(65)),
         other(|drop| drop.packet.sport = Some(1)),
         other(|drop| drop.packet.dst = Some(IpAddr::from([10, 224, 2, 17]))),
         other(|drop| drop.packet.proto = Some(crate::report::record::Proto(17))),
@@ -185,8 +205,194 @@ fn broken_lines_and_those_without_room_are_said() {
         "{{\n{0}\n{0}\n",
         serde_json::to_string(&death(7, samples::NOON)).expect("writes")
     );
-    let mut room = 1;
+    let all = Room {
+        lines: 9,
+        bytes: 1 << 20,
+    };
+    let kept = |mut room: Room| {
+        let trace = Trace::from("x", text.as_bytes(), &mut room).expect("reads");
+        (trace.lines.len(), trace.notes())
+    };
+    assert_eq!(kept(all).0, 2);
+    assert_eq!(kept(all).1.len(), 2, "one is broken, and there is no summary");
+    for room in [
+        Room { lines: 1, ..all },
+        Room {
+            bytes: 2 * text.len() + text.len() / 2,
+            ..all
+        },
+    ] {
+        let (lines, notes) = kept(room);
+        assert_eq!((lines, notes.len()), (1, 3), "{notes:?}");
+    }
+}
+
+#[test]
+fn a_short_text_of_many_passages_takes_the_room_that_they_take() {
+    let mut line = death(7, samples::NOON);
+    let Event::Drop(drop) = &mut line.event else {
+        panic!("a drop")
+    };
+    drop.path = vec![bare(Hook::Forward, None); 10_000];
+    let text = serde_json::to_string(&line).expect("writes");
+    let mut room = Room {
+        lines: 1,
+        bytes: 4 * text.len() + 100_000,
+    };
     let trace = Trace::from("x", text.as_bytes(), &mut room).expect("reads");
-    assert_eq!((trace.lines.len(), room), (1, 0));
-    assert_eq!(trace.notes().len(), 3, "{:?}", trace.notes());
+    assert_eq!((trace.lines.len(), trace.left_out), (0, 1));
+}
+
+/// Its way on the node that translates, as `watch` tells it: its last hooks are those of the tunnel, where nothing is known of its
+/// connection any more.
+fn before_tunnel(ip_id: u16, time: Time) -> Line {
+    let mut line = before_nat(ip_id, time);
+    let Event::Path(told) = &mut line.event else {
+        panic!("a path")
+    };
+    told.flow = None;
+    let at = |hook, changes| Passage {
+        changes,
+        ..passage(hook, time)
+    };
+    let [dnat, snat] = translations().try_into().expect("two");
+    let of_tunnel = Change::Dnat {
+        from: "10.0.0.12:8472".into(),
+        to: "10.0.0.13:8472".into(),
+    };
+    let mut tunnel = at(Hook::Postrouting, vec![of_tunnel]);
+    tunnel.outer = Some(crate::report::record::Tuple {
+        src: IpAddr::from([10, 0, 0, 10]),
+        sport: Some(51234),
+        dst: IpAddr::from([10, 0, 0, 12]),
+        dport: Some(8472),
+        icmp_id: None,
+    });
+    told.path = vec![
+        at(Hook::Output, vec![dnat]),
+        at(Hook::Postrouting, vec![snat]),
+        tunnel,
+    ];
+    line
+}
+
+#[test]
+fn what_leaves_into_a_tunnel_is_known_by_what_the_hooks_changed() {
+    let noon = samples::NOON;
+    let way = merged(
+        vec![vec![before_tunnel(7, noon)], vec![death(7, noon)]],
+        &wanted(),
+    );
+    assert_eq!((way.joined, way.ambiguous), (1, 0), "{:?}", way.notes);
+    // What does not fit what the packet was is believed nowhere.
+    let mut lies = before_tunnel(7, noon);
+    if let Event::Path(told) = &mut lies.event {
+        told.packet.dst = Some(IpAddr::from([10, 108, 94, 161]));
+    }
+    assert_eq!(
+        merged(vec![vec![lies], vec![death(7, noon)]], &wanted()).joined,
+        0
+    );
+}
+
+/// On its way from one node to the next, without NAT.
+fn seen(node: &str, ip_id: u16, ttl: u8, time: Time) -> Line {
+    let mut packet = policy_drop().packet;
+    (packet.ip_id, packet.ttl) = (Some(ip_id), Some(ttl));
+    let line = PathLine {
+        packet,
+        path: vec![passage(Hook::Prerouting, time), passage(Hook::Forward, time)],
+        ..PathLine::default()
+    };
+    Line::new(time, node, Event::Path(Box::new(line)))
+}
+
+#[test]
+fn the_order_is_that_of_the_time_to_live_whatever_the_clocks_say() {
+    let at = |millis: u64| Time(samples::NOON.0 + millis * 1_000_000);
+    let lines = merged(
+        vec![
+            vec![seen("c", 7, 61, at(0))],
+            vec![seen("a", 7, 63, at(30))],
+            vec![seen("b", 7, 62, at(10))],
+        ],
+        &wanted(),
+    );
+    assert_eq!((lines.joined, lines.ambiguous), (1, 0));
+    let Event::Path(told) = &lines.lines[0].event else {
+        panic!("a path")
+    };
+    let nodes: Vec<_> = told.path.iter().filter_map(|one| one.node.as_deref()).collect();
+    assert_eq!(nodes, ["a", "a", "b", "b", "c", "c"]);
+    assert_eq!(told.packet.ttl, Some(63), "as it was first seen");
+}
+
+#[test]
+fn two_packets_that_come_to_one_node_are_not_one_packet() {
+    let noon = samples::NOON;
+    // Neither can have been where the other was: what is made here came from nowhere.
+    let made = |node: &str| {
+        let mut line = seen(node, 7, 64, noon);
+        if let Event::Path(told) = &mut line.event {
+            told.path[0].hook = Hook::Output;
+        }
+        line
+    };
+    let lines = merged(
+        vec![vec![made("a")], vec![made("b")], vec![death(7, noon)]],
+        &wanted(),
+    );
+    assert_eq!((lines.joined, lines.ambiguous, lines.lines.len()), (0, 3, 6));
+}
+
+#[test]
+fn nothing_is_joined_with_itself_nor_a_second_time() {
+    let noon = samples::NOON;
+    let one = seen("a", 7, 63, noon);
+    let twice = merged(vec![vec![one.clone()], vec![one.clone()]], &wanted());
+    assert_eq!(twice.joined, 0);
+    assert!(
+        twice.notes.iter().any(|note| note.contains("are both of a")),
+        "{:?}",
+        twice.notes
+    );
+    let both = merged(vec![vec![one], vec![seen("b", 7, 62, noon)]], &wanted()).lines;
+    let again = merged(vec![both, vec![seen("c", 7, 61, noon)]], &wanted());
+    assert_eq!(again.joined, 0);
+}
+
+#[test]
+fn what_stayed_on_a_node_goes_on_nowhere() {
+    let noon = samples::NOON;
+    let mut line = seen("a", 7, 64, noon);
+    if let Event::Path(told) = &mut line.event {
+        told.path[1].hook = Hook::Input;
+    }
+    assert_eq!(
+        merged(vec![vec![line], vec![death(7, noon)]], &wanted()).joined,
+        0
+    );
+}
+
+#[test]
+fn too_many_alike_are_left_apart_and_counted() {
+    let line = |node: &str, ttl, number: u64| seen(node, 7, ttl, Time(samples::NOON.0 + number));
+    let one: Vec<_> = (0..40).map(|number| line("a", 64, number)).collect();
+    let two: Vec<_> = (0..40).map(|number| line("b", 63, number)).collect();
+    let lines = merged(vec![one, two], &wanted());
+    assert_eq!((lines.joined, lines.ambiguous, lines.lines.len()), (0, 80, 82));
+}
+
+#[test]
+fn clocks_that_the_packets_do_not_agree_on_are_left_as_they_are() {
+    let noon = samples::NOON.0;
+    let one = (1..=6).map(|id| before_nat(id, Time(noon)));
+    let two = (1..=6).map(|id| death(id, Time(noon + u64::from(id) * SECOND)));
+    let lines = merged(vec![one.collect(), two.collect()], &wanted());
+    assert!(
+        lines.notes.iter().any(|note| note.contains("do not agree")),
+        "{:?}",
+        lines.notes
+    );
+    assert_eq!(lines.joined, 1, "what is within the window");
 }
