@@ -20,7 +20,7 @@ pub(super) fn put_right(traces: &mut [Trace], wanted: &Wanted, notes: &mut Vec<S
         return;
     };
     let first_sights = unique(&first.lines);
-    for trace in others {
+    for trace in others.iter_mut().filter(|trace| !trace.lines.is_empty()) {
         let ahead = match wanted.ahead_ns.get(trace.node()) {
             Some(ahead) => *ahead,
             None => estimated(&first_sights, trace, notes),

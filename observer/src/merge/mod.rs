@@ -58,9 +58,12 @@ pub struct Merged {
 /// What the system says of a file, which is named.
 pub fn merge(wanted: &Wanted) -> Result<Merged, (PathBuf, io::Error)> {
     let mut traces = Vec::new();
-    let mut room = MOST;
-    for path in &wanted.files {
+    let mut left = MOST;
+    for (number, path) in wanted.files.iter().enumerate() {
+        // The first one must not take what the others need.
+        let mut room = left.share(wanted.files.len() - number);
         let trace = Trace::read(path, &mut room).map_err(|error| (path.clone(), error))?;
+        left.give_back(room);
         traces.push(trace);
     }
     Ok(of_traces(traces, wanted))

@@ -18,6 +18,23 @@ pub struct Room {
 }
 
 impl Room {
+    /// Takes one of so many equal shares.
+    pub(super) fn share(&mut self, shares: usize) -> Self {
+        let share = Self {
+            lines: self.lines / shares.max(1),
+            bytes: self.bytes / shares.max(1),
+        };
+        self.lines -= share.lines;
+        self.bytes -= share.bytes;
+        share
+    }
+
+    /// Puts back what was not needed of a share.
+    pub(super) fn give_back(&mut self, rest: Self) {
+        self.lines += rest.lines;
+        self.bytes += rest.bytes;
+    }
+
     /// Takes what a line needs; false if there is not as much.
     fn take(&mut self, line: &Line, text_bytes: usize) -> bool {
         let needed = needed_bytes(line, text_bytes);
@@ -30,15 +47,25 @@ impl Room {
     }
 }
 
-/// About what a line takes. A short text can be of many passages and steps, which are larger than their text.
+/// About what a line takes. A short text can be of many elements, which are larger than their text: they are counted.
 fn needed_bytes(line: &Line, text_bytes: usize) -> usize {
-    let path: &[Passage] = match &line.event {
-        Event::Drop(drop) => &drop.path,
-        Event::Path(path) => &path.path,
-        _ => &[],
+    let needed = match &line.event {
+        Event::Drop(drop) => {
+            size_of_val(drop.hints.as_slice())
+                + size_of_val(drop.drop.candidates.as_slice())
+                + size_of_val(drop.drop.chain_path.as_slice())
+                + path_bytes(&drop.path)
+                + 2 * text_bytes
+        }
+        Event::Path(path) => path_bytes(&path.path) + 2 * text_bytes,
+        _ => 16 * text_bytes,
     };
+    size_of::<Line>() + needed
+}
+
+fn path_bytes(path: &[Passage]) -> usize {
     let steps: usize = path.iter().map(|passage| passage.steps.len()).sum();
-    size_of::<Line>() + 4 * text_bytes + size_of_val(path) + steps * size_of::<PathStep>()
+    size_of_val(path) + steps * size_of::<PathStep>()
 }
 
 /// A trace.

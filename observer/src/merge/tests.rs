@@ -211,20 +211,37 @@ fn broken_lines_and_those_without_room_are_said() {
     };
     let kept = |mut room: Room| {
         let trace = Trace::from("x", text.as_bytes(), &mut room).expect("reads");
-        (trace.lines.len(), trace.notes())
+        (trace.lines.len(), trace.notes(), room.bytes)
     };
-    assert_eq!(kept(all).0, 2);
-    assert_eq!(kept(all).1.len(), 2, "one is broken, and there is no summary");
+    let (lines, notes, bytes_left) = kept(all);
+    assert_eq!(
+        (lines, notes.len()),
+        (2, 2),
+        "one is broken, and there is no summary"
+    );
+    let for_one = (all.bytes - bytes_left) / 2;
     for room in [
         Room { lines: 1, ..all },
         Room {
-            bytes: 2 * text.len() + text.len() / 2,
+            bytes: for_one * 2 - 1,
             ..all
         },
     ] {
-        let (lines, notes) = kept(room);
+        let (lines, notes, _) = kept(room);
         assert_eq!((lines, notes.len()), (1, 3), "{notes:?}");
     }
+}
+
+#[test]
+fn each_file_has_its_share_of_the_room_and_what_one_leaves_is_the_next_ones() {
+    let mut left = Room { lines: 9, bytes: 90 };
+    let mut first = left.share(3);
+    assert_eq!((first.lines, first.bytes), (3, 30));
+    first.lines = 1;
+    left.give_back(first);
+    let second = left.share(2);
+    assert_eq!((second.lines, second.bytes), (3, 45));
+    assert_eq!(left.share(1).bytes, 45);
 }
 
 #[test]
