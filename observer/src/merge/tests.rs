@@ -1,7 +1,11 @@
+//! Packets that nodes tell of, joined or not.
+
+mod clocks;
+mod room;
+
 use std::net::IpAddr;
 
 use super::*;
-use crate::attribute::bare;
 use crate::report::record::samples::{self, drop_line, path_drop, policy_drop};
 use crate::report::record::{Change, Event, Hook, Passage, PathEvidence, PathLine, Summary, Time};
 
@@ -156,40 +160,6 @@ fn where_two_lines_of_a_trace_fit_none_is_taken() {
 }
 
 #[test]
-fn a_clock_that_is_wrong_is_put_right_by_what_is_said_or_by_the_packets() {
-    let noon = samples::NOON.0;
-    let wrong = 90 * SECOND;
-    let traces = || {
-        let one = (1..=5).map(|id| before_nat(id, Time(noon + u64::from(id) * SECOND)));
-        let two = (1..=5).map(|id| death(id, Time(noon + wrong + u64::from(id) * SECOND + 1000)));
-        vec![one.collect::<Vec<_>>(), two.collect::<Vec<_>>()]
-    };
-    let estimated = merged(traces(), &wanted());
-    assert_eq!(estimated.joined, 5);
-    assert!(
-        estimated.notes.iter().any(|note| note.contains("90000 ms ahead")),
-        "{:?}",
-        estimated.notes
-    );
-    let said = Wanted {
-        ahead_ns: BTreeMap::from([("node02".to_owned(), wrong as i64)]),
-        ..wanted()
-    };
-    let told = merged(traces(), &said);
-    assert_eq!(told.joined, 5);
-    assert_eq!(
-        told.lines[0].time,
-        Time(noon + SECOND + 1000),
-        "by the first trace's clock"
-    );
-    let otherwise = Wanted {
-        ahead_ns: BTreeMap::from([("node02".to_owned(), 0)]),
-        ..wanted()
-    };
-    assert_eq!(merged(traces(), &otherwise).joined, 0);
-}
-
-#[test]
 fn what_is_merged_is_a_trace_again() {
     let noon = samples::NOON;
     let lines = merged(vec![vec![before_nat(7, noon)], vec![death(7, noon)]], &wanted()).lines;
@@ -197,67 +167,6 @@ fn what_is_merged_is_a_trace_again() {
         let text = serde_json::to_string(line).expect("writes");
         assert_eq!(&serde_json::from_str::<Line>(&text).expect("reads"), line);
     }
-}
-
-#[test]
-fn broken_lines_and_those_without_room_are_said() {
-    let text = format!(
-        "{{\n{0}\n{0}\n",
-        serde_json::to_string(&death(7, samples::NOON)).expect("writes")
-    );
-    let all = Room {
-        lines: 9,
-        bytes: 1 << 20,
-    };
-    let kept = |mut room: Room| {
-        let trace = Trace::from("x", text.as_bytes(), &mut room).expect("reads");
-        (trace.lines.len(), trace.notes(), room.bytes)
-    };
-    let (lines, notes, bytes_left) = kept(all);
-    assert_eq!(
-        (lines, notes.len()),
-        (2, 2),
-        "one is broken, and there is no summary"
-    );
-    let for_one = (all.bytes - bytes_left) / 2;
-    for room in [
-        Room { lines: 1, ..all },
-        Room {
-            bytes: for_one * 2 - 1,
-            ..all
-        },
-    ] {
-        let (lines, notes, _) = kept(room);
-        assert_eq!((lines, notes.len()), (1, 3), "{notes:?}");
-    }
-}
-
-#[test]
-fn each_file_has_its_share_of_the_room_and_what_one_leaves_is_the_next_ones() {
-    let mut left = Room { lines: 9, bytes: 90 };
-    let mut first = left.share(3);
-    assert_eq!((first.lines, first.bytes), (3, 30));
-    first.lines = 1;
-    left.give_back(first);
-    let second = left.share(2);
-    assert_eq!((second.lines, second.bytes), (3, 45));
-    assert_eq!(left.share(1).bytes, 45);
-}
-
-#[test]
-fn a_short_text_of_many_passages_takes_the_room_that_they_take() {
-    let mut line = death(7, samples::NOON);
-    let Event::Drop(drop) = &mut line.event else {
-        panic!("a drop")
-    };
-    drop.path = vec![bare(Hook::Forward, None); 10_000];
-    let text = serde_json::to_string(&line).expect("writes");
-    let mut room = Room {
-        lines: 1,
-        bytes: 4 * text.len() + 100_000,
-    };
-    let trace = Trace::from("x", text.as_bytes(), &mut room).expect("reads");
-    assert_eq!((trace.lines.len(), trace.left_out), (0, 1));
 }
 
 /// Its way on the node that translates, as `watch` tells it: its last hooks are those of the tunnel, where nothing is known of its
@@ -398,18 +307,4 @@ fn too_many_alike_are_left_apart_and_counted() {
     let two: Vec<_> = (0..40).map(|number| line("b", 63, number)).collect();
     let lines = merged(vec![one, two], &wanted());
     assert_eq!((lines.joined, lines.ambiguous, lines.lines.len()), (0, 80, 82));
-}
-
-#[test]
-fn clocks_that_the_packets_do_not_agree_on_are_left_as_they_are() {
-    let noon = samples::NOON.0;
-    let one = (1..=6).map(|id| before_nat(id, Time(noon)));
-    let two = (1..=6).map(|id| death(id, Time(noon + u64::from(id) * SECOND)));
-    let lines = merged(vec![one.collect(), two.collect()], &wanted());
-    assert!(
-        lines.notes.iter().any(|note| note.contains("do not agree")),
-        "{:?}",
-        lines.notes
-    );
-    assert_eq!(lines.joined, 1, "what is within the window");
 }
