@@ -82,6 +82,12 @@ fn said(merged: &Merged) {
         tell(note);
     }
     let mut words = format!("{} packets were joined from more than one trace", merged.joined);
+    if merged.pieces > 0 {
+        let pieces = merged.pieces;
+        words.push_str(&format!(
+            "; {pieces} lines were put to what their own node told of the packet before"
+        ));
+    }
     if merged.ambiguous > 0 {
         let ambiguous = merged.ambiguous;
         words.push_str(&format!(

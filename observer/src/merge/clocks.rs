@@ -82,7 +82,7 @@ type Unique = HashMap<Kept, Option<(Sight, Time)>>;
 fn unique(lines: &[Line]) -> Unique {
     let mut seen = HashMap::new();
     for line in lines {
-        if let Some(sight) = sight(line) {
+        if let Some(sight) = sight(line).filter(|sight| !sight.is_carried) {
             seen.entry(sight.kept)
                 .and_modify(|one| *one = None)
                 .or_insert(Some((sight, line.time)));

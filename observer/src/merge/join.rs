@@ -3,12 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::same::{Sight, sight};
+use super::pieces::passages_mut;
+use super::same::{Kept, Sight, sight};
 use super::{Merged, Trace};
 use crate::report::record::{Event, Line, Passage, Time};
 
 /// More lines than these that are alike but for their addresses, one close to the next in time, are not told apart.
-const MOST_ALIKE: usize = 64;
+pub(super) const MOST_ALIKE: usize = 64;
 
 /// A line that tells of a packet.
 struct Seen {
@@ -16,6 +17,8 @@ struct Seen {
     line: usize,
     time: Time,
     sight: Sight,
+    /// It may be a piece of what another line of its trace tells: counted already, and joined with nothing.
+    is_apart: bool,
 }
 
 pub(super) fn join(traces: Vec<Trace>, window: Duration, merged: &mut Merged) {
@@ -56,6 +59,7 @@ fn groups(traces: &[Trace], window: Duration, ambiguous: &mut usize) -> Vec<Vec<
                     line: line_number,
                     time: line.time,
                     sight,
+                    is_apart: trace.apart.contains(&line_number),
                 });
             }
         }
@@ -71,23 +75,38 @@ fn groups(traces: &[Trace], window: Duration, ambiguous: &mut usize) -> Vec<Vec<
             && node(one) != node(other)
     };
     let mut groups = Vec::new();
-    let mut seen = seen.into_iter().peekable();
-    while let Some(first) = seen.next() {
-        // An identification comes again after 65,536 packets of a flow: what is close in time is looked at together.
-        let mut near = vec![first];
-        while let Some(next) = seen.next_if(|next| {
-            let last = &near[near.len() - 1];
-            last.sight.kept == next.sight.kept && is_near(last, next)
-        }) {
-            near.push(next);
-        }
+    // An identification comes again after 65,536 packets of a flow: what is close in time is looked at together.
+    for near in runs(seen, window, |one| (one.sight.kept, one.time)) {
         if near.len() > MOST_ALIKE {
-            *ambiguous += near.len();
+            *ambiguous += counted(&near);
         } else if near.iter().any(|one| one.trace != near[0].trace) {
             groups.extend(of_near(near, goes_on, ambiguous));
         }
     }
     groups
+}
+
+/// What is sorted by [`Kept`] and time, where it is alike and each is near the next.
+pub(super) fn runs<T>(sorted: Vec<T>, window: Duration, of: impl Fn(&T) -> (Kept, Time)) -> Vec<Vec<T>> {
+    let window_ns = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
+    let mut runs: Vec<Vec<T>> = Vec::new();
+    for next in sorted {
+        let (kept, time) = of(&next);
+        let is_near = |last: &T| {
+            let (its, at) = of(last);
+            its == kept && time.0.abs_diff(at.0) <= window_ns
+        };
+        match runs.last_mut().filter(|run| run.last().is_some_and(is_near)) {
+            Some(run) => run.push(next),
+            None => runs.push(vec![next]),
+        }
+    }
+    runs
+}
+
+/// So many that were not counted as ambiguous before.
+fn counted(seen: &[Seen]) -> usize {
+    seen.iter().filter(|one| !one.is_apart).count()
 }
 
 fn apart(one: &Seen, other: &Seen) -> u64 {
@@ -119,7 +138,7 @@ fn of_near(
         if is_one_way(&group, &goes_on) {
             groups.push(group);
         } else {
-            *ambiguous += group.len();
+            *ambiguous += counted(&group);
         }
     }
     groups
@@ -140,10 +159,12 @@ fn in_order(group: &mut [Seen], goes_on: impl Fn(&Seen, &Seen) -> bool) {
     });
 }
 
-/// Whether each line has one that follows it, and no trace has two of them.
+/// Whether each line has one that follows it, no trace has two of them, and none of them may be a piece.
 fn is_one_way(group: &[Seen], goes_on: impl Fn(&Seen, &Seen) -> bool) -> bool {
     let traces: HashSet<usize> = group.iter().map(|seen| seen.trace).collect();
-    traces.len() == group.len() && group.windows(2).all(|pair| goes_on(&pair[0], &pair[1]))
+    traces.len() == group.len()
+        && group.iter().all(|seen| !seen.is_apart)
+        && group.windows(2).all(|pair| goes_on(&pair[0], &pair[1]))
 }
 
 /// The last line, with the way of all: they are in the order of the packet's way.
@@ -153,7 +174,7 @@ fn one_of(lines: Vec<Line>) -> Option<Line> {
     let mut last: Option<Line> = None;
     for mut line in lines {
         let node = line.node.clone();
-        path.extend(passages(&mut line)?.drain(..).map(|passage| Passage {
+        path.extend(passages_mut(&mut line)?.drain(..).map(|passage| Passage {
             node: Some(node.clone()),
             ..passage
         }));
@@ -167,14 +188,6 @@ fn one_of(lines: Vec<Line>) -> Option<Line> {
     if let (Event::Path(told), Some((time, packet, netns))) = (&mut line.event, first) {
         (line.time, told.packet, told.netns) = (time, packet, netns);
     }
-    *passages(&mut line)? = path;
+    *passages_mut(&mut line)? = path;
     Some(line)
-}
-
-fn passages(line: &mut Line) -> Option<&mut Vec<Passage>> {
-    match &mut line.event {
-        Event::Drop(drop) => Some(&mut drop.path),
-        Event::Path(path) => Some(&mut path.path),
-        _ => None,
-    }
 }

@@ -6,6 +6,7 @@
 
 mod clocks;
 mod join;
+mod pieces;
 mod read;
 mod same;
 
@@ -46,6 +47,8 @@ pub struct Merged {
     pub lines: Vec<Line>,
     /// So many packets were joined from more than one trace.
     pub joined: usize,
+    /// So many lines were put to what their own node told before of the packet.
+    pub pieces: usize,
     /// So many lines could have been of more than one packet, and were left as they are.
     pub ambiguous: usize,
     /// What else there is to say, a sentence each.
@@ -76,9 +79,27 @@ pub fn of_traces(mut traces: Vec<Trace>, wanted: &Wanted) -> Merged {
         merged.notes.extend(trace.notes());
     }
     merged.notes.extend(of_nodes(&traces, wanted));
+    for trace in &mut traces {
+        let done = pieces::put_together(trace, wanted.window);
+        merged.pieces += done.joined;
+        merged.ambiguous += done.ambiguous;
+        merged.notes.extend(carried(trace));
+    }
     clocks::put_right(&mut traces, wanted, &mut merged.notes);
     join::join(traces, wanted.window, &mut merged);
     merged
+}
+
+/// What is joined with nothing because no hook saw the packet outside a tunnel.
+fn carried(trace: &Trace) -> Option<String> {
+    let sights = trace.lines.iter().filter_map(same::sight);
+    let carried = sights.filter(|sight| sight.is_carried).count();
+    (carried > 0).then(|| {
+        format!(
+            "{}: {carried} packets are told of only in a tunnel that goes on, and are joined with nothing",
+            escape(&trace.name)
+        )
+    })
 }
 
 /// What the nodes' names tell of a mistake.

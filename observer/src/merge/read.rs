@@ -1,5 +1,6 @@
 //! One trace, in memory.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
@@ -81,6 +82,8 @@ pub struct Trace {
     pub(super) left_out: u64,
     /// It ends with a summary.
     pub(super) is_whole: bool,
+    /// The numbers of lines, from 0, that may be pieces of one way and need not.
+    pub(super) apart: BTreeSet<usize>,
 }
 
 impl Trace {

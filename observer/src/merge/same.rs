@@ -40,6 +40,9 @@ pub(super) struct Sight {
     leaves: Option<Ends>,
     /// Time to live.
     pub(super) ttl: Option<u8>,
+    /// Only hooks that a tunnel passed with it saw it, and it did not come out there: a router carries it, or the beginning of its
+    /// way is not told.
+    pub(super) is_carried: bool,
 }
 
 /// Of a line; `None` if it tells of no packet, or of one that nothing tells from others.
@@ -74,16 +77,30 @@ pub(super) fn sight(line: &Line) -> Option<Sight> {
             .and_then(|flow| before_nat(told, flow)),
         leaves,
         ttl: packet.ttl,
+        is_carried: matches!(line.event, Event::Path(_))
+            && own.is_empty()
+            && path.last().is_some_and(|last| last.hook != Hook::Input),
     })
 }
 
 impl Sight {
     /// Whether this packet, once it has left its node, can be the one that comes to the other.
     pub(super) fn may_go_on_as(&self, other: &Self) -> bool {
-        let Some(left) = self.leaves else { return false };
+        let was = other.was.is_some() && self.leaves == other.was;
+        !self.is_carried
+            && !other.is_carried
+            && (self.may_be_before(other) || (was && self.is_kept_in(other)))
+    }
+
+    /// Whether this may be the beginning of a way, on one node, whose rest the other is.
+    pub(super) fn may_be_before(&self, other: &Self) -> bool {
+        self.leaves.is_some() && self.leaves == other.enters && self.is_kept_in(other)
+    }
+
+    fn is_kept_in(&self, other: &Self) -> bool {
         // Nobody on the way raises it.
         let is_younger = matches!((self.ttl, other.ttl), (Some(mine), Some(its)) if mine < its);
-        self.kept == other.kept && !is_younger && (other.enters == Some(left) || other.was == Some(left))
+        self.kept == other.kept && !is_younger
     }
 }
 

@@ -1,6 +1,7 @@
 //! Packets that nodes tell of, joined or not.
 
 mod clocks;
+mod pieces;
 mod room;
 
 use std::net::IpAddr;
