@@ -17,7 +17,7 @@ Examples:
 
 Each trace is of observer watch --all on one node, with --write or -o json. A packet is the same if it left one node with \
 the addresses and ports with which it came to the other, and by its protocol, IP identification, length, flags and time; where more \
-than one fits, none is joined. Times are by the clock of the first trace. IPv6 has no identification, so its packets are not joined.
+than one fits, none is joined. What a node tells of a packet in pieces is put together first. Times are by the clock of the first trace. IPv6 has no identification, so its packets are not joined.
 
 Exit codes: 0 done, 2 a file cannot be read.";
 

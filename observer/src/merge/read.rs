@@ -96,7 +96,10 @@ impl Trace {
     }
 
     /// The same of anything that can be read.
-    pub(super) fn from(name: &str, mut reader: impl BufRead, room: &mut Room) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn from(name: &str, mut reader: impl BufRead, room: &mut Room) -> io::Result<Self> {
         let mut trace = Self {
             name: name.to_owned(),
             ..Self::default()

@@ -43,11 +43,15 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
         if code != 0 {
             bail!("observer ended with {code}: {}", watcher.stderr());
         }
-        traces.push(watcher.stdout_path().display().to_string());
+        // Kept with `--keep`.
+        let trace = place.work.join(format!("trace-{}", traces.len() + 1));
+        std::fs::copy(watcher.stdout_path(), &trace)?;
+        traces.push(trace.display().to_string());
     }
 
     let output = Command::new(program)
-        .args(["merge", "-o", "json"])
+        // A busy guest takes its time between the two nodes.
+        .args(["merge", "-o", "json", "--window", "5s"])
         .args(&traces)
         .output()
         .context("cannot run observer merge")?;
