@@ -9,6 +9,7 @@ pub mod evaluate;
 pub mod explain;
 pub mod kernel;
 pub mod live;
+pub mod merge;
 pub mod privilege;
 pub mod report;
 pub mod review;

@@ -158,6 +158,7 @@ pub fn bare(hook: Hook, verdict: Option<PassVerdict>) -> Passage {
     Passage {
         at: None,
         hook,
+        node: None,
         netns: None,
         in_dev: None,
         out_dev: None,

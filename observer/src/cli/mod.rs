@@ -7,6 +7,7 @@ pub mod completions;
 pub mod explain;
 pub mod filter;
 pub mod man;
+pub mod merge;
 pub mod report;
 pub mod span;
 pub mod watch;
@@ -47,6 +48,8 @@ pub enum Command {
     Explain(explain::Args),
     /// Sum up traces and captures: what killed the most, whom, and when.
     Report(report::Args),
+    /// Join the traces of several nodes: each packet once, with its whole way.
+    Merge(merge::Args),
     /// Print the completions for a shell.
     Completions(completions::Args),
     /// Print the manual page.
@@ -88,6 +91,7 @@ pub fn main<S: watch::Source>(
         Command::Check(args) => facts().and_then(|report| check::print(&report, args.format)),
         Command::Explain(args) => explain::run(args),
         Command::Report(args) => report::run(&args),
+        Command::Merge(args) => merge::run(args),
         Command::Completions(args) => completions::print(&args),
         Command::Man => man::print(),
     };

@@ -35,6 +35,7 @@ pub(super) fn passage(one: &ChainPassage, evaluator: &Evaluator<'_>) -> Passage 
         netns: None,
         in_dev: device(&one.before.in_dev),
         out_dev: device(&one.before.out_dev),
+        node: None,
         outer: None,
         backend: Some(Backend::Nft),
         family: table.map(|table| table.family.into()),

@@ -24,6 +24,7 @@ pub(super) fn of_table(one: &evaluate::Passage, rules: &Rules) -> Passage {
         netns: None,
         in_dev: device(&one.before.in_dev),
         out_dev: device(&one.before.out_dev),
+        node: None,
         outer: None,
         backend: rules.held_by(one.table).map(|(_, backend)| backend),
         family: table.and_then(|table| table.family).map(table_family),

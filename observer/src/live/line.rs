@@ -27,7 +27,7 @@ use crate::report::record::{
 };
 use crate::ruleset::text::{run_save, run_tool};
 use crate::ruleset::{Snapshot, Store, Table};
-use crate::trace::{Flows, Seen, Way, before, headers, packet};
+use crate::trace::{Flows, Seen, Way, before, headers, len_bytes, packet};
 
 /// What is known of the kernel at the moment.
 pub struct Known<'a> {
@@ -211,7 +211,7 @@ impl Teller {
     pub fn passed(&mut self, way: &Way, known: &Known<'_>) -> Option<Line> {
         let (first, last) = (way.first()?, way.last()?);
         let mut packet = headers(before(first))?;
-        packet.len = first.len_bytes;
+        packet.len = len_bytes(first);
         packet.mark = Mark(first.mark_before);
         let has_conn = last.flags & hook_flag::CONN != 0 && last.flags & hook_flag::TUNNEL == 0;
         let seen = Seen {

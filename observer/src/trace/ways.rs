@@ -320,6 +320,23 @@ pub fn before(event: &HookEvent) -> &[u8] {
     &event.before[..(event.before_bytes as usize).min(event.before.len())]
 }
 
+/// How long the packet is, from its IP header on. In a tunnel the record has the length of what is around it, and its own header
+/// says its own, unless it is longer than that can say (BIG TCP).
+pub fn len_bytes(event: &HookEvent) -> u32 {
+    let header = before(event);
+    let be16 = |at: usize| {
+        let bytes = header.get(at..at + 2)?.try_into().ok()?;
+        Some(u32::from(u16::from_be_bytes(bytes))).filter(|len| *len > 0)
+    };
+    let own = match header.first().map(|first| first >> 4) {
+        _ if event.flags & hook_flag::TUNNEL == 0 => None,
+        Some(4) => be16(2),
+        Some(6) => be16(4).map(|len| len + 40),
+        _ => None,
+    };
+    own.unwrap_or(event.len_bytes)
+}
+
 /// What NAT, forwarding and tunnels leave as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
@@ -427,6 +444,21 @@ mod tests {
         ways.add(&at(0, 3, |event| (event.net, event.before[8]) = (5, 62)));
         assert_eq!(hooks(&ways.of_drop(&death(4))), [3, 4, 0]);
         assert!(ways.of_drop(&death(5)).is_empty(), "it died once");
+    }
+
+    #[test]
+    fn a_packet_in_a_tunnel_is_as_long_as_its_own_header_says() {
+        let mut event = *hook_event(&at(0, 1, |event| event.len_bytes = 110)).expect("a record");
+        assert_eq!(len_bytes(&event), 110, "it is in none");
+        event.flags |= hook_flag::TUNNEL;
+        assert_eq!(len_bytes(&event), 60);
+        event.before[2..4].fill(0);
+        assert_eq!(len_bytes(&event), 110, "it does not say");
+        (event.before[0], event.before[5]) = (0x60, 20);
+        event.before[4] = 0;
+        assert_eq!(len_bytes(&event), 60);
+        event.before_bytes = 3;
+        assert_eq!(len_bytes(&event), 110, "cut off");
     }
 
     /// What the oracle found: IPv6 has no identification, and two datagrams of the same length in the same memory were one.

@@ -208,6 +208,7 @@ fn passage() -> crate::report::record::Passage {
         netns: None,
         in_dev: None,
         out_dev: None,
+        node: None,
         outer: None,
         backend: None,
         family: None,

@@ -31,6 +31,9 @@ pub struct Passage {
     pub at: Option<Time>,
     /// The hook.
     pub hook: Hook,
+    /// The host, where the traces of several were joined.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub node: Option<String>,
     /// The network namespace.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub netns: Option<Netns>,

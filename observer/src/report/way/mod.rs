@@ -175,6 +175,7 @@ fn traversals(path: &[Passage]) -> Vec<&[Passage]> {
 
 fn is_same_hook(one: &Passage, other: &Passage) -> bool {
     one.hook == other.hook
+        && one.node == other.node
         && one.netns == other.netns
         && one.in_dev == other.in_dev
         && one.out_dev == other.out_dev
@@ -206,8 +207,16 @@ fn where_it_was(passage: &Passage) -> String {
         Some(name) => name.clone(),
         None => format!("netns {}", netns.inode),
     });
+    // A namespace that is named after its host is not told twice.
+    let node = passage.node.clone().filter(|node| netns.as_ref() != Some(node));
+    let node = node.map(|node| format!("on {node}"));
     let tunnel = passage.outer.as_ref().map(tunnel);
-    netns.into_iter().chain(tunnel).collect::<Vec<_>>().join(", ")
+    netns
+        .into_iter()
+        .chain(node)
+        .chain(tunnel)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Named after its port: 4789 is IANA's for VXLAN and 8472 Linux' own, 6081 is IANA's for GENEVE.

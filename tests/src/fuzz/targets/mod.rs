@@ -2,6 +2,7 @@
 
 mod filter;
 mod kernel;
+mod merge;
 mod nftables;
 mod review;
 mod shown;
@@ -51,6 +52,11 @@ pub const TARGETS: &[Target] = &[
         name: "report",
         run: review::file,
         seeds: review::kept,
+    },
+    Target {
+        name: "merge",
+        run: merge::traces,
+        seeds: merge::kept,
     },
     Target {
         name: "records",

@@ -6,6 +6,7 @@ mod chaos;
 mod closed_pipe;
 mod hostile;
 mod killed;
+mod merge;
 mod metrics;
 mod netlink;
 mod oracle;
@@ -79,6 +80,14 @@ pub(super) const ALL: &[Case] = &[
         of_paths: false,
         without_bpf: false,
         run: metrics::run,
+    },
+    Case {
+        name: "two-nodes-watched-apart-are-merged",
+        backends: &[Backend::Legacy, Backend::Nft],
+        every_kernel: false,
+        of_paths: true,
+        without_bpf: false,
+        run: merge::run,
     },
     Case {
         name: "a-second-signal-ends-at-once",

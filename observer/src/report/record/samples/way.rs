@@ -125,6 +125,7 @@ impl At {
             netns: Some(netns(self.netns)),
             in_dev: self.devices.0.map(str::to_owned),
             out_dev: self.devices.1.map(str::to_owned),
+            node: None,
             outer: self.is_outer.then_some(outer),
             backend: None,
             family: None,
