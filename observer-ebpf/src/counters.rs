@@ -46,6 +46,9 @@ struct Pair {
 
 /// Packets and bytes.
 const COUNTER_BYTES: u32 = 16;
+/// So many words of a group are compared before there is a branch.
+const AT_ONCE: usize = 4;
+const _: () = assert!(GROUP_WORDS.is_multiple_of(2 * AT_ONCE));
 
 /// Compares every candidate of the namespace with its baseline, remembers what moved, and takes the new baseline.
 #[inline(always)]
@@ -194,18 +197,24 @@ unsafe extern "C" fn compare_group(index: u32, scan: *mut c_void) -> i64 {
     0
 }
 
-/// All words before there is a branch: nearly always nothing differs.
+/// Some words before there is a branch: nearly always nothing differs, and all at once would need more of the stack than there is.
 #[inline(always)]
 fn differ(now: *const Baseline, then: *const Baseline, is_alone: bool) -> bool {
     // SAFETY: this CPU's elements.
     let (now, then) = unsafe { (&(*now).words, &(*then).words) };
-    let mut differs = (now[0] ^ then[0]) | (now[1] ^ then[1]);
-    if !is_alone {
-        for word in 2..GROUP_WORDS {
+    if is_alone {
+        return (now[0] ^ then[0]) | (now[1] ^ then[1]) != 0;
+    }
+    for first in (0..GROUP_WORDS).step_by(AT_ONCE) {
+        let mut differs = 0;
+        for word in first..first + AT_ONCE {
             differs |= now[word] ^ then[word];
         }
+        if differs != 0 {
+            return true;
+        }
     }
-    differs != 0
+    false
 }
 
 /// Word by word: the compiler would make a call of it.
@@ -268,18 +277,23 @@ fn place(group: &Group, cpu_offset: u64) -> u64 {
 }
 
 /// Whether a counter of a group moved, without its being copied: a packet adds to both words of a counter, and of two that lie side by
-/// side one has an even index. All are loaded before there is a branch.
+/// side one has an even index.
 #[inline(always)]
 fn moved(group: &Group, then: *const Baseline, cpu_offset: u64) -> bool {
     let now = cast::words(place(group, cpu_offset));
     // SAFETY: this CPU's element.
     let then = unsafe { &(*then).words };
-    let mut differs = 0;
-    for word in (0..GROUP_WORDS).step_by(2) {
-        // SAFETY: the verifier checks the access, and the kernel makes a load that faults read zero.
-        differs |= unsafe { now.add(word).read_volatile() } ^ then[word];
+    for first in (0..GROUP_WORDS).step_by(2 * AT_ONCE) {
+        let mut differs = 0;
+        for word in (first..first + 2 * AT_ONCE).step_by(2) {
+            // SAFETY: the verifier checks the access, and the kernel makes a load that faults read zero.
+            differs |= unsafe { now.add(word).read_volatile() } ^ then[word];
+        }
+        if differs != 0 {
+            return true;
+        }
     }
-    differs != 0
+    false
 }
 
 /// Reads a group's words on this CPU; false if they cannot be read. Of a counter that is alone the others are those of another group,

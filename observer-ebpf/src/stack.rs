@@ -14,8 +14,8 @@ use crate::maps::Scratch;
 #[repr(C)]
 struct Walk {
     scratch: *mut Scratch,
-    hook_slow: [u64; 2],
-    bridge_forward: [u64; 2],
+    /// Where the functions lie: the stack has no room for it.
+    filter: *const Filter,
 }
 
 /// What the frames are. They lie in a map, not on the stack: there the verifier would follow each value that they can have.
@@ -34,11 +34,7 @@ pub struct Frames {
 /// costs: the whole stack is looked at only where the innermost frames leave open which hook it was.
 #[inline(always)]
 pub fn fill(ctx: &impl EbpfContext, scratch: *mut Scratch, filter: &Filter) {
-    let mut walk = Walk {
-        scratch,
-        hook_slow: filter.hook_slow,
-        bridge_forward: filter.bridge_forward,
-    };
+    let mut walk = Walk { scratch, filter };
     let mut count = unwind::<SHORT_STACK>(ctx, &mut walk);
     // SAFETY: this CPU's element.
     let frames = unsafe { &raw const (*scratch).frames };
@@ -103,6 +99,8 @@ unsafe extern "C" fn frame(index: u64, walk: *mut c_void) -> i64 {
     if index >= MAX_STACK as u64 {
         return 1;
     }
+    // SAFETY: the element that `fill` was given.
+    let (hook_slow, bridge_forward) = unsafe { ((*walk.filter).hook_slow, (*walk.filter).bridge_forward) };
     // SAFETY: this CPU's element, index below the array's length.
     let (address, frames) = unsafe {
         (
@@ -110,13 +108,13 @@ unsafe extern "C" fn frame(index: u64, walk: *mut c_void) -> i64 {
             &mut (*walk.scratch).frames,
         )
     };
-    if address >= walk.hook_slow[0] && address < walk.hook_slow[1] {
+    if address >= hook_slow[0] && address < hook_slow[1] {
         if frames.nesting == 0 {
             frames.first = index as u32;
         }
         frames.nesting += 1;
     }
-    if address >= walk.bridge_forward[0] && address < walk.bridge_forward[1] {
+    if address >= bridge_forward[0] && address < bridge_forward[1] {
         frames.forwards += 1;
     }
     0
