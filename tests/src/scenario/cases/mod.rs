@@ -219,6 +219,14 @@ pub(super) const ALL: &[Case] = &[
         run: hostile::names,
     },
     Case {
+        name: "two-chains-that-look-the-same",
+        backends: &[Backend::Legacy, Backend::Nft],
+        every_kernel: false,
+        of_paths: false,
+        without_bpf: false,
+        run: hostile::twins,
+    },
+    Case {
         name: "disks-that-are-full",
         backends: &[Backend::Legacy],
         every_kernel: false,
