@@ -13,7 +13,7 @@ use crate::relay::Sink;
 use crate::results::Column;
 use crate::vm::{Clock, Guest, quoted};
 use crate::workspace::{self, Profile};
-use crate::{build, features, process, setup};
+use crate::{build, features, kernels, process, setup};
 
 /// All scenarios of one kernel take some seven minutes, several times as long on a busy machine; one that takes longer
 /// than this hangs.
@@ -29,6 +29,19 @@ pub enum Place {
     Host,
     /// In a virtual machine.
     Vm(Series),
+    /// In one whose first program is systemd.
+    Systemd,
+}
+
+impl Place {
+    /// The kernel of a virtual machine.
+    pub fn series(self) -> Option<Series> {
+        match self {
+            Self::Host => None,
+            Self::Vm(series) => Some(series),
+            Self::Systemd => Some(kernels::DEFAULT),
+        }
+    }
 }
 
 /// Which scenarios to run.
@@ -97,7 +110,8 @@ impl Lab {
     pub fn run(&self, place: Place, choice: Choice) -> Column {
         match place {
             Place::Host => self.run_here(choice),
-            Place::Vm(series) => self.run_in_vm(series, choice),
+            Place::Vm(series) => self.run_in_vm(series, false, choice),
+            Place::Systemd => self.run_in_vm(kernels::DEFAULT, true, choice),
         }
     }
 
@@ -121,16 +135,23 @@ impl Lab {
         })
     }
 
-    fn run_in_vm(&self, series: Series, choice: Choice) -> Column {
+    fn run_in_vm(&self, series: Series, systemd: bool, choice: Choice) -> Column {
+        let name = if systemd {
+            "systemd".to_owned()
+        } else {
+            series.to_string()
+        };
         let kernel = match setup::vm(series) {
             Ok(kernel) => kernel,
             Err(error) => {
-                let name = series.to_string();
                 return Column::new(name.clone(), name, "", Some(format!("{error:#}")));
             }
         };
-        let name = series.to_string();
-        column(kernel.release.clone(), name.clone(), &name, |dir| {
+        let heading = match systemd {
+            true => format!("{} (systemd)", kernel.release),
+            false => kernel.release.clone(),
+        };
+        column(heading, name.clone(), &name, |dir| {
             // The guest reads this machine's files slowly, and starts observer once for each scenario.
             let copy =
                 line(&["cp", &self.observer.display().to_string()].map(str::to_owned)) + " /run/observer";
@@ -139,12 +160,12 @@ impl Lab {
             // Emulated, and two machines at a time: what takes a second elsewhere may take many.
             words.extend(["--patience", "30"].map(str::to_owned));
             let line = format!("{copy} && {}", line(&words));
-            match in_vm(
-                &kernel,
-                &line,
-                dir,
-                &Sink::Named(format!("{series:>NAME_WIDTH$}")),
-            )? {
+            let here = workspace::root();
+            let guest = Guest {
+                systemd,
+                ..guest(&kernel, &line, &here, dir)
+            };
+            match guest.run(&Sink::Named(format!("{name:>NAME_WIDTH$}")))? {
                 0 => Ok(()),
                 code => bail!("the lab ended with code {code}"),
             }
@@ -223,6 +244,7 @@ impl Lab {
         };
         match place {
             Place::Host => self.here(&arguments(&self.observer)),
+            Place::Systemd => bail!("the oracle runs on this machine or in a virtual machine: give a series"),
             Place::Vm(series) => {
                 let kernel = setup::vm(series)?;
                 let copy = format!(
@@ -252,6 +274,7 @@ impl Lab {
         words.extend(backend.map(str::to_owned));
         match place {
             Place::Host => self.here(&words[1..]),
+            Place::Systemd => bail!("the demo runs on this machine or in a virtual machine: give a series"),
             Place::Vm(series) => {
                 let kernel = setup::vm(series)?;
                 in_vm(
@@ -286,6 +309,7 @@ fn guest<'a>(kernel: &'a Kernel, command: &'a str, here: &'a Path, results: &'a 
         results,
         limit: LIMIT,
         clock: Clock::Time,
+        systemd: false,
     }
 }
 

@@ -21,6 +21,7 @@ mod relay;
 mod results;
 mod setup;
 mod static_elf;
+mod systemd;
 mod test;
 mod toolchain;
 mod virtiofsd;

@@ -18,13 +18,17 @@ use crate::{build, features, instructions, process, setup};
 pub struct Arguments {
     /// Only the tests whose name contains this
     filter: Option<String>,
-    /// Only the scenarios, and only on these kernels: host, a series such as 6.12 or 6.12-rt, or all (which adds the unit tests)
+    /// Only the scenarios, and only on these kernels: host, a series such as 6.12 or 6.12-rt, systemd (6.12 with systemd as its
+    /// first program), or all (which adds the unit tests)
     #[arg(long = "kernel", value_name = "KERNEL")]
     kernels: Vec<Choice>,
     /// Write what the scenarios showed into the table of docs/kernels.md: the columns of the kernels that ran
     #[arg(long, conflicts_with = "filter")]
     update_docs: bool,
 }
+
+/// The scenario that runs where systemd is the first program, and nowhere else.
+const SERVICE: &str = "the-systemd-unit-as-systemd-runs-it";
 
 /// What `--kernel` takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,7 @@ impl FromStr for Choice {
         match text {
             "all" => Ok(Self::All),
             "host" => Ok(Self::One(Place::Host)),
+            "systemd" => Ok(Self::One(Place::Systemd)),
             series => series
                 .parse::<Series>()
                 .map(|series| Self::One(Place::Vm(series))),
@@ -52,7 +57,8 @@ impl FromStr for Choice {
 /// Runs what was asked for. The last line is always the total; the code is 1 when anything failed.
 pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     let everything = arguments.kernels.is_empty() || arguments.kernels.contains(&Choice::All);
-    let mut places = places(&arguments.kernels);
+    let filter = arguments.filter.as_deref();
+    let mut places = places(&arguments.kernels, filter);
     if places.contains(&Place::Host) && !nix::unistd::geteuid().is_root() {
         bail!(
             "scenarios on this machine need root: sudo env PATH=\"$PATH\" HOME=\"$HOME\" cargo xtask test \
@@ -62,8 +68,8 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     setup::lab()?;
     let mut left_out = Vec::new();
     for place in &places {
-        let Place::Vm(series) = place else { continue };
-        match setup::vm(*series) {
+        let Some(series) = place.series() else { continue };
+        match setup::vm(series) {
             // Its release may be gone from the mirrors: then the others are tested. Asked for by name it must be there.
             Err(error) if series.is_without_bpf() && !arguments.kernels.contains(&Choice::One(*place)) => {
                 eprintln!("test: {series} is left out: {error:#}");
@@ -73,7 +79,6 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     places.retain(|place| !left_out.contains(place));
-    let filter = arguments.filter.as_deref();
     let mut totals = Totals::default();
     if everything {
         totals.add(unit_tests(filter)?);
@@ -106,9 +111,17 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     })
 }
 
-/// The places to run in, each once, in the order of the table.
-fn places(choices: &[Choice]) -> Vec<Place> {
-    let all = || [Place::Host].into_iter().chain(MATRIX.map(Place::Vm));
+/// The places to run in, each once, in the order of the table. What systemd starts is one scenario: where others are asked for by
+/// name it is left out.
+fn places(choices: &[Choice], filter: Option<&str>) -> Vec<Place> {
+    let is_asked = filter.is_none_or(|part| SERVICE.contains(part));
+    let all = || {
+        let service = is_asked.then_some(Place::Systemd);
+        [Place::Host]
+            .into_iter()
+            .chain(MATRIX.map(Place::Vm))
+            .chain(service)
+    };
     if choices.is_empty() {
         return all().collect();
     }
@@ -158,6 +171,7 @@ fn scenarios(
 fn choice<'a>(place: Place, filter: Option<&'a str>, places: &[Place]) -> lab::Choice<'a> {
     match (filter, place) {
         (Some(part), _) => lab::Choice::Named(part),
+        (None, Place::Systemd) => lab::Choice::Named(SERVICE),
         (None, Place::Vm(series)) if series.is_without_bpf() && places.len() > 1 => {
             lab::Choice::OneWithoutBpf
         }
@@ -236,19 +250,29 @@ mod tests {
 
     #[test]
     fn without_a_choice_the_whole_matrix_is_run() {
-        assert_eq!(places(&[]), places(&choices(&["all"])));
-        assert_eq!(places(&[]).len(), 1 + MATRIX.len());
+        assert_eq!(places(&[], None), places(&choices(&["all"]), None));
+        assert_eq!(places(&[], None).len(), 2 + MATRIX.len());
+    }
+
+    #[test]
+    fn systemd_starts_a_machine_for_its_own_scenario_alone() {
+        assert!(places(&[], Some("systemd-unit")).contains(&Place::Systemd));
+        assert!(!places(&[], Some("seed")).contains(&Place::Systemd));
+        let asked = choices(&["systemd"]);
+        assert_eq!(places(&asked, Some("seed")), [Place::Systemd]);
+        let named = lab::Choice::Named(SERVICE);
+        assert_eq!(choice(Place::Systemd, None, &[Place::Systemd]), named);
     }
 
     #[test]
     fn a_place_named_twice_is_run_once() {
-        assert_eq!(places(&choices(&["6.12", "host", "6.12"])).len(), 2);
-        assert_eq!(places(&choices(&["6.12", "all"])).len(), 1 + MATRIX.len());
+        assert_eq!(places(&choices(&["6.12", "host", "6.12"]), None).len(), 2);
+        assert_eq!(places(&choices(&["6.12", "all"]), None).len(), 2 + MATRIX.len());
     }
 
     #[test]
     fn a_virtual_machine_runs_everything_only_when_it_is_asked_for_alone() {
-        let all = places(&[]);
+        let all = places(&[], None);
         let rt = Place::Vm("6.12-rt".parse().unwrap());
         let ordinary = Place::Vm("6.12".parse().unwrap());
         let stable = Place::Vm("6.1".parse().unwrap());

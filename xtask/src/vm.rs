@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitCode, Stdio};
@@ -13,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::interrupt::Group;
 use crate::kernels::{Kernel, Series};
 use crate::relay::{Relay, Sink};
-use crate::{process, setup, virtme, workspace};
+use crate::{process, setup, systemd, virtme, workspace};
 
 /// The options of `cargo xtask vm`.
 #[derive(clap::Args)]
@@ -27,6 +28,9 @@ pub struct Arguments {
     /// What the machine's clock goes by
     #[arg(long, value_enum, default_value_t = Clock::Time)]
     clock: Clock,
+    /// Let systemd be the machine's first program, with the units that this machine has
+    #[arg(long)]
+    systemd: bool,
     /// A command line for sh; $RESULTS names a directory that it can write to and that stays
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
@@ -64,6 +68,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         results: &results,
         limit: Duration::from_secs(arguments.limit.saturating_mul(60)),
         clock: arguments.clock,
+        systemd: arguments.systemd,
     };
     let code = guest.run(&Sink::Plain)?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
@@ -104,6 +109,8 @@ pub struct Guest<'a> {
     pub limit: Duration,
     /// What its clock goes by.
     pub clock: Clock,
+    /// Whether its first program is systemd, which then starts the command.
+    pub systemd: bool,
 }
 
 impl Guest<'_> {
@@ -176,12 +183,18 @@ impl Guest<'_> {
             "mkdir -p /run/home\n\
              export HOME=/run/home RESULTS={results} PATH={path}:/usr/local/sbin:/usr/sbin:/sbin\n\
              ip link set lo up\n\
-             modprobe --all --quiet {MODULES}\n\
+             {modules}\n\
              cd {here}\n\
              : >{started}\n\
              sh -c {command} </dev/null >{stdout} 2>{stderr}\n\
              echo $? >{code}.part\n\
              mv {code}.part {code}\n",
+            // A machine that systemd runs loads them when they are asked for, as any does.
+            modules = if self.systemd {
+                String::new()
+            } else {
+                format!("modprobe --all --quiet {MODULES}")
+            },
             results = quoted(&self.results.display().to_string()),
             path = quoted(&path),
             here = quoted(&self.here.display().to_string()),
@@ -214,6 +227,14 @@ impl Desk {
         Ok(desk)
     }
 
+    /// Writes the first program of a guest that systemd runs; returns the options that name it.
+    fn lay_out_systemd(&self, results: &Path) -> Result<String> {
+        let init = self.file("init");
+        fs::write(&init, systemd::first_program(&self.file("script"), results))?;
+        fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
+        Ok(systemd::options(&init, LOUD))
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
@@ -233,6 +254,10 @@ struct Machine {
 impl Machine {
     fn start(guest: &Guest<'_>, desk: &Desk) -> Result<Self> {
         let console = fs::File::create(desk.file("console"))?;
+        let first = guest
+            .systemd
+            .then(|| desk.lay_out_systemd(guest.results))
+            .transpose()?;
         let mut command = virtme::command()?;
         command
             .arg("--run")
@@ -253,6 +278,7 @@ impl Machine {
                     .options()
                     .map(|options| format!("--qemu-opts={options}")),
             )
+            .args(first)
             .arg("--exec")
             .arg(format!("sh {}", desk.file("script").display()))
             .stdin(Stdio::null())

@@ -4,6 +4,8 @@ mod batch;
 mod btf;
 mod btf_section;
 pub mod budget;
+#[cfg(test)]
+mod calls;
 mod casts;
 mod cpus;
 mod devices;

@@ -31,7 +31,7 @@ pub const CAPTURE_RING_BYTES: u32 = 8 << 20;
 const SMALLEST_RING: u32 = 4096;
 
 /// The object, built by `cargo xtask build`; empty in a build that only checks.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf.o"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf.o"));
 
 /// The loaded programs and their maps.
 pub struct Programs {

@@ -85,12 +85,21 @@ pub(super) fn left_behind(
     program: &Path,
     before: &BTreeSet<String>,
 ) -> Result<Vec<String>> {
+    changed(lab, before, || belongings(cluster, program))
+}
+
+/// The same of whatever is looked at.
+pub(super) fn changed(
+    lab: &Lab,
+    before: &BTreeSet<String>,
+    look: impl Fn() -> Result<BTreeSet<String>>,
+) -> Result<Vec<String>> {
     // The kernel frees BPF objects after a grace period.
     let begun = Instant::now();
-    let mut after = belongings(cluster, program)?;
+    let mut after = look()?;
     while !after.is_subset(before) && begun.elapsed() < lab.patience {
         std::thread::sleep(Duration::from_millis(200));
-        after = belongings(cluster, program)?;
+        after = look()?;
     }
     let left: Vec<&String> = after.difference(before).collect();
     let gone: Vec<&String> = before
@@ -173,6 +182,21 @@ fn processes(program: &Path) -> Vec<String> {
 
 /// What observer could leave behind, one string each.
 pub(super) fn belongings(cluster: &Cluster, program: &Path) -> Result<BTreeSet<String>> {
+    let mut found = of_the_kernel(program)?;
+    for entry in std::fs::read_dir(NAMES_DIR)?.flatten() {
+        found.insert(format!("netns {}", entry.file_name().to_string_lossy()));
+    }
+    let setup = cluster.setup();
+    for (place, counted) in rules::counters(cluster.node("router")?, setup.backend, setup.family)? {
+        found.insert(format!("rule {place}: {}", counted.text));
+    }
+    let tables = exec::run(Some(cluster.node("router")?), "nft", &["list", "tables"], "")?;
+    found.extend(tables.lines().map(|table| format!("nft {table}")));
+    Ok(found)
+}
+
+/// Of these what belongs to no namespace: BPF objects, probes, processes.
+pub(super) fn of_the_kernel(program: &Path) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for kind in ["prog", "map", "link"] {
         let list: Vec<serde_json::Value> =
@@ -182,16 +206,7 @@ pub(super) fn belongings(cluster: &Cluster, program: &Path) -> Result<BTreeSet<S
                 .map(|one| format!("bpf {kind} {} {}", one["id"], one["name"])),
         );
     }
-    for entry in std::fs::read_dir(NAMES_DIR)?.flatten() {
-        found.insert(format!("netns {}", entry.file_name().to_string_lossy()));
-    }
-    let setup = cluster.setup();
-    for (place, counted) in rules::counters(cluster.node("router")?, setup.backend, setup.family)? {
-        found.insert(format!("rule {place}: {}", counted.text));
-    }
     found.extend(perf_events().into_iter().map(|event| format!("bpf perf {event}")));
     found.extend(processes(program).into_iter().map(|pid| format!("process {pid}")));
-    let tables = exec::run(Some(cluster.node("router")?), "nft", &["list", "tables"], "")?;
-    found.extend(tables.lines().map(|table| format!("nft {table}")));
     Ok(found)
 }

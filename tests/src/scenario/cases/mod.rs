@@ -12,6 +12,7 @@ mod netlink;
 mod oracle;
 mod replaced;
 mod replayed;
+mod service;
 mod systemd_unit;
 mod two_observers;
 mod two_signals;
@@ -56,6 +57,14 @@ pub(super) const ALL: &[Case] = &[
         of_paths: false,
         without_bpf: false,
         run: systemd_unit::run,
+    },
+    Case {
+        name: "the-systemd-unit-as-systemd-runs-it",
+        backends: &[Backend::Legacy],
+        every_kernel: false,
+        of_paths: false,
+        without_bpf: false,
+        run: service::run,
     },
     Case {
         name: "a-closed-pipe-ends-quietly",
@@ -208,6 +217,14 @@ pub(super) const ALL: &[Case] = &[
         of_paths: false,
         without_bpf: false,
         run: hostile::names,
+    },
+    Case {
+        name: "two-chains-that-look-the-same",
+        backends: &[Backend::Legacy, Backend::Nft],
+        every_kernel: false,
+        of_paths: false,
+        without_bpf: false,
+        run: hostile::twins,
     },
     Case {
         name: "disks-that-are-full",

@@ -5,6 +5,8 @@ mod link;
 mod names;
 mod packets;
 mod screen;
+mod twins;
 
 pub(super) use names::run as names;
 pub(super) use packets::run as packets;
+pub(super) use twins::run as twins;
