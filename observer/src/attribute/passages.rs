@@ -248,7 +248,7 @@ fn path_step(table: &Table, met: &Met) -> Option<PathStep> {
             .or_else(|| rule.map(|rule| rule.handle).filter(|handle| *handle != 0)),
         ..PathStep::default()
     };
-    let target = rule.and_then(|rule| rule.target.clone());
+    let target = rule.and_then(|rule| rule.target.as_deref().map(str::to_owned));
     match met.outcome {
         Outcome::Policy(accepted) => step.policy = Some(word(accepted)),
         Outcome::Jump(to) => step.jump = name(to),

@@ -60,7 +60,7 @@ fn saved_chains(saved: &save::Table) -> Vec<Chain> {
             Action::Queue => Step::MayDrop,
             _ => Step::Continue,
         },
-        target: target(saved, &rule.action),
+        target: target(saved, &rule.action).map(Into::into),
         comment: rule.comment().map(str::to_owned),
         ..Rule::default()
     };
@@ -110,7 +110,7 @@ fn listed_chains(listed: &listing::Table) -> Vec<Chain> {
             .map(|rule| Rule {
                 handle: rule.handle.unwrap_or_default(),
                 step: step(rule),
-                target: nft_target(rule),
+                target: nft_target(rule).map(Into::into),
                 comment: rule.comment.clone(),
                 ..Rule::default()
             })

@@ -21,8 +21,16 @@ const MOST_LOOKS: usize = 1 << 18;
 /// The kernel's types. Modules' types are read when first asked for.
 pub struct Types {
     vmlinux: Section,
+    /// Whether the kernel's own were let go ([`Self::release`]).
+    is_released: bool,
     modules: HashMap<&'static str, Option<Section>>,
+    /// What fields and structures were asked for, in bits and bytes: asked once more, they need no types.
+    offsets: Answers,
+    sizes: Answers,
 }
+
+/// By module and name.
+type Answers = HashMap<(Option<&'static str>, String), Option<u32>>;
 
 /// Why the kernel's types cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +67,28 @@ impl Types {
     pub fn parse(bytes: Vec<u8>) -> Option<Self> {
         Some(Self {
             vmlinux: Section::parse(bytes, None)?,
+            is_released: false,
             modules: HashMap::new(),
+            offsets: HashMap::new(),
+            sizes: HashMap::new(),
         })
+    }
+
+    /// Lets the kernel's types go, ten million bytes. A field or structure that is asked for the first time reads them once more;
+    /// nothing else may be asked for.
+    pub fn release(&mut self) {
+        self.vmlinux = Section::default();
+        self.is_released = true;
+    }
+
+    /// Reads the types once more if they were let go. Where that fails there are none, as on a kernel without them.
+    fn fill(&mut self) {
+        if self.is_released
+            && let Ok(read) = Self::load()
+        {
+            self.vmlinux = read.vmlinux;
+            self.is_released = false;
+        }
     }
 
     /// Offset in bytes of a field such as `net.nf.hooks_ipv4`; for a bit field, of the byte it begins in.
@@ -72,14 +100,36 @@ impl Types {
 
     /// Offset in bits.
     pub fn bit_offset(&mut self, module: Option<&'static str>, path: &str) -> Option<u32> {
+        let key = (module, path.to_owned());
+        if let Some(known) = self.offsets.get(&key) {
+            return *known;
+        }
         let (root, fields) = path.split_once('.')?;
         let fields: Vec<&str> = fields.split('.').collect();
-        self.view(module).walk_from(root, &fields)
+        let found = self.view(module).walk_from(root, &fields);
+        if self.has(module) {
+            self.offsets.insert(key, found);
+        }
+        found
     }
 
     /// Size of a structure in bytes.
     pub fn size(&mut self, module: Option<&'static str>, name: &str) -> Option<u32> {
-        self.view(module).size(name)
+        let key = (module, name.to_owned());
+        if let Some(known) = self.sizes.get(&key) {
+            return *known;
+        }
+        let found = self.view(module).size(name);
+        if self.has(module) {
+            self.sizes.insert(key, found);
+        }
+        found
+    }
+
+    /// Whether all is there that an answer depends on: a module may be loaded later.
+    fn has(&self, module: Option<&'static str>) -> bool {
+        let is_read = |module| self.modules.get(module).is_some_and(Option::is_some);
+        !self.is_released && module.is_none_or(is_read)
     }
 
     /// Numbers of the kernel's own types, as the verifier has them: a function and a structure. `None` if one is not there.
@@ -90,7 +140,8 @@ impl Types {
 
     /// The kernel's own types for aya, which asks them nothing but the number of a tracepoint or a function: to take all of them
     /// apart takes it longer than all that observer asks of them, and 15 MiB.
-    pub fn numbered(&self, tracepoints: &[&str], functions: &[&str]) -> Vec<u8> {
+    pub fn numbered(&mut self, tracepoints: &[&str], functions: &[&str]) -> Vec<u8> {
+        self.fill();
         let typedefs: Vec<String> = tracepoints.iter().map(|name| tracepoint_type(name)).collect();
         let typedefs: Vec<&str> = typedefs.iter().map(String::as_str).collect();
         self.vmlinux.only(&typedefs, functions)
@@ -131,6 +182,7 @@ impl Types {
     }
 
     fn view(&mut self, module: Option<&'static str>) -> View<'_> {
+        self.fill();
         if let Some(name) = module {
             // A module that was not there may be loaded later: only what was found is kept.
             if self.modules.get(name).is_none_or(Option::is_none) {
@@ -287,6 +339,29 @@ mod tests {
     }
 
     #[test]
+    fn what_was_asked_before_is_known_when_the_types_are_gone() {
+        let mut types = types();
+        let before = (
+            types.offset(None, "outer.in.b"),
+            types.size(None, "inner"),
+            types.offset(None, "outer.none"),
+        );
+        assert_eq!(before, (Some(8), Some(8), None));
+        types.vmlinux = Section::default();
+        let after = (
+            types.offset(None, "outer.in.b"),
+            types.size(None, "inner"),
+            types.offset(None, "outer.none"),
+        );
+        assert_eq!(after, before);
+        assert_eq!(
+            types.offset(None, "outer.after"),
+            None,
+            "asked for the first time"
+        );
+    }
+
+    #[test]
     fn offsets_add_up_through_members_without_a_name() {
         let mut types = types();
         assert_eq!(types.offset(None, "outer.first"), Some(0));
@@ -326,7 +401,7 @@ mod tests {
         let function = builder.function("nf_hook_slow");
         builder.function("nf_hook_slow");
         assert_eq!((typedef, other, function), (3, 4, 6));
-        let types = Types::parse(builder.finish()).expect("parses");
+        let mut types = Types::parse(builder.finish()).expect("parses");
         let bytes = types.numbered(&["kfree_skb", "none"], &["nf_hook_slow", "none"]);
         let btf = Btf::parse(&bytes, Endianness::default()).expect("aya reads it");
         let number = |name, kind| btf.id_by_type_name_kind(name, kind).ok();

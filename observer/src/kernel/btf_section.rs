@@ -45,6 +45,7 @@ pub struct Member {
 }
 
 /// A file's types and names.
+#[derive(Default)]
 pub struct Section {
     bytes: Vec<u8>,
     /// Where each type begins in `bytes`.

@@ -1,19 +1,16 @@
 //! Kernel memory, read through the programs `peek`, `gather` and `follow`: any address, no fault, nothing written.
 
-use std::cell::RefCell;
 use std::ffi::c_void;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::ptr::NonNull;
-use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
-use aya::Ebpf;
 use aya::maps::Map;
 use foldhash::HashSet;
 use observer_common::{MAX_ORDERS, ORDER_BYTES, Order, WINDOW_BYTES};
 
+use super::commands::{Command, Commands};
 use super::gathered::Gathered;
-use super::programs::run;
 use super::raw;
 
 /// The smallest page of any machine.
@@ -123,7 +120,7 @@ fn to_page_end(address: u64) -> usize {
 
 /// The running kernel's memory.
 pub struct Memory {
-    ebpf: Rc<RefCell<Ebpf>>,
+    commands: Commands,
     /// What `peek`, `gather` and `follow` write to.
     window: Mapped,
     /// What `gather` is to read.
@@ -143,10 +140,10 @@ impl Memory {
     ///
     /// # Errors
     /// They cannot be mapped.
-    pub(super) fn new(ebpf: Rc<RefCell<Ebpf>>, window: Map, orders: Map) -> Result<Self> {
+    pub(super) fn new(commands: Commands, window: Map, orders: Map) -> Result<Self> {
         let len_bytes = MAX_ORDERS as usize * size_of::<Order>();
         Ok(Self {
-            ebpf,
+            commands,
             window: Mapped::new(window, WINDOW_BYTES as usize, libc::PROT_READ)?,
             orders: Mapped::new(orders, len_bytes, libc::PROT_READ | libc::PROT_WRITE)?,
         })
@@ -154,12 +151,16 @@ impl Memory {
 
     /// Address of this thread's `struct net`.
     pub fn current_net(&self) -> Option<u64> {
-        run(&self.ebpf, "current_net", &[], None).then(|| self.word())
+        self.commands
+            .run(Command::CurrentNet, &[], None)
+            .then(|| self.word())
     }
 
     /// The per-CPU offset of a CPU.
     pub fn cpu_offset(&self, cpu: u32) -> Option<u64> {
-        run(&self.ebpf, "calibrate", &[], Some(cpu)).then(|| self.word())
+        self.commands
+            .run(Command::Calibrate, &[], Some(cpu))
+            .then(|| self.word())
     }
 
     /// The first word of the window, where commands leave their answer.
@@ -185,7 +186,9 @@ impl Memory {
     }
 
     fn read_window(&self, address: u64, to: &mut [u8]) -> bool {
-        let read = run(&self.ebpf, "peek", &[address, to.len() as u64], None);
+        let read = self
+            .commands
+            .run(Command::Peek, &[address, to.len() as u64], None);
         if read {
             self.copy(0, to);
         }
@@ -247,7 +250,7 @@ impl Reader for Memory {
                 rest = behind;
                 continue;
             }
-            let ran = run(&self.ebpf, "gather", &[orders.len() as u64], None);
+            let ran = self.commands.run(Command::Gather, &[orders.len() as u64], None);
             for (index, order) in orders.iter().enumerate() {
                 gathered.read(order.len as usize, |to| {
                     self.copy(order.offset as usize, to);
@@ -260,7 +263,7 @@ impl Reader for Memory {
     }
 
     fn follow(&self, at: u64, head: u64) -> Vec<u64> {
-        if !run(&self.ebpf, "follow", &[at, head], None) {
+        if !self.commands.run(Command::Follow, &[at, head], None) {
             return vec![0];
         }
         let mut nodes = Vec::new();

@@ -7,6 +7,7 @@ pub mod budget;
 #[cfg(test)]
 mod calls;
 mod casts;
+mod commands;
 mod cpus;
 mod devices;
 mod function_probes;
@@ -38,6 +39,6 @@ pub use namespaces::{NetnsNames, enter};
 pub use nets::Nets;
 pub use offsets::{NoField, find as find_offsets, find_nft as find_nft_offsets};
 pub use path_probes::first_line;
-pub use programs::{Loader, Programs, RING_BYTES, Room};
+pub use programs::{Loader, Programs, RING_BYTES, Rest, Room};
 pub use routes::{RouteAnswer, RouteQuery, addresses, device_index, route};
 pub use symbols::{Symbol, Symbols};

@@ -175,7 +175,9 @@ impl Programs {
     /// # Errors
     /// This kernel allows neither fentry nor kprobes there.
     pub fn attach_hooks(&mut self) -> Result<()> {
-        self.path_probes.attach_hooks(&mut self.ebpf.borrow_mut())?;
+        let (mut ebpf, probes) = self.probing();
+        probes.attach_hooks(&mut ebpf)?;
+        drop(ebpf);
         self.paths.open()
     }
 
@@ -184,7 +186,8 @@ impl Programs {
     /// # Errors
     /// This kernel allows no kprobe there, or nf_tables is not loaded.
     pub fn attach_trace(&mut self) -> Result<()> {
-        self.path_probes.attach_trace(&mut self.ebpf.borrow_mut())
+        let (mut ebpf, probes) = self.probing();
+        probes.attach_trace(&mut ebpf)
     }
 
     /// Attaches to functions of hooks, by their symbols. What is attached already stays; call again when hooks changed.
@@ -193,8 +196,8 @@ impl Programs {
     /// # Errors
     /// This kernel allows no kprobes.
     pub fn attach_functions(&mut self, functions: &BTreeSet<String>) -> Result<bool> {
-        let mut ebpf = self.ebpf.borrow_mut();
-        self.path_probes.functions.attach(&mut ebpf, functions)
+        let (mut ebpf, probes) = self.probing();
+        probes.functions.attach(&mut ebpf, functions)
     }
 
     /// Takes the probes off the hooks and their functions, the trace hook and the writers of verdicts.
@@ -202,11 +205,11 @@ impl Programs {
     /// # Errors
     /// The kernel refuses.
     pub fn detach_paths(&mut self) -> Result<()> {
-        let mut ebpf = self.ebpf.borrow_mut();
-        let trace = self.path_probes.detach_trace(&mut ebpf);
-        let verdicts = self.path_probes.verdicts.detach(&mut ebpf);
-        let functions = self.path_probes.functions.detach(&mut ebpf);
-        self.path_probes
+        let (mut ebpf, probes) = self.probing();
+        let trace = probes.detach_trace(&mut ebpf);
+        let verdicts = probes.verdicts.detach(&mut ebpf);
+        let functions = probes.functions.detach(&mut ebpf);
+        probes
             .detach_hooks(&mut ebpf)
             .and(trace)
             .and(verdicts)
@@ -218,8 +221,7 @@ impl Programs {
     /// # Errors
     /// The kernel refuses.
     pub fn detach_modules(&mut self) -> Result<bool> {
-        let mut ebpf = self.ebpf.borrow_mut();
-        let paths = &mut self.path_probes;
+        let (mut ebpf, paths) = self.probing();
         let was_on = paths.verdicts.is_on() || paths.functions.is_on();
         let verdicts = paths.verdicts.detach(&mut ebpf);
         paths.functions.detach(&mut ebpf).and(verdicts)?;
@@ -231,7 +233,8 @@ impl Programs {
     /// # Errors
     /// The kernel refuses.
     pub fn detach_trace(&mut self) -> Result<()> {
-        self.path_probes.detach_trace(&mut self.ebpf.borrow_mut())
+        let (mut ebpf, probes) = self.probing();
+        probes.detach_trace(&mut ebpf)
     }
 
     /// Attaches to the functions that write nf_tables' verdicts: those among `functions`, the addresses of what evaluates
@@ -246,10 +249,8 @@ impl Programs {
         functions: &BTreeSet<u64>,
         now_ns: fn() -> u64,
     ) -> Result<bool> {
-        let mut ebpf = self.ebpf.borrow_mut();
-        self.path_probes
-            .verdicts
-            .attach(&mut ebpf, symbols, functions, now_ns)
+        let (mut ebpf, probes) = self.probing();
+        probes.verdicts.attach(&mut ebpf, symbols, functions, now_ns)
     }
 
     /// Whether what a function of nf_tables decided was seen since that time, or it decides nothing.

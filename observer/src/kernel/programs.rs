@@ -1,14 +1,13 @@
 //! The eBPF object: loaded, told what it must know, attached, asked.
 
-use std::cell::RefCell;
 use std::fs;
 use std::mem::offset_of;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, Program, RawTracePointRunOptions, TestRun as _};
+use aya::programs::{BtfTracePoint, Program};
 use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use aya_log::EbpfLogger;
 use observer_common::{
@@ -17,7 +16,8 @@ use observer_common::{
 };
 
 use super::batch::Batched;
-use super::loading::{self, TRACEPOINTS};
+use super::commands::{Command, Commands};
+use super::loading::{self, DROPS, HINTS};
 use super::path_probes::{HOOK, PathProbes};
 use super::path_ring::PathRing;
 use super::{Memory, Nets, Types, casts, possible_cpus};
@@ -43,7 +43,8 @@ pub struct Programs {
     pub paths: PathRing,
     /// The programs' own diagnostics.
     pub logger: Option<EbpfLogger<&'static dyn log::Log>>,
-    pub(super) ebpf: Rc<RefCell<Ebpf>>,
+    commands: Commands,
+    ebpf: Arc<Mutex<Ebpf>>,
     pub(super) path_probes: PathProbes,
     attached: Vec<String>,
     filter: Array<MapData, Filter>,
@@ -117,8 +118,8 @@ impl Room {
 pub struct Loader(EbpfLoader<'static>);
 
 impl Loader {
-    /// Aya takes all the kernel's types apart for it, though the object asks for none of them: that is best done beside
-    /// something else, before more memory is in use.
+    /// Aya reads the kernel's types and takes all of them apart for it, though the object asks for none of them, unless this thread can
+    /// open no files.
     pub fn new() -> Self {
         let mut loader = EbpfLoader::new();
         loader.btf(None);
@@ -132,36 +133,42 @@ impl Default for Loader {
     }
 }
 
+/// The programs that the verifier takes long for. They are loaded beside other things: nothing else may be asked of the object meanwhile.
+pub struct Rest {
+    ebpf: Arc<Mutex<Ebpf>>,
+    btf: Btf,
+}
+
+impl Rest {
+    /// Loads them. What watches the way of packets is loaded, too, if the kernel allows it: it must be put on at once when a drop
+    /// cannot be named.
+    ///
+    /// # Errors
+    /// The kernel refuses the program without which nothing is seen.
+    pub fn load(self) -> Result<Loaded> {
+        loading::load(&mut lock(&self.ebpf), &self.btf).map(Loaded)
+    }
+}
+
+/// Says that [`Rest`] is loaded, and why fentry cannot be had, if so.
+pub struct Loaded(Option<String>);
+
 impl Programs {
-    /// Loads the object with so much room, and attaches nothing yet. What watches the way of packets is loaded, too, if the
-    /// kernel allows it: it must be put on at once when a drop cannot be named.
+    /// Loads the object with so much room, and of its programs those that read memory and watch rulesets. The rest comes next, and then
+    /// [`Self::attach`]; until then no drop is seen.
     ///
     /// # Errors
     /// The build has no object, privilege is missing, or the kernel refuses the programs.
-    pub fn load(loader: Loader, types: &Types, offsets: Offsets, room: Room) -> Result<Self> {
+    pub fn load(loader: Loader, types: &mut Types, offsets: Offsets, room: Room) -> Result<(Self, Rest)> {
         if OBJECT.is_empty() {
             bail!("this binary was built without its eBPF object: build it with `cargo xtask build`");
         }
-        let bytes = types.numbered(&TRACEPOINTS.map(|(name, _)| name), &[HOOK]);
+        let tracepoints = [DROPS].into_iter().chain(HINTS);
+        let bytes = types.numbered(&tracepoints.collect::<Vec<_>>(), &[HOOK]);
         let btf =
             Btf::parse(&bytes, Endianness::default()).context("the kernel's types cannot be numbered")?;
         drop(bytes);
-        let loaded = Self::load_object(loader, &btf, offsets, room);
-        match loaded {
-            Err(error) if offsets.cast_function != 0 => {
-                log::debug!("not with casts: {error:?}");
-                let without = Offsets {
-                    cast_function: 0,
-                    cast_words: 0,
-                    ..offsets
-                };
-                Self::load_object(Loader::new(), &btf, without, room)
-            }
-            loaded => loaded,
-        }
-    }
-
-    fn load_object(Loader(loader): Loader, btf: &Btf, offsets: Offsets, room: Room) -> Result<Self> {
+        let Loader(loader) = loader;
         let object = casts::resolve(OBJECT, offsets.cast_function)?;
         // It lives no longer than what it is told.
         let mut loader: EbpfLoader<'_> = loader;
@@ -180,11 +187,14 @@ impl Programs {
         let mut ebpf = loader
             .load(&object)
             .context("the kernel refuses the eBPF object")?;
-        let path_probes = PathProbes::new(loading::load(&mut ebpf, btf)?);
-        Self::with_maps(ebpf, path_probes, room)
+        loading::load_first(&mut ebpf, &btf)?;
+        let programs = Self::with_maps(ebpf, room)?;
+        let ebpf = Arc::clone(&programs.ebpf);
+        Ok((programs, Rest { ebpf, btf }))
     }
 
-    fn with_maps(mut ebpf: Ebpf, path_probes: PathProbes, room: Room) -> Result<Self> {
+    fn with_maps(mut ebpf: Ebpf, room: Room) -> Result<Self> {
+        let commands = Commands::of(&mut ebpf)?;
         let logger = EbpfLogger::init(&mut ebpf).ok();
         let mut map = |name: &str| {
             ebpf.take_map(name)
@@ -206,15 +216,15 @@ impl Programs {
         let folded = PerCpuArray::try_from(map("FOLDED")?)?;
         let behind = PerCpuArray::try_from(map("BEHIND")?)?;
         let (window, orders) = (map("PEEK")?, map("ORDERS")?);
-        let ebpf = Rc::new(RefCell::new(ebpf));
-        let memory = Memory::new(Rc::clone(&ebpf), window, orders)?;
+        let memory = Memory::new(commands.clone(), window, orders)?;
         Ok(Self {
             memory,
             events,
             paths,
             logger,
-            ebpf,
-            path_probes,
+            commands,
+            ebpf: Arc::new(Mutex::new(ebpf)),
+            path_probes: PathProbes::default(),
             attached: Vec::new(),
             filter,
             mode,
@@ -323,23 +333,31 @@ impl Programs {
         Ok(())
     }
 
-    /// Attaches every tracepoint that was loaded.
-    ///
-    /// # Errors
-    /// `kfree_skb` cannot be attached: nothing can be seen.
-    pub fn attach(&mut self) -> Result<()> {
-        let mut ebpf = self.ebpf.borrow_mut();
-        for (name, optional) in TRACEPOINTS {
-            let program: &mut BtfTracePoint = program(&mut ebpf, name)?.try_into()?;
-            match program.attach() {
-                Ok(_) => self.attached.push(format!("tp_btf/{name}")),
-                Err(error) if optional => log::info!("no tracepoint {name}: {error}"),
-                Err(error) => {
-                    return Err(error).with_context(|| format!("cannot attach to the tracepoint {name}"));
-                }
+    /// Attaches what notices that rulesets change, as far as it was loaded.
+    pub fn attach_hints(&mut self) {
+        for name in HINTS {
+            match attach(&mut lock(&self.ebpf), name) {
+                Ok(()) => self.attached.push(format!("tp_btf/{name}")),
+                Err(error) => log::info!("no tracepoint {name}: {error:#}"),
             }
         }
+    }
+
+    /// Attaches what sees drops, once all is loaded.
+    ///
+    /// # Errors
+    /// It cannot be attached: nothing can be seen.
+    pub fn attach(&mut self, Loaded(refused): Loaded) -> Result<()> {
+        self.path_probes = PathProbes::new(refused);
+        attach(&mut lock(&self.ebpf), DROPS)
+            .with_context(|| format!("cannot attach to the tracepoint {DROPS}"))?;
+        self.attached.insert(0, format!("tp_btf/{DROPS}"));
         Ok(())
+    }
+
+    /// The object and the probes on the way of packets.
+    pub(super) fn probing(&mut self) -> (MutexGuard<'_, Ebpf>, &mut PathProbes) {
+        (lock(&self.ebpf), &mut self.path_probes)
     }
 
     /// Names of the probes that are attached.
@@ -378,7 +396,7 @@ impl Programs {
     pub fn take_baseline(&self, net: u64, cpus: &[u32]) -> Vec<u32> {
         cpus.iter()
             .copied()
-            .filter(|cpu| !run(&self.ebpf, "take_baseline", &[net], Some(*cpu)))
+            .filter(|cpu| !self.commands.run(Command::TakeBaseline, &[net], Some(*cpu)))
             .collect()
     }
 
@@ -436,8 +454,8 @@ impl Programs {
 
     /// How often a tracepoint's program was not run because this CPU was in it already.
     pub fn missed(&self) -> u64 {
-        let ebpf = self.ebpf.borrow();
-        let Some(Program::BtfTracePoint(program)) = ebpf.program("kfree_skb") else {
+        let ebpf = lock(&self.ebpf);
+        let Some(Program::BtfTracePoint(program)) = ebpf.program(DROPS) else {
             return 0;
         };
         let Ok(fd) = program.fd().map(|fd| fd.as_fd().as_raw_fd()) else {
@@ -456,24 +474,13 @@ pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Prog
         .with_context(|| format!("the eBPF object has no program {name}"))
 }
 
-/// Runs a command; true if it says that it succeeded.
-pub(super) fn run(ebpf: &RefCell<Ebpf>, name: &str, args: &[u64], cpu: Option<u32>) -> bool {
-    let ebpf = ebpf.borrow();
-    let Some(Program::RawTracePoint(program)) = ebpf.program(name) else {
-        return false;
-    };
-    let mut options = RawTracePointRunOptions {
-        cpu,
-        ..RawTracePointRunOptions::default()
-    };
-    for (to, from) in options.args.iter_mut().zip(args) {
-        *to = *from;
-    }
-    match program.test_run(options) {
-        Ok(ran) => ran.return_value == 0,
-        Err(error) => {
-            log::debug!("cannot run {name}: {error}");
-            false
-        }
-    }
+fn attach(ebpf: &mut Ebpf, name: &str) -> Result<()> {
+    let program: &mut BtfTracePoint = program(ebpf, name)?.try_into()?;
+    program.attach()?;
+    Ok(())
+}
+
+/// The object, which no one else has: a thread that panicked with it has not broken it.
+fn lock(ebpf: &Mutex<Ebpf>) -> MutexGuard<'_, Ebpf> {
+    ebpf.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::ladder::{VERDICTS, ladder};
-use super::open::{attribution, kernel_release, load_symbols, privileged, refused, young_enough};
+use super::open::{attribution, kernel_release, load_symbols, privileged, young_enough};
+use super::opened::load_beside;
 use crate::cli::check::{BackendCheck, CheckReport, Missing, Problem, Rights, Tracepoint};
 use crate::counting;
 use crate::kernel::trace_key::nf_tables_is_present;
-use crate::kernel::{Loader, Programs, Room, Symbols, Types, find_offsets, possible_cpus};
+use crate::kernel::{Loader, Room, Symbols, Types, find_offsets, possible_cpus};
 use crate::privilege::{self, Service, Task};
 
 /// Room for one counter: nothing is watched.
@@ -80,8 +81,10 @@ fn trial(report: &mut CheckReport) -> anyhow::Result<()> {
     privileged()?;
     young_enough(&types)?;
     let symbols = load_symbols()?;
-    let mut programs = Programs::load(Loader::new(), &types, offsets, ROOM).map_err(refused)?;
-    programs.attach().map_err(refused)?;
+    let (mut programs, ()) = load_beside(Loader::new(), &mut types, offsets, ROOM, |programs, _| {
+        programs.attach_hints();
+        Ok(())
+    })?;
     report.ladder = ladder(&mut programs, &symbols, &mut types);
     Ok(())
 }

@@ -19,6 +19,7 @@ mod modules;
 mod near_misses;
 mod nft_misses;
 mod open;
+mod opened;
 mod paths;
 mod reasons;
 mod replay;

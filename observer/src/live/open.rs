@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::thread;
 
 use anyhow::{Context as _, Result, bail};
 use observer_common::{Baseline, CHUNK_BYTES, Filter, SNAPSHOT_DEPTH};
@@ -18,12 +17,12 @@ use super::filter;
 use super::flood::Flood;
 use super::line::Teller;
 use super::modules::Modules;
+use super::opened::Opened;
 use super::paths::Paths;
-use super::reasons::Reasons;
 use super::totals::Totals;
 use crate::capture::Copied;
 use crate::cli::watch::WatchConfig;
-use crate::kernel::{DeviceLayout, Loader, Programs, Room, Symbols, Types, find_offsets, possible_cpus};
+use crate::kernel::{Programs, Room, Symbols, Types, possible_cpus};
 use crate::privilege::{self, Task};
 use crate::report::record::{Event, FilterInfo, Line, Start, Time};
 use crate::ruleset::Store;
@@ -95,26 +94,17 @@ impl Live {
             .as_deref()
             .map(Cases::open)
             .transpose()?;
-        // The slow files are read beside everything else. Whatever fails meanwhile, their threads have ended when this returns: one that
-        // goes on would keep rights that are given up next.
-        let (mut types, reasons, programs, symbols) = thread::scope(|scope| -> Result<_> {
-            let loader = scope.spawn(Loader::new);
-            let symbols = scope.spawn(load_symbols);
-            let mut types = Types::load()?;
-            young_enough(&types)?;
-            let offsets = find_offsets(&mut types)?;
-            let reasons = Reasons::load(&mut types);
-            let loader = loader
-                .join()
-                .map_err(|_| anyhow::anyhow!("cannot read /sys/kernel/btf/vmlinux"))?;
-            let programs = Programs::load(loader, &types, offsets, room(config)).map_err(refused)?;
-            let symbols = symbols
-                .join()
-                .map_err(|_| anyhow::anyhow!("cannot read /proc/kallsyms"))??;
-            Ok((types, reasons, programs, symbols))
-        })?;
-        // The rulesets come next: they may take as much.
-        release_memory();
+        // The slow files are read beside everything else, and so are the rulesets. Whatever fails meanwhile, their threads have ended when
+        // this returns: one that goes on would keep rights that are given up next.
+        let Opened {
+            programs,
+            store,
+            symbols,
+            types,
+            reasons,
+            devices,
+            modules,
+        } = Opened::open(room(config))?;
         let records = programs
             .events
             .as_fd()
@@ -126,8 +116,8 @@ impl Live {
             ready: unsafe { AsyncFd::register_with_interest(records, Interest::READABLE) }
                 .map_err(|_| anyhow::anyhow!("cannot wait for the kernel's records"))?,
             echo: Echo::default(),
-            store: Store::new(programs.room()),
-            teller: Teller::new(node(), reasons, DeviceLayout::find(&mut types), cases),
+            store,
+            teller: Teller::new(node(), reasons, devices, cases),
             filter,
             path_filter: Filter::new(),
             paths: Paths::new(config),
@@ -137,7 +127,7 @@ impl Live {
             lines: VecDeque::new(),
             captures: config.pcap.is_some(),
             copied: HashMap::new(),
-            modules: Modules::read(),
+            modules,
             poll: None,
             started_ns: clock::monotonic_ns(),
             missed_before: 0,
@@ -154,22 +144,18 @@ impl Live {
     fn attach(&mut self, config: &WatchConfig) -> Result<()> {
         let not_loss = self.teller.reasons.without_loss();
         self.programs.set_not_loss(&not_loss)?;
-        self.programs.set_filter(&self.filter)?;
-        self.store
-            .refresh_layout(&mut self.types, &self.symbols, &self.programs);
-        // First attached, then read: a ruleset that changes meanwhile is noticed.
-        self.programs.attach().map_err(refused)?;
-        let namespaces = self.store.read_all(&mut self.programs, &self.symbols);
-        log::info!("{namespaces} network namespaces");
         self.poll = (!self.gives_hints()).then(Instant::now);
         self.missed_before = self.programs.missed();
         self.programs.set_allowance(&self.flood.begins())?;
         self.filter.enabled = 1;
         self.programs.set_filter(&self.filter)?;
+        // The ring buffer of paths may be mapped now, and all of it counts.
+        release_memory();
         let mut notes = self.start_paths()?;
         notes.extend(privilege::costs(Task::Packets));
         self.started_ns = clock::monotonic_ns();
         self.lines.push_back(self.start_line(config.filter.info(), notes));
+        self.types.release();
         release_memory();
         Ok(())
     }
@@ -313,7 +299,7 @@ fn room(config: &WatchConfig) -> Room {
 }
 
 /// Gives back what reading the kernel's types took.
-fn release_memory() {
+pub fn release_memory() {
     // SAFETY: no preconditions; it only returns free memory to the system.
     #[cfg(target_env = "gnu")]
     unsafe {

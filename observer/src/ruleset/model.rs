@@ -1,5 +1,7 @@
 //! Tables, chains and rules, whichever backend holds them.
 
+use std::borrow::Cow;
+
 use crate::report::record::{Backend, Hook, TableFamily};
 
 /// A table.
@@ -64,7 +66,7 @@ pub struct Rule {
     /// What it does to a packet that matches.
     pub step: Step,
     /// Name of its target, if it is an extension: `REJECT`, `LOG`, `DNAT`; nf_tables: the expression's name.
-    pub target: Option<String>,
+    pub target: Option<Cow<'static, str>>,
     /// Counts the packets that matched it.
     pub counter: Option<Counter>,
     /// Its comment.

@@ -6,7 +6,7 @@ use observer_common::{HookRuns, LegacyTable, MAX_TABLES, NO_TABLE, NetState};
 
 use super::groups::Groups;
 use super::hooks::{HookFunction, Hooks};
-use super::layout::{Layout, NetLayout, NftLayout, SeqLayout};
+use super::layout::{Layout, NetLayout, NftLayout, SeqLayout, XtLayout};
 use super::nftables::Expressions;
 use super::runs::Runs;
 use super::xtables::Location;
@@ -103,7 +103,8 @@ impl Snapshot {
     }
 
     /// Reads the namespace once more. What nf_tables has there is taken over if its generation says that it is the same: a commit
-    /// counts it before anything of the old rules is freed, and no number comes twice. x_tables has no such number.
+    /// counts it before anything of the old rules is freed, and no number comes twice. x_tables has no such number: its tables are
+    /// taken over if every byte is the same.
     pub fn read_again(source: &Source<'_, impl Reader>, before: Self) -> Option<Self> {
         let net = before.net;
         let is_numbered = before.nft_seq.0 != 0 && before.legacy_count() == 0;
@@ -115,6 +116,7 @@ impl Snapshot {
 
     fn try_read(source: &Source<'_, impl Reader>, net: u64, before: Option<Self>) -> Option<Self> {
         let layout = source.layout.net.as_ref()?;
+        let mut before = before;
         let mut snapshot = Self {
             net,
             inode: source.memory.u32(net + layout.inum)?,
@@ -124,7 +126,7 @@ impl Snapshot {
             nft_frees: source.nft_frees,
             ..Self::default()
         };
-        snapshot.read_legacy(source);
+        snapshot.read_legacy(source, before.as_mut());
         match before.filter(|before| snapshot.has_nft_of(before)) {
             Some(before) => snapshot.take_nft(before),
             None => snapshot.read_nft(source),
@@ -134,7 +136,8 @@ impl Snapshot {
         snapshot.is_current(source, layout).then_some(snapshot)
     }
 
-    fn read_legacy(&mut self, source: &Source<'_, impl Reader>) {
+    /// Reads the tables of x_tables, or takes them out of an earlier reading.
+    fn read_legacy(&mut self, source: &Source<'_, impl Reader>, mut before: Option<&mut Self>) {
         let Some(layout) = &source.layout.xtables else {
             return;
         };
@@ -148,19 +151,46 @@ impl Snapshot {
             if !seen.insert(function.private) {
                 continue;
             }
-            let read = xtables::read(
-                source.memory,
-                layout,
-                function.private,
-                function.family,
-                source.one_cpu,
-            );
+            let before = before
+                .as_mut()
+                .and_then(|before| before.take_legacy(source, layout, function));
+            let read = before.or_else(|| {
+                xtables::read(
+                    source.memory,
+                    layout,
+                    function.private,
+                    function.family,
+                    source.one_cpu,
+                )
+            });
             if let Some((mut table, location)) = read {
                 set_priorities(&mut table, &self.hooks, function.private);
                 self.tables.push(table);
                 self.locations.push(Some(location));
             }
         }
+    }
+
+    /// Takes out the table of a function, if it is the same still. What is left in its place is no table of it any more.
+    fn take_legacy(
+        &mut self,
+        source: &Source<'_, impl Reader>,
+        layout: &XtLayout,
+        function: &HookFunction,
+    ) -> Option<(Table, Location)> {
+        let mut places = self.locations.iter_mut().zip(&mut self.tables);
+        let (location, table) = places.find(|(location, table)| {
+            table.family == function.family
+                && location.as_ref().is_some_and(|location| {
+                    xtables::is_same(source.memory, layout, function.private, location)
+                })
+        })?;
+        let rules = std::mem::take(&mut table.chains);
+        let table = Table {
+            chains: rules,
+            ..table.clone()
+        };
+        Some((table, location.take()?))
     }
 
     fn read_nft(&mut self, source: &Source<'_, impl Reader>) {

@@ -322,6 +322,13 @@ impl Store {
         self.free.release(first, count as usize);
     }
 
+    /// Takes every namespace's baseline anew.
+    pub fn take_baselines(&self, programs: &Programs) {
+        for net in self.nets.keys() {
+            programs.take_baseline(*net, &self.cpus);
+        }
+    }
+
     /// Takes baselines anew where counters were not looked at for each drop.
     pub fn catch_up(&self, programs: &Programs) {
         for (net, known) in &self.nets {

@@ -251,7 +251,7 @@ fn the_function_in_which_the_packet_was_freed_is_it() {
 /// The snapshot of this file's parent, in which one rule's target is this.
 fn with_target(target: &str) -> Snapshot {
     let mut snapshot = snapshot();
-    snapshot.tables[0].chains[0].rules[1].target = Some(target.to_owned());
+    snapshot.tables[0].chains[0].rules[1].target = Some(target.to_owned().into());
     snapshot
 }
 
@@ -285,7 +285,7 @@ fn a_queue_that_kept_others_is_named_if_no_other_rule_queues() {
     assert_eq!(decided(&snapshot), (queue, Confidence::Exact));
     // A second rule that queues, and does not count.
     snapshot.tables[0].chains[0].rules[2] = Rule {
-        target: Some("queue".to_owned()),
+        target: Some("queue".into()),
         ..Rule::default()
     };
     snapshot.uncounted.push(Place {

@@ -202,7 +202,7 @@ fn a_policy_is_it_if_no_rule_decided_and_everything_was_watched() {
 #[test]
 fn a_rule_whose_verdict_would_not_be_seen_may_have_been_it() {
     let mut snapshot = nft();
-    snapshot.tables[0].chains[1].rules[1].target = Some("reject".to_owned());
+    snapshot.tables[0].chains[1].rules[1].target = Some("reject".into());
     snapshot.uncounted = vec![SUB_DROP, FORWARD_POLICY];
     let of = |snapshot: &Snapshot, watched: &[u64]| {
         let death = Death {
@@ -231,7 +231,7 @@ fn a_rule_whose_verdict_would_not_be_seen_may_have_been_it() {
         "a module that has just been loaded is not watched yet"
     );
     // A verdict that is written in a rule was watched for.
-    snapshot.tables[0].chains[1].rules[1].target = Some("drop".to_owned());
+    snapshot.tables[0].chains[1].rules[1].target = Some("drop".into());
     assert_eq!(of(&snapshot, &WRITERS[..1]), (policy, Confidence::Inferred));
 }
 

@@ -1,6 +1,8 @@
 //! Where in a base chain a packet can have died, by what is known of it as it was when it died. What the chain itself may
 //! have changed before is not known then: the packet may have come with anything else.
 
+use std::collections::HashSet;
+
 use super::Evaluator;
 use super::effects::forget_by_extension;
 use super::load::{At, Scene};
@@ -76,51 +78,66 @@ impl Evaluator<'_> {
 /// The rules of the chains that a base chain leads to, and its own.
 fn reached<'a>(table: &PreparedTable<'a>, base: usize) -> Vec<&'a [Rule]> {
     let chains = &table.table.chains;
-    let mut seen = vec![false; chains.len()];
+    let mut queued = vec![false; chains.len()];
     let mut queue = vec![base];
+    let mut maps = HashSet::new();
     let mut rules = Vec::new();
-    while let Some(index) = queue.pop() {
-        let Some(chain) = chains.get(index) else { continue };
-        if std::mem::replace(&mut seen[index], true) {
-            continue;
-        }
+    if let Some(queued) = queued.get_mut(base) {
+        *queued = true;
+    }
+    while let Some(chain) = queue.pop().and_then(|index| chains.get(index)) {
         rules.push(chain.rules.as_slice());
         for statement in chain.rules.iter().flat_map(|rule| &rule.statements) {
-            queue.extend(
-                next(statement, table)
-                    .into_iter()
-                    .filter_map(|name| table.chain(name)),
-            );
+            // Many rules may ask one map, and all its elements may lead to one chain.
+            if map(statement).is_some_and(|name| !maps.insert(name)) {
+                continue;
+            }
+            for index in next(statement, table).filter_map(|name| table.chain(name)) {
+                if queued
+                    .get_mut(index)
+                    .is_some_and(|queued| !std::mem::replace(queued, true))
+                {
+                    queue.push(index);
+                }
+            }
         }
     }
     rules
 }
 
+/// The verdict map with a name that a statement asks.
+fn map(statement: &Statement) -> Option<&str> {
+    match statement {
+        Statement::Vmap {
+            data: Expression::Reference(name),
+            ..
+        } => Some(name),
+        _ => None,
+    }
+}
+
 /// The chains that a statement may lead to.
-fn next<'a>(statement: &'a Statement, table: &PreparedTable<'a>) -> Vec<&'a str> {
+fn next<'a>(statement: &'a Statement, table: &PreparedTable<'a>) -> impl Iterator<Item = &'a str> {
     let of = |verdict: &'a Verdict| match verdict {
         Verdict::Jump(chain) | Verdict::Goto(chain) => Some(chain.as_str()),
         _ => None,
     };
+    let own = match statement {
+        Statement::Verdict(verdict) => of(verdict),
+        _ => None,
+    };
     let elements = match statement {
-        Statement::Verdict(verdict) => return of(verdict).into_iter().collect(),
         Statement::Vmap {
             data: Expression::Set(elements),
             ..
         } => elements.as_slice(),
-        Statement::Vmap {
-            data: Expression::Reference(name),
-            ..
-        } => {
-            let listed = table.table.sets.iter().find(|set| set.name == *name);
-            listed.map_or(&[][..], |set| set.elements.as_slice())
+        _ => {
+            let named = map(statement).and_then(|name| table.table.sets.iter().find(|set| set.name == *name));
+            named.map_or(&[][..], |set| set.elements.as_slice())
         }
-        _ => return Vec::new(),
     };
-    elements
-        .iter()
-        .filter_map(|element| of(verdict(element)?))
-        .collect()
+    let of_elements = elements.iter().filter_map(move |element| of(verdict(element)?));
+    own.into_iter().chain(of_elements)
 }
 
 /// The packet without what a statement may have changed. A translation leaves its base chain: whatever dies there was not

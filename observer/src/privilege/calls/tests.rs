@@ -64,6 +64,19 @@ fn what_nothing_here_does_is_unknown_to_the_kernel() {
 }
 
 #[test]
+fn a_thread_that_opens_nothing_leaves_the_others_alone() {
+    let name = "/proc/self/status";
+    let thread = std::thread::spawn(move || {
+        assert!(no_new_privileges());
+        open_nothing().expect("this kernel filters");
+        let denied = std::fs::read(name).expect_err("it is not opened");
+        assert_eq!(denied.raw_os_error(), Some(libc::EACCES));
+    });
+    thread.join().expect("thread");
+    assert!(std::fs::read(name).is_ok());
+}
+
+#[test]
 fn who_serves_metrics_accepts_and_does_not_connect_or_listen() {
     for task in [Task::Packets, Task::Counters] {
         serving(task, Service::Accepts, || {

@@ -144,7 +144,7 @@ impl<'a, R: Reader> Decoder<'a, R> {
             if kind.name == "objref"
                 && let Some(object) = self.deciding_object(expr)
             {
-                (rule.step, rule.target) = (Step::MayDrop, Some(object.to_owned()));
+                (rule.step, rule.target) = (Step::MayDrop, Some(object.into()));
             }
             rule.beyond_iptables |= !by_iptables::writes(
                 &by_iptables::Expression {
@@ -293,17 +293,19 @@ fn apply(rule: &mut Rule, kind: &Kind, expr: &[u8], chains: &HashMap<u64, usize>
         }
         "immediate" => immediate(rule, expr, chains),
         "target" => target(rule, kind.extension.as_deref().unwrap_or("?"), kind.of_bridge),
-        "reject" => (rule.step, rule.target) = (Step::Drop, Some("reject".to_owned())),
-        "queue" => (rule.step, rule.target) = (Step::MayDrop, Some("queue".to_owned())),
-        "synproxy" => (rule.step, rule.target) = (Step::MayDrop, Some("synproxy".to_owned())),
+        "reject" => (rule.step, rule.target) = (Step::Drop, Some("reject".into())),
+        "queue" => (rule.step, rule.target) = (Step::MayDrop, Some("queue".into())),
+        "synproxy" => (rule.step, rule.target) = (Step::MayDrop, Some("synproxy".into())),
         // Drops if it cannot set the translation up.
-        "nat" | "masq" | "redir" => (rule.step, rule.target) = (Step::MayDrop, Some(kind.name.clone())),
+        "nat" | "masq" | "redir" => {
+            (rule.step, rule.target) = (Step::MayDrop, Some(kind.name.clone().into()))
+        }
         // The key is the first byte of `struct nft_meta`.
-        "meta" if kind.sets && expr.get(8) == Some(&META_MARK) => rule.target = Some("mark".to_owned()),
+        "meta" if kind.sets && expr.get(8) == Some(&META_MARK) => rule.target = Some("mark".into()),
         // The key is the first byte of `struct nft_ct`, too.
         "ct" if !kind.sets && expr.get(8).is_some_and(|key| UNLISTED.contains(key)) => rule.in_part = true,
         "lookup" if is_verdict_map(expr, dreg_set) => {
-            (rule.step, rule.target) = (Step::Map, Some("vmap".to_owned()))
+            (rule.step, rule.target) = (Step::Map, Some("vmap".into()))
         }
         _ => {}
     }
@@ -328,18 +330,18 @@ fn immediate(rule: &mut Rule, expr: &[u8], chains: &HashMap<u64, usize>) {
         .map(i32::from_ne_bytes);
     let to = u64_at(expr, 16).and_then(|chain| chains.get(&chain)).copied();
     (rule.step, rule.target) = match (code, to) {
-        (Some(0), _) => (Step::Drop, Some("drop".to_owned())),
-        (Some(1), _) => (Step::Accept, Some("accept".to_owned())),
+        (Some(0), _) => (Step::Drop, Some("drop".into())),
+        (Some(1), _) => (Step::Accept, Some("accept".into())),
         (Some(-3), Some(chain)) => (Step::Jump(chain), None),
         (Some(-4), Some(chain)) => (Step::Goto(chain), None),
-        (Some(-5), _) => (Step::Return, Some("return".to_owned())),
+        (Some(-5), _) => (Step::Return, Some("return".into())),
         (Some(-1), _) => (Step::Continue, None),
         _ => (Step::MayDrop, None),
     };
 }
 
 fn target(rule: &mut Rule, name: &str, of_bridge: bool) {
-    rule.target = Some(name.to_owned());
+    rule.target = Some(name.to_owned().into());
     rule.step = match name {
         _ if of_bridge && WITH_VERDICT.contains(&name) => Step::MayDrop,
         "REJECT" => Step::Drop,

@@ -85,12 +85,10 @@ const IP6T: Shape = Shape {
     elems: 168,
 };
 
-/// One entry, before jumps are resolved.
+/// One entry, before jumps are resolved. What is not needed of each lies in the blob.
 struct Entry {
     offset: u32,
     target: Target,
-    counter: Counter,
-    comment: Option<String>,
     goto: bool,
 }
 
@@ -98,26 +96,22 @@ enum Target {
     /// A standard target's verdict: an offset, or a verdict encoded as a negative number.
     Standard(i32),
     /// Begins a user chain, or ends the table.
-    Error(String),
-    Extension(String),
+    Error,
+    Extension(Rc<str>),
 }
 
 /// Decodes; `None` if it does not hold together.
 pub fn decode(name: &str, blob: &Blob, names: &mut impl Names) -> Option<Table> {
     let entries = entries(blob, names)?;
     // A table ends with an entry of that name; one that does not was cut.
-    let Target::Error(last) = &entries.last()?.target else {
-        return None;
-    };
-    if last != ERROR {
+    if blob.error(entries.last()?)? != ERROR {
         return None;
     }
-    let chains = chains(blob, &entries)?;
     let table = Table {
         backend: Backend::Legacy,
         family: blob.family,
         name: name.to_owned(),
-        chains,
+        chains: chains(blob, &entries, names)?,
         hash: hash(blob, &entries),
         address: 0,
     };
@@ -125,50 +119,83 @@ pub fn decode(name: &str, blob: &Blob, names: &mut impl Names) -> Option<Table> 
 }
 
 fn entries(blob: &Blob, names: &mut impl Names) -> Option<Vec<Entry>> {
-    let shape = if blob.family == TableFamily::Ip6 {
-        &IP6T
-    } else {
-        &IPT
-    };
     let mut found = Vec::new();
     let mut at = 0;
     while at < blob.bytes.len() {
-        let next = usize::from(u16_at(&blob.bytes, at + shape.next_offset)?);
-        let entry = blob
-            .bytes
-            .get(at..at + next)
-            .filter(|entry| entry.len() >= shape.elems + DATA)?;
-        found.push(one(entry, at, shape, blob, names)?);
-        at += next;
+        let bytes = blob.at(at)?;
+        found.push(one(bytes, at, blob.shape(), names)?);
+        at += bytes.len();
     }
     Some(found)
 }
 
-fn one(entry: &[u8], at: usize, shape: &Shape, blob: &Blob, names: &mut impl Names) -> Option<Entry> {
-    let target_offset = usize::from(u16_at(entry, shape.target_offset)?);
-    let target = entry.get(target_offset..)?;
+fn one(entry: &[u8], at: usize, shape: &Shape, names: &mut impl Names) -> Option<Entry> {
+    shape.matches(entry)?;
+    let target = shape.target(entry)?;
     let name = names.target(u64_at(target, 8)?)?;
     let target = match &*name {
         "" => Target::Standard(u32_at(target, DATA)?.cast_signed()),
-        ERROR => Target::Error(string(target.get(DATA..)?)),
-        _ => Target::Extension(name.to_string()),
-    };
-    let address = if blob.one_cpu {
-        blob.address + (at + shape.counters) as u64
-    } else {
-        u64_at(entry, shape.counters)?
+        ERROR => Target::Error,
+        _ => Target::Extension(name),
     };
     Some(Entry {
         offset: u32::try_from(at).ok()?,
         target,
-        counter: Counter {
-            address,
-            plain: blob.one_cpu,
-            bytes_first: false,
-        },
-        comment: comment(entry.get(shape.elems..target_offset)?, names),
         goto: entry.get(shape.flags)? & shape.goto != 0,
     })
+}
+
+impl Shape {
+    /// An entry's target.
+    fn target<'a>(&self, entry: &'a [u8]) -> Option<&'a [u8]> {
+        entry.get(usize::from(u16_at(entry, self.target_offset)?)..)
+    }
+
+    /// What stands before it.
+    fn matches<'a>(&self, entry: &'a [u8]) -> Option<&'a [u8]> {
+        entry.get(self.elems..usize::from(u16_at(entry, self.target_offset)?))
+    }
+}
+
+impl Blob {
+    fn shape(&self) -> &'static Shape {
+        if self.family == TableFamily::Ip6 {
+            &IP6T
+        } else {
+            &IPT
+        }
+    }
+
+    /// The entry that begins there.
+    fn at(&self, at: usize) -> Option<&[u8]> {
+        let shape = self.shape();
+        let next = usize::from(u16_at(&self.bytes, at + shape.next_offset)?);
+        let entry = self.bytes.get(at..at + next);
+        entry.filter(|entry| entry.len() >= shape.elems + DATA)
+    }
+
+    /// The name in an `ERROR` target.
+    fn error(&self, entry: &Entry) -> Option<String> {
+        if !matches!(entry.target, Target::Error) {
+            return None;
+        }
+        let target = self.shape().target(self.at(entry.offset as usize)?)?;
+        Some(string(target.get(DATA..)?))
+    }
+
+    fn counter(&self, entry: &Entry) -> Option<Counter> {
+        let counters = self.shape().counters;
+        let address = if self.one_cpu {
+            self.address + (entry.offset as usize + counters) as u64
+        } else {
+            u64_at(self.at(entry.offset as usize)?, counters)?
+        };
+        Some(Counter {
+            address,
+            plain: self.one_cpu,
+            bytes_first: false,
+        })
+    }
 }
 
 /// The text of the first `comment` match.
@@ -184,7 +211,7 @@ fn comment(mut matches: &[u8], names: &mut impl Names) -> Option<String> {
     None
 }
 
-fn chains(blob: &Blob, entries: &[Entry]) -> Option<Vec<Chain>> {
+fn chains(blob: &Blob, entries: &[Entry], names: &mut impl Names) -> Option<Vec<Chain>> {
     let mut chains = Vec::new();
     // Offset of a chain's first entry, where jumps lead, to its index.
     let mut starts = HashMap::new();
@@ -210,7 +237,7 @@ fn chains(blob: &Blob, entries: &[Entry]) -> Option<Vec<Chain>> {
             hook,
             priority: 0,
             policy,
-            counter: Some(at_end.counter),
+            counter: blob.counter(at_end),
         };
         starts.insert(first, chains.len());
         ranges.push(start..end);
@@ -222,67 +249,70 @@ fn chains(blob: &Blob, entries: &[Entry]) -> Option<Vec<Chain>> {
             mapped: false,
         });
     }
-    user_chains(entries, &mut chains, &mut ranges, &mut starts);
+    user_chains(blob, entries, &mut chains, &mut ranges, &mut starts)?;
     for (chain, range) in chains.iter_mut().zip(ranges) {
-        chain.rules = entries
-            .get(range)?
-            .iter()
-            .map(|entry| rule(entry, &starts))
-            .collect::<Option<_>>()?;
+        let entries = entries.get(range)?;
+        chain.rules.reserve_exact(entries.len());
+        for entry in entries {
+            chain.rules.push(rule(blob, entry, &starts, names)?);
+        }
     }
     Some(chains)
 }
 
 /// A user chain begins behind an `ERROR` entry with its name and ends with a `RETURN` that is not a rule.
 fn user_chains(
+    blob: &Blob,
     entries: &[Entry],
     chains: &mut Vec<Chain>,
     ranges: &mut Vec<std::ops::Range<usize>>,
     starts: &mut HashMap<u32, usize>,
-) {
+) -> Option<()> {
     let heads: Vec<usize> = (0..entries.len())
-        .filter(|index| matches!(entries[*index].target, Target::Error(_)))
+        .filter(|index| matches!(entries[*index].target, Target::Error))
         .collect();
     // The last one ends the table.
     for pair in heads.windows(2) {
         let (head, next) = (pair[0], pair[1]);
-        let Target::Error(name) = &entries[head].target else {
-            continue;
-        };
         starts.insert(entries[head + 1].offset, chains.len());
         ranges.push(head + 1..(next - 1).max(head + 1));
         chains.push(Chain {
-            name: name.clone(),
+            name: blob.error(&entries[head])?,
             base: None,
             rules: Vec::new(),
             address: 0,
             mapped: false,
         });
     }
+    Some(())
 }
 
 const STANDARD_DROP: i32 = -1;
 const STANDARD_ACCEPT: i32 = -2;
 const STANDARD_QUEUE: i32 = -4;
 
-fn rule(entry: &Entry, starts: &HashMap<u32, usize>) -> Option<Rule> {
+fn rule(blob: &Blob, entry: &Entry, starts: &HashMap<u32, usize>, names: &mut impl Names) -> Option<Rule> {
+    let named = |name: &str| DROPS.into_iter().chain(MAY_DROP).find(|known| *known == name);
     let (step, target) = match &entry.target {
-        Target::Standard(STANDARD_DROP) => (Step::Drop, Some("DROP".to_owned())),
-        Target::Standard(STANDARD_ACCEPT) => (Step::Accept, Some("ACCEPT".to_owned())),
-        Target::Standard(STANDARD_QUEUE) => (Step::MayDrop, Some("QUEUE".to_owned())),
+        Target::Standard(STANDARD_DROP) => (Step::Drop, Some("DROP".into())),
+        Target::Standard(STANDARD_ACCEPT) => (Step::Accept, Some("ACCEPT".into())),
+        Target::Standard(STANDARD_QUEUE) => (Step::MayDrop, Some("QUEUE".into())),
         Target::Standard(offset) if *offset >= 0 => (jump(entry, u32::try_from(*offset).ok()?, starts), None),
-        Target::Standard(_) => (Step::Return, Some("RETURN".to_owned())),
-        Target::Extension(name) if DROPS.contains(&name.as_str()) => (Step::Drop, Some(name.clone())),
-        Target::Extension(name) if MAY_DROP.contains(&name.as_str()) => (Step::MayDrop, Some(name.clone())),
-        Target::Extension(name) => (Step::Continue, Some(name.clone())),
-        Target::Error(_) => return None,
+        Target::Standard(_) => (Step::Return, Some("RETURN".into())),
+        Target::Extension(name) => match named(name) {
+            Some(known) if DROPS.contains(&known) => (Step::Drop, Some(known.into())),
+            Some(known) => (Step::MayDrop, Some(known.into())),
+            None => (Step::Continue, Some(String::from(&**name).into())),
+        },
+        Target::Error => return None,
     };
+    let bytes = blob.at(entry.offset as usize)?;
     Some(Rule {
         handle: 0,
         step,
         target,
-        counter: Some(entry.counter),
-        comment: entry.comment.clone(),
+        counter: blob.counter(entry),
+        comment: comment(blob.shape().matches(bytes)?, names),
         in_part: false,
         beyond_iptables: false,
         offset: entry.offset,
@@ -304,11 +334,7 @@ fn index_of(entries: &[Entry], offset: u32) -> Option<usize> {
 
 /// Of everything but the counters.
 fn hash(blob: &Blob, entries: &[Entry]) -> u64 {
-    let counters = if blob.family == TableFamily::Ip6 {
-        IP6T.counters
-    } else {
-        IPT.counters
-    };
+    let counters = blob.shape().counters;
     let mut hasher = DefaultHasher::new();
     let mut from = 0;
     for entry in entries {

@@ -9,4 +9,4 @@ pub mod save;
 mod tests;
 
 pub use blob::{Blob, Names, decode};
-pub use read::{Location, read};
+pub use read::{Location, is_same, read};

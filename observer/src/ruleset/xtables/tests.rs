@@ -2,17 +2,19 @@
 
 use std::rc::Rc;
 
-use super::{Blob, Names, decode};
+use super::{Blob, Names, decode, is_same, read};
+use crate::kernel::Dump;
 use crate::report::record::{Hook, TableFamily};
+use crate::ruleset::layout::XtLayout;
 use crate::ruleset::{Policy, Step, Table};
 
 /// Pointers that stand for the kernel's structures.
-const STANDARD: u64 = 1;
-const ERROR: u64 = 2;
-const REJECT: u64 = 3;
-const COMMENT: u64 = 4;
-const NFQUEUE: u64 = 5;
-const LOG: u64 = 6;
+const STANDARD: u64 = 0x100;
+const ERROR: u64 = 0x200;
+const REJECT: u64 = 0x300;
+const COMMENT: u64 = 0x400;
+const NFQUEUE: u64 = 0x500;
+const LOG: u64 = 0x600;
 
 const ACCEPT: i32 = -2;
 const DROP: i32 = -1;
@@ -238,4 +240,75 @@ fn a_table_that_does_not_hold_together_is_refused_or_harmless() {
             decoded(&broken);
         }
     }
+}
+
+/// Where the parts of a table lie in [`in_memory`].
+const LAYOUT: XtLayout = XtLayout {
+    private: 8,
+    name: 64,
+    size: 0,
+    hook_entry: 8,
+    underflow: 28,
+    stacksize: 48,
+    jumpstack: 56,
+    entries: 64,
+    target_name: 0x10,
+    match_name: 0x10,
+};
+const TABLE: u64 = 0x10_0000;
+const PRIVATE: u64 = 0x20_0000;
+
+/// A kernel with this table.
+fn in_memory(blob: &Blob) -> Dump {
+    let mut dump = Dump::default();
+    dump.put(TABLE, &[0; 128]);
+    dump.put(TABLE + LAYOUT.name, b"filter");
+    dump.put_u64(TABLE + LAYOUT.private, PRIVATE);
+    dump.put(PRIVATE, &[0; 64]);
+    dump.put_u32(PRIVATE + LAYOUT.size, blob.bytes.len() as u32);
+    let words = |at: u64, words: [u32; 5]| (at, words.map(u32::to_ne_bytes).concat());
+    for (at, bytes) in [
+        words(LAYOUT.hook_entry, blob.hook_entry),
+        words(LAYOUT.underflow, blob.underflow),
+    ] {
+        dump.put(PRIVATE + at, &bytes);
+    }
+    dump.put(PRIVATE + LAYOUT.entries, &blob.bytes);
+    for (at, name) in [
+        (STANDARD, ""),
+        (ERROR, "ERROR"),
+        (REJECT, "REJECT"),
+        (COMMENT, "comment"),
+        (NFQUEUE, "NFQUEUE"),
+        (LOG, "LOG"),
+    ] {
+        dump.put(at + LAYOUT.target_name, &[0; 32]);
+        dump.put(at + LAYOUT.target_name, name.as_bytes());
+    }
+    dump
+}
+
+#[test]
+fn a_table_is_the_same_only_while_every_byte_and_every_name_is() {
+    let blob = blob(TableFamily::Ip);
+    let mut dump = in_memory(&blob);
+    let (table, location) = read(&dump, &LAYOUT, TABLE, TableFamily::Ip, false).expect("a table");
+    assert_eq!(Some(table.chains), decoded(&blob).map(|table| table.chains));
+    let same = |dump: &Dump| is_same(dump, &LAYOUT, TABLE, &location);
+    assert!(same(&dump));
+    let mut changed = self::blob(TableFamily::Ip);
+    for at in (0..blob.bytes.len()).step_by(3) {
+        changed.bytes[at] ^= 1;
+        assert!(!same(&in_memory(&changed)), "byte {at}");
+        changed.bytes[at] ^= 1;
+    }
+    dump.put_u32(PRIVATE + LAYOUT.underflow + 8, 0);
+    assert!(!same(&dump), "another policy");
+    dump.put_u32(PRIVATE + LAYOUT.underflow + 8, blob.underflow[2]);
+    dump.put(REJECT + LAYOUT.target_name, b"OTHER");
+    assert!(!same(&dump), "another target where the old one was");
+    dump.put(REJECT + LAYOUT.target_name, b"REJECT");
+    assert!(same(&dump));
+    dump.put_u64(TABLE + LAYOUT.private, PRIVATE + 8);
+    assert!(!same(&dump), "replaced");
 }

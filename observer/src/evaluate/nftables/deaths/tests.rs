@@ -115,6 +115,19 @@ fn what_a_called_chain_changes_is_not_known_either() {
     }
 }
 
+/// Two rules ask one map, all elements of which lead there.
+#[test]
+fn what_a_chain_changes_to_which_a_map_with_a_name_leads_is_not_known_either() {
+    let called = format!(
+        r#"{{"chain": {{"family": "inet", "table": "t", "name": "c"}}}}, {{"rule": {{"family": "inet", "table": "t", "chain": "c", "handle": 9, "expr": [{}]}}}}, {{"map": {{"family": "inet", "table": "t", "name": "m", "type": "inet_service", "map": "verdict", "elem": [[80, {{"jump": {{"target": "c"}}}}], [81, {{"jump": {{"target": "c"}}}}]]}}}}"#,
+        set_mark(1)
+    );
+    let vmap = r#"{"vmap": {"key": {"payload": {"protocol": "tcp", "field": "dport"}}, "data": "@m"}}"#;
+    let drops = own(&[&mark_is(1), DROP]);
+    let rules = [drops.clone(), own(&[vmap]), own(&[vmap]), drops];
+    assert_eq!(died(&ruleset(&rules, &called), &[], &packet(1)).0, [1, 4]);
+}
+
 #[test]
 fn what_is_left_to_a_rate_or_to_chance_leaves_both_ways() {
     let limit = r#"{"limit": {"rate": 5, "per": "second"}}"#;

@@ -6,6 +6,7 @@ use super::header::Header;
 use super::line::Target;
 use super::matches::Match;
 use super::parse::action;
+use super::pieces::Pieces;
 use super::table::{Chain, Counters, Family, Rule, Table};
 use super::target::Action;
 use super::words::is_bare;
@@ -102,7 +103,7 @@ impl Value {
 #[derive(Debug)]
 pub struct DraftTable {
     table: Table,
-    rules: Vec<(usize, Draft)>,
+    rules: Pieces<(usize, Draft)>,
 }
 
 impl DraftTable {
@@ -115,7 +116,7 @@ impl DraftTable {
                 is_nft: Some(true),
                 ..Table::default()
             },
-            rules: Vec::new(),
+            rules: Pieces::default(),
         }
     }
 
@@ -137,6 +138,7 @@ impl DraftTable {
     /// The table.
     pub fn finish(self) -> Table {
         let mut table = self.table;
+        table.expect(self.rules.iter().map(|(chain, _)| *chain));
         for (chain, draft) in self.rules {
             let matches = draft.matches.into_iter();
             let rule = Rule {

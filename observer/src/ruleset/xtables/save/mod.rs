@@ -12,6 +12,7 @@ mod line;
 mod matches;
 mod packet;
 mod parse;
+mod pieces;
 mod render;
 mod table;
 mod target;

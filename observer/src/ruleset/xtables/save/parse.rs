@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::line::{Line, Target, bracketed};
+use super::pieces::Pieces;
 use super::table::{Chain, Document, Family, Item, Policy, Rule, Table};
 use super::target::Action;
 
@@ -61,7 +62,7 @@ struct Reader {
 #[derive(Default)]
 struct Unresolved {
     table: Table,
-    rules: Vec<(usize, Rule, Option<Target>, Box<str>)>,
+    rules: Pieces<(usize, Rule, Option<Target>, Box<str>)>,
 }
 
 impl Reader {
@@ -108,7 +109,7 @@ impl Reader {
                 is_nft: self.is_nft,
                 ..Table::default()
             },
-            rules: Vec::new(),
+            rules: Pieces::default(),
         });
         Ok(())
     }
@@ -173,6 +174,7 @@ impl Unresolved {
 
     fn resolve(self) -> Table {
         let mut table = self.table;
+        table.expect(self.rules.iter().map(|(chain, ..)| *chain));
         for (chain, mut rule, target, text) in self.rules {
             rule.action = target.map_or(Action::None, |target| action(&table.index, target));
             if table.printed(chain, &rule) != *text {

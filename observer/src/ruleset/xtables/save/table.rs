@@ -114,6 +114,17 @@ impl Table {
     pub fn chain(&self, name: &str) -> Option<usize> {
         self.index.get(name).copied()
     }
+
+    /// Makes room for rules of these chains, for no more than will come.
+    pub(super) fn expect(&mut self, chains: impl Iterator<Item = usize>) {
+        let mut counts = vec![0; self.chains.len()];
+        for chain in chains {
+            counts.get_mut(chain).into_iter().for_each(|count| *count += 1);
+        }
+        for (chain, count) in self.chains.iter_mut().zip(counts) {
+            chain.rules.reserve_exact(count);
+        }
+    }
 }
 
 impl Policy {
