@@ -84,35 +84,53 @@ pub(super) fn programs(pid: u32, names: &BTreeMap<u64, String>) -> Result<BTreeM
 
 pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let _statistics = Statistics::enable()?;
-    for (what, backend, count, filter) in [
-        ("outside the filter", Backend::Legacy, 100, NOBODY),
-        ("in a hook without rules", Backend::Legacy, 0, &bench.filter),
-        ("100 legacy rules can drop", Backend::Legacy, 100, &bench.filter),
+    let wanted = &bench.filter[..];
+    for (what, backend, counts, filter, target) in [
+        ("outside the filter", Backend::Legacy, [100, 0], NOBODY, ""),
+        ("in a hook without rules", Backend::Legacy, [0, 0], wanted, ""),
+        ("100 legacy rules can drop", Backend::Legacy, [100, 0], wanted, ""),
+        (
+            "100 of 2,000 legacy rules can drop",
+            Backend::Legacy,
+            [100, 1900],
+            wanted,
+            "< 3 µs",
+        ),
+        (
+            "100 of 2,000 iptables-nft rules can drop",
+            Backend::Nft,
+            [100, 1900],
+            wanted,
+            "< 3 µs",
+        ),
         (
             "2,000 legacy rules can drop",
             Backend::Legacy,
-            2000,
-            &bench.filter,
+            [2000, 0],
+            wanted,
+            "",
         ),
         (
             "2,000 iptables-nft rules can drop",
             Backend::Nft,
-            2000,
-            &bench.filter,
+            [2000, 0],
+            wanted,
+            "",
         ),
     ] {
-        let figure = one(bench, backend, count, filter)?;
-        table.add(&format!("kernel time of a drop, {what}"), figure, "");
+        let figure = one(bench, backend, counts, filter)?;
+        table.add(&format!("kernel time of a drop, {what}"), figure, target);
     }
     Ok(())
 }
 
-fn one(bench: &Bench, backend: Backend, count: usize, filter: &str) -> Result<String> {
+/// With so many rules that can drop, and so many that cannot.
+fn one(bench: &Bench, backend: Backend, counts: [usize; 2], filter: &str) -> Result<String> {
     for other in [Backend::Legacy, Backend::Nft] {
         clear(bench, other)?;
     }
-    if count > 0 {
-        traffic::rules(&bench.cluster, "router", backend, count, "FORWARD")?;
+    if counts != [0, 0] {
+        traffic::rules_among(&bench.cluster, "router", backend, counts, "FORWARD")?;
     }
     let watching = Watching::start(bench.observer, filter)?;
     let names = program::names()?;

@@ -22,7 +22,21 @@ pub(super) fn rules(
     count: usize,
     chain: &str,
 ) -> Result<()> {
+    rules_among(cluster, node, backend, [count, 0], chain)
+}
+
+/// As [`rules`], and so many that cannot drop.
+pub(super) fn rules_among(
+    cluster: &Cluster,
+    node: &str,
+    backend: Backend,
+    [count, living]: [usize; 2],
+    chain: &str,
+) -> Result<()> {
     let mut text = format!("*filter\n:{chain} ACCEPT [0:0]\n");
+    for port in FIRST_PORT..FIRST_PORT + living {
+        writeln!(text, "-A {chain} -p tcp -m tcp --dport {port} -j ACCEPT")?;
+    }
     for port in FIRST_PORT..FIRST_PORT + count {
         writeln!(text, "-A {chain} -p udp -m udp --dport {port} -j DROP")?;
     }
