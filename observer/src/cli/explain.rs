@@ -13,7 +13,7 @@ use super::{Outcome, filter};
 use crate::evaluate::{Conn, Course, Dev, Packet, Unknown};
 use crate::explain::{LiveHost, Question, Rules, answer, rules_in_force};
 use crate::privilege::{self, Service, Task};
-use crate::report::record::{CtState, Explanation, Proto, Tuple};
+use crate::report::record::{CtState, Explanation, Proto, Time, Tuple};
 use crate::report::{Format, Look, explanation, json};
 use crate::ruleset::xtables::save::Family;
 
@@ -264,6 +264,7 @@ impl Args {
             icmp_code: echo.filter(|_| is_new).map(|_| 0),
             is_fragment: Some(false),
             mark: Some(mark),
+            at: i64::try_from(Time::now().seconds()).ok(),
             conn: self.conn(Tuple {
                 src,
                 sport,

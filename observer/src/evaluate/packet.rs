@@ -44,6 +44,8 @@ pub struct Packet {
     pub dst_kinds: Kinds,
     /// Its connection.
     pub conn: Conn,
+    /// When it is, in seconds since 1970 (UTC).
+    pub at: Option<i64>,
 }
 
 impl Packet {

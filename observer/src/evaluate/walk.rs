@@ -344,7 +344,12 @@ impl Walker<'_> {
 
     /// What was taken for the same condition before, if it would be told the same again.
     fn taken(&self, condition: &Condition, state: &State) -> Truth {
-        if matches!(&condition.ask, Ask::Open(open) if !open.is_steady) {
+        let is_steady = match &condition.ask {
+            Ask::Open(open) => open.is_steady,
+            Ask::Time(_) => false,
+            _ => true,
+        };
+        if !is_steady {
             return Truth::Unknown;
         }
         let found = state.taken.iter().find_map(|(place, index, held)| {

@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::condition::{Ask, AskConn, Condition, End, OfConn, Open, Side};
+use super::condition::{Ask, AskConn, Condition, End, OfConn, Open, Side, TimeAsk};
 use super::packet::Kinds;
 use super::table::{Action, Base, Chain, Rule, Table};
 use super::translation::Translation;
@@ -156,6 +156,13 @@ fn of_match(found: &Match, sets: &Sets, out: &mut Vec<Condition>) {
             });
         }
         Match::Other(extension) if &*extension.name == "set" => out.push(sets::of_set(extension, sets)),
+        Match::Other(extension) if &*extension.name == "time" => {
+            let known = TimeAsk::of(extension).map(|ask| Condition {
+                negated: false,
+                ask: Ask::Time(Box::new(ask)),
+            });
+            out.push(known.unwrap_or_else(|| of_extension(extension)));
+        }
         Match::Other(extension) => out.push(of_extension(extension)),
     }
 }

@@ -21,6 +21,7 @@ pub(super) fn dependence(doubt: &Doubt, passage: &Passage, rules: &Rules) -> Opt
     let mut because: Vec<String> = open
         .map(|condition| match &condition.ask {
             Ask::Open(open) => open.why.to_owned(),
+            Ask::Time(_) => "it depends on the clock".to_owned(),
             Ask::Conn(of_conn) => match &of_conn.ask {
                 AskConn::Open(_) => "the connection's state is not known so closely".to_owned(),
                 _ => "what conntrack has of it is not known".to_owned(),

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use crate::evaluate::{Conn, Course, Dev, Packet};
 use crate::report::record::{
     Cause, Change, Confidence, CtState, DropInfo, DropLine, Event, ExplainedWay, Explanation, Fate, Hook,
-    Layer, Line, Mark, PacketFamily, Proto, Recorded, Still, Tuple,
+    Layer, Line, Mark, PacketFamily, Proto, Recorded, Still, Time, Tuple,
 };
 
 /// Longer than any line that observer writes.
@@ -127,6 +127,8 @@ impl Retold {
             in_dev,
             out_dev,
             conn,
+            // It is asked whether it would still die.
+            at: i64::try_from(Time::now().seconds()).ok(),
             ..Packet::default()
         };
         Self {

@@ -177,6 +177,8 @@ pub fn packet(drop: &DropLine, hook: Hook) -> Packet {
         src_kinds: alone(seen.src),
         dst_kinds,
         conn: conn(drop.flow.as_ref()),
+        // What is found is kept for packets that are the same.
+        at: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use observer::evaluate::{Conn, Course, Dev, Packet};
 use observer::report::record::{CtState, Tuple};
@@ -142,8 +143,17 @@ fn known(sent: &packet::Packet, in_dev: Option<&str>) -> Packet {
             Some(_) => Dev::Unknown,
         },
         conn: if state == CtState::New { conn } else { none },
+        at: now(),
         ..Packet::default()
     }
+}
+
+/// Seconds since 1970; none near a full hour, where rules' answers change while packets are on their way.
+fn now() -> Option<i64> {
+    const NEAR: i64 = 30;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    let now = i64::try_from(since.as_secs()).ok()?;
+    (NEAR..3600 - NEAR).contains(&(now % 3600)).then_some(now)
 }
 
 impl fmt::Display for Asked {

@@ -73,6 +73,20 @@ const IN_IP6: [(&str, &str); 29] = [
     ("length --length 28", "length --length 48"),
 ];
 
+/// When it may be, or not. Whatever the hour, some hold and some do not; it is asked at which seconds that changes in `packets.rs`.
+const TIMES: [&str; 10] = [
+    "--timestart 06:00 --timestop 18:00",
+    "--timestart 18:00 --timestop 06:00",
+    "--timestart 21:00 --timestop 09:00 --contiguous --weekdays Mon,Wed,Fri,Sun",
+    "--weekdays Mon,Tue,Wed",
+    "! --weekdays Mon,Tue,Wed",
+    "--monthdays 1,3,5,7,9,11,13,15,17,19,21,23,25,27,29,31",
+    "! --monthdays 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15",
+    "--datestart 2026-01-01T00:00:00 --datestop 2026-12-31T12:00:00",
+    "--datestart 2027-01-01",
+    "--timestart 00:00 --timestop 12:00 --weekdays Thu,Fri,Sat,Sun",
+];
+
 fn in_ip6(text: &str) -> String {
     IN_IP6
         .iter()
@@ -222,7 +236,7 @@ fn of_proto(random: &mut Random, proto: &str, rule: &mut String) {
 
 fn of_match(random: &mut Random, table: &str, rule: &mut String) {
     let turned = not(random);
-    let text = match random.below(14) {
+    let text = match random.below(15) {
         0 | 1 => {
             let states = random.pick(&[
                 "NEW",
@@ -270,6 +284,7 @@ fn of_match(random: &mut Random, table: &str, rule: &mut String) {
         12 => random
             .pick(&["ttl --ttl-eq 64", "ttl --ttl-lt 64", "ttl --ttl-gt 10"])
             .to_string(),
+        13 => format!("time {}", random.pick(&TIMES)),
         // What cannot be known, and what is asked of nothing.
         _ if random.one_in(2) => format!("statistic --mode random {turned}--probability 0.5"),
         _ => format!("comment --comment \"of {table}\""),

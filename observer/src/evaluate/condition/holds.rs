@@ -41,6 +41,7 @@ impl Condition {
             Ask::State(states) => state(packet, *states).turned(self.negated),
             Ask::Conn(of_conn) => self.of_conn(packet, of_conn),
             Ask::Set(set) => set.holds(packet).turned(self.negated),
+            Ask::Time(ask) => self.known(packet.at.map(|at| ask.holds(at))),
             Ask::Open(_) => Truth::Unknown,
         }
     }

@@ -2,6 +2,7 @@
 
 mod holds;
 mod set;
+mod time;
 mod words;
 
 use std::ops::RangeInclusive;
@@ -10,6 +11,7 @@ use super::packet::Kinds;
 use crate::ruleset::xtables::save::{CtStates, Device, Net, PortsOf, Range, Span};
 
 pub use set::SetAsk;
+pub use time::TimeAsk;
 pub use words::Side;
 
 /// A condition of a rule. All of a rule's must hold.
@@ -58,6 +60,8 @@ pub enum Ask {
     Conn(OfConn),
     /// Whether a set of ipset has it. What cannot be looked for, such as the port of a fragment, is in none.
     Set(Box<SetAsk>),
+    /// When it is.
+    Time(Box<TimeAsk>),
     /// Cannot be said here: the extension as it is written, and why.
     Open(Box<Open>),
 }

@@ -1,7 +1,7 @@
 //! Conditions in words: what is needed, and what the packet has.
 
 use super::super::packet::{Dev, Packet};
-use super::{Ask, AskConn, Condition, End};
+use super::{Ask, AskConn, Condition, End, TimeAsk};
 use crate::report::record::{Proto, TcpFlags};
 use crate::ruleset::xtables::save::{PortsOf, Span, flag_names};
 
@@ -51,6 +51,7 @@ impl Condition {
             Ask::State(states) => format!("ctstate {not}{}", states.text().replace(',', " or ")),
             Ask::Conn(of_conn) => format!("{not}{}", conn_needs(&of_conn.ask)),
             Ask::Set(set) => set.needs(not),
+            Ask::Time(ask) => format!("{not}{ask}"),
             Ask::Open(open) => open.text.to_string(),
         }
     }
@@ -112,6 +113,7 @@ impl Condition {
                 let not = if self.negated { "" } else { "not " };
                 format!("{member} is {not}in it")
             }),
+            Ask::Time(_) => packet.at.map(TimeAsk::words),
             Ask::Open(_) => None,
         }
     }
