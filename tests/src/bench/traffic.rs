@@ -25,7 +25,7 @@ pub(super) fn rules(
     rules_among(cluster, node, backend, [count, 0], chain)
 }
 
-/// As [`rules`], and so many that cannot drop.
+/// As [`rules()`], and so many that cannot drop.
 pub(super) fn rules_among(
     cluster: &Cluster,
     node: &str,

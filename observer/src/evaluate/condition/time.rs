@@ -166,7 +166,7 @@ fn weekday(word: &str) -> Option<u8> {
         return (1..=7).contains(&number).then(|| 1 << (number - 1));
     }
     let is_it = |name: &&str| name.eq_ignore_ascii_case(word) || name[..2].eq_ignore_ascii_case(word);
-    let index = WEEKDAYS.iter().position(|name| is_it(name))?;
+    let index = WEEKDAYS.iter().position(is_it)?;
     Some(1 << index)
 }
 
