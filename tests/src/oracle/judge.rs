@@ -8,7 +8,7 @@ use super::packets::Sent;
 use super::truth::{Fate, Place, Truth};
 
 /// Beyond so many candidates observer lists no more.
-const MOST_CANDIDATES: usize = 8;
+pub(super) const MOST_CANDIDATES: usize = 8;
 
 /// How good an answer was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,12 +110,15 @@ fn lacks(place: &Place, drop: &Value) -> bool {
     let Some(candidates) = drop["candidates"].as_array() else {
         return false;
     };
-    let is_it = |one: &Value| {
-        one["table"] == place.table.as_str()
-            && one["chain"] == place.chain.as_str()
-            && one["rule"].as_u64() == place.rule
-    };
-    candidates.len() < MOST_CANDIDATES && !candidates.is_empty() && !candidates.iter().any(is_it)
+    let is_listed = candidates.iter().any(|one| is_it(place, one));
+    candidates.len() < MOST_CANDIDATES && !candidates.is_empty() && !is_listed
+}
+
+/// Whether a candidate is that place.
+pub(super) fn is_it(place: &Place, candidate: &Value) -> bool {
+    candidate["table"] == place.table.as_str()
+        && candidate["chain"] == place.chain.as_str()
+        && candidate["rule"].as_u64() == place.rule
 }
 
 /// Of what the kernel shows in its traces: the addresses with which a packet came to where it died.

@@ -4,13 +4,20 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::judge::{Tally, place};
+use super::judge::{MOST_CANDIDATES, Tally, is_it, place};
 use super::truth::{Place, Totals};
 
 impl Totals {
-    /// Whether a line names what may have dropped some of what it counted.
+    /// Whether a line names what may have dropped some of what it counted, or knows of nothing else that can have been it.
     pub(super) fn is_translated_by(&self, line: &Value) -> bool {
-        place(line).is_some_and(|place| self.may.contains_key(&place))
+        if let Some(place) = place(line) {
+            return self.may.contains_key(&place);
+        }
+        let candidates = line["drop"]["candidates"]
+            .as_array()
+            .map_or(&[][..], Vec::as_slice);
+        let is_one = |candidate: &Value| self.may.keys().any(|place| is_it(place, candidate));
+        !candidates.is_empty() && candidates.len() < MOST_CANDIDATES && candidates.iter().all(is_one)
     }
 
     fn counted(&self, place: &Place) -> u64 {
@@ -155,6 +162,38 @@ mod tests {
             chain: chain.into(),
             rule: Some(2),
         }
+    }
+
+    /// What the oracle found of itself: of two translations either can have been it, and a death too many was seen in that.
+    #[test]
+    fn one_of_several_translations_is_no_death_that_a_rule_counted() {
+        let totals = Totals {
+            drops: [(place("filter", "FORWARD"), 1)].into(),
+            may: [(place("nat", "PREROUTING"), 1), (place("nat", "U1"), 1)].into(),
+        };
+        let wrong = |lines: &[Value]| Ledger::default().compare(&totals, lines, &mut Tally::default());
+        let one_of = |chains: &[&str]| {
+            let candidates: Vec<Value> = chains
+                .iter()
+                .map(|chain| {
+                    let table = if *chain == "FORWARD" { "filter" } else { "nat" };
+                    json!({"table": table, "chain": chain, "rule": 2})
+                })
+                .collect();
+            json!({"kind": "drop", "drop": {"layer": "netfilter", "confidence": "unknown", "candidates": candidates}})
+        };
+        let rule = line("filter", "FORWARD", "exact");
+        assert!(wrong(&[rule.clone(), one_of(&["PREROUTING", "U1"])]).is_empty());
+        assert_eq!(
+            wrong(&[rule.clone(), one_of(&["PREROUTING", "FORWARD"])]).len(),
+            1
+        );
+        assert_eq!(wrong(&[rule.clone(), one_of(&[])]).len(), 1);
+        assert_eq!(
+            wrong(&[one_of(&["PREROUTING", "U1"])]).len(),
+            1,
+            "a death is missing"
+        );
     }
 
     #[test]
