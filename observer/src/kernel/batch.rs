@@ -6,6 +6,8 @@ use anyhow::{Context as _, Result, bail};
 use aya::Pod;
 use aya::maps::{Array, Map, MapData};
 
+use super::bpf::bpf;
+
 /// `BPF_MAP_UPDATE_BATCH`, since Linux 5.6.
 const UPDATE: libc::c_long = 26;
 
@@ -79,7 +81,7 @@ impl<V: Pod> Batched<V> {
             ..Batch::default()
         };
         // SAFETY: keys and values are as many as is said, and only read; an element has the length that aya found the map's to be.
-        let answer = unsafe { libc::syscall(libc::SYS_bpf, UPDATE, &raw mut batch, size_of::<Batch>()) };
+        let answer = unsafe { bpf(UPDATE, &mut batch) };
         answer == 0 && batch.count == count
     }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use aya::programs::RawTracePoint;
 
+use super::bpf::bpf;
 use super::programs::program;
 
 /// `BPF_PROG_TEST_RUN`, include/uapi/linux/bpf.h
@@ -94,14 +95,7 @@ impl Commands {
             ..Attributes::default()
         };
         // SAFETY: the attributes and the context that they name outlive the call, and have the lengths that are said.
-        let code = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                TEST_RUN,
-                &raw mut attributes,
-                size_of::<Attributes>(),
-            )
-        };
+        let code = unsafe { bpf(TEST_RUN, &mut attributes) };
         if code != 0 {
             log::debug!(
                 "cannot run {}: {}",

@@ -1,6 +1,7 @@
 //! The running kernel: its types, its symbols, its memory, and the programs that are put into it.
 
 mod batch;
+mod bpf;
 mod btf;
 mod btf_section;
 pub mod budget;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::report::record::{civil_from_days, days_from_civil};
 use crate::ruleset::xtables::save::{Extension, Opt};
 
 const DAY: i64 = 86_400;
@@ -9,8 +10,8 @@ const DAY: i64 = 86_400;
 const LAST_SECOND: u32 = 86_399;
 /// From Monday on, as the kernel counts them.
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-/// Days of the months of a year that is no leap year.
-const MONTHS: [i64; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+/// The calendar begins anew: in so many days, which are whole weeks, too.
+const ERA_DAYS: i64 = 146_097;
 
 /// When a rule is one. All times are UTC.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,36 +129,12 @@ fn day(at: i64) -> (usize, u32) {
     let days = at.div_euclid(DAY);
     // 1970 began on a Thursday.
     let weekday = (days + 3).rem_euclid(7);
-    let (mut year, mut left) = (1970, days);
-    loop {
-        let of_year = if is_leap(year) { 366 } else { 365 };
-        match left {
-            ..0 => {
-                year -= 1;
-                left += if is_leap(year) { 366 } else { 365 };
-            }
-            _ if left >= of_year => {
-                left -= of_year;
-                year += 1;
-            }
-            _ => break,
-        }
-    }
-    for (month, days) in MONTHS.iter().enumerate() {
-        let days = days + i64::from(month == 1 && is_leap(year));
-        if left < days {
-            break;
-        }
-        left -= days;
-    }
+    let of_era = days.rem_euclid(ERA_DAYS).cast_unsigned();
+    let (_, _, monthday) = civil_from_days(of_era);
     (
         usize::try_from(weekday).unwrap_or(0),
-        u32::try_from(left + 1).unwrap_or(1),
+        u32::try_from(monthday).unwrap_or(1),
     )
-}
-
-fn is_leap(year: i64) -> bool {
-    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
 }
 
 /// `Mon`, `Mo`, `1`
@@ -187,7 +164,7 @@ fn daytime(text: &str) -> Option<u32> {
 /// `2026-11-27T08:00:30`, or less of it from the right; seconds since 1970.
 fn date(text: &str) -> Option<i64> {
     let (date, time) = text.split_once('T').unwrap_or((text, "0:0"));
-    let mut parts = date.split('-').map(|part| part.parse::<i64>().ok());
+    let mut parts = date.split('-').map(|part| part.parse::<u64>().ok());
     let year = parts.next()??;
     let month = parts.next().unwrap_or(Some(1))?;
     let day = parts.next().unwrap_or(Some(1))?;
@@ -200,12 +177,8 @@ fn date(text: &str) -> Option<i64> {
     } else {
         daytime(&format!("{time}:0"))?
     };
-    let years = (1970..year)
-        .map(|year| if is_leap(year) { 366 } else { 365 })
-        .sum::<i64>();
-    let months = MONTHS.iter().take(usize::try_from(month - 1).ok()?).sum::<i64>();
-    let leap = i64::from(month > 2 && is_leap(year));
-    Some((years + months + leap + day - 1) * DAY + i64::from(time))
+    let days = i64::try_from(days_from_civil(year, month, day)?).ok()?;
+    Some(days * DAY + i64::from(time))
 }
 
 #[cfg(test)]

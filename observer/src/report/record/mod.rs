@@ -26,7 +26,7 @@ pub use packet::{Mark, Netns, Packet, PacketFamily, TcpFlags};
 pub use path::{Change, PassVerdict, Passage, PathEvidence, PathLine, PathStep};
 pub use proto::{Proto, UnknownProto};
 pub use session::{CauseCount, FilterInfo, Lost, LostFlow, ProbesLine, Start, Summary};
-pub use time::{BadTime, Time};
+pub use time::{BadTime, Time, civil_from_days, days_from_civil};
 pub use verdict::{Confidence, DropInfo, DropLine, Evidence, Hint, HintKind, HintRule, Layer, Matched};
 
 /// The value of every line's `schema` field.

@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for Time {
 
 /// Year, month and day of the proleptic Gregorian calendar. Eras of 400 years (146,097 days) that begin on 1 March
 /// make the leap day the last of its year, so that months have a closed form.
-fn civil_from_days(days: u64) -> (u64, u64, u64) {
+pub fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -94,7 +94,7 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
 }
 
 /// The inverse of [`civil_from_days`]; `None` before the epoch.
-fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
+pub fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
     let year = year.checked_sub(u64::from(month <= 2))?;
     let (era, year_of_era) = (year / 400, year % 400);
     let month_from_march = if month > 2 { month - 3 } else { month + 9 };

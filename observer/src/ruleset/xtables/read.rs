@@ -69,8 +69,6 @@ pub fn read(
     let names = resolver.names.into_iter().collect();
     let mut seal = head.seal();
     blob.bytes.chunks(PIECE_BYTES).for_each(|piece| seal.write(piece));
-    let has_stack = memory.u32(head.private.wrapping_add(layout.stacksize))? > 0;
-    let jumpstack = memory.u64(head.private.wrapping_add(layout.jumpstack))?;
     // Replaced while it was read: what was read may be of two tables.
     if memory.u64(head.private_at)? != head.private {
         return None;
@@ -78,7 +76,7 @@ pub fn read(
     let legacy = LegacyTable {
         private_at: head.private_at,
         private: head.private,
-        jumpstack: if has_stack { jumpstack } else { 0 },
+        jumpstack: head.jumpstack,
     };
     Some((
         read,
@@ -121,11 +119,8 @@ fn same(memory: &impl Reader, layout: &XtLayout, table: u64, before: &Location) 
     }
     let names = before.names.iter();
     let mut names = names.map(|(at, name)| memory.string(*at, NAME_BYTES).is_some_and(|now| *now == **name));
-    let has_stack = memory.u32(head.private.wrapping_add(layout.stacksize))? > 0;
-    let jumpstack = memory.u64(head.private.wrapping_add(layout.jumpstack))?;
-    let is_same = seal.finish() == before.seal
-        && names.all(|is_same| is_same)
-        && legacy.jumpstack == if has_stack { jumpstack } else { 0 };
+    let is_same =
+        seal.finish() == before.seal && names.all(|is_same| is_same) && legacy.jumpstack == head.jumpstack;
     Some(is_same && memory.u64(head.private_at)? == head.private)
 }
 
@@ -137,6 +132,8 @@ struct Head {
     entries: u64,
     hook_entry: [u32; 5],
     underflow: [u32; 5],
+    /// 0: there is none.
+    jumpstack: u64,
 }
 
 impl Head {
@@ -146,7 +143,10 @@ impl Head {
         let size = memory
             .u32(private.wrapping_add(layout.size))
             .filter(|size| *size <= MOST_BYTES)?;
+        let has_stack = memory.u32(private.wrapping_add(layout.stacksize))? > 0;
+        let jumpstack = memory.u64(private.wrapping_add(layout.jumpstack))?;
         Some(Self {
+            jumpstack: if has_stack { jumpstack } else { 0 },
             private_at,
             private,
             size,
