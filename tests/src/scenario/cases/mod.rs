@@ -4,6 +4,7 @@ mod alone;
 mod capture;
 mod chaos;
 mod closed_pipe;
+mod ended;
 mod hostile;
 mod killed;
 mod merge;

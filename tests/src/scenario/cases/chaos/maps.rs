@@ -3,16 +3,15 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::super::super::check;
 use super::super::super::run::{Lab, Place};
+use super::super::ended::ended;
 use super::super::killed::{belongings, left_behind};
 use super::arena::{RULES, no_observer};
 use crate::cage::Cage;
 use crate::cluster::Cluster;
-use crate::observer::{self, Invocation, Observer, read_lines};
+use crate::observer::{Invocation, Observer, read_lines};
 use crate::results::Outcome;
 use crate::traffic::{self, Udp};
 
@@ -47,17 +46,7 @@ pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     while counted(&read_lines(&trace)?) < PACKETS && begun.elapsed() < lab.patience {
         std::thread::sleep(Duration::from_millis(50));
     }
-    observer.signal(Signal::SIGINT)?;
-    let code = observer::code(observer.wait(lab.patience)?);
-
-    let lines = read_lines(&trace)?;
-    let mut failures = check::totals(&lines, lines.last().unwrap_or(&Value::Null));
-    if code != 0 {
-        failures.push(format!(
-            "observer ended with {code}: {}",
-            observer.stderr().trim()
-        ));
-    }
+    let (lines, mut failures) = ended(&mut observer, &trace, lab.patience)?;
     let start = lines.first().map(ToString::to_string).unwrap_or_default();
     if !start.contains("Cannot allocate memory") {
         failures.push(format!("it does not say that memory is short: {start}"));

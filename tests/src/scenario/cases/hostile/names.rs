@@ -5,16 +5,16 @@ use std::net::UdpSocket;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::super::super::run::{Lab, Place};
 use super::super::super::{check, features};
+use super::super::ended::ended;
 use super::screen::complaint;
 use crate::cluster::{Backend, Family};
 use crate::exec;
 use crate::netns::Netns;
-use crate::observer::{self, Observer, read_lines};
+use crate::observer::{self, Observer};
 use crate::results::Outcome;
 
 /// Turns the writing, clears the screen, and has a line of its own.
@@ -60,17 +60,7 @@ pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
         netns.run(|| send(port))?;
     }
     std::thread::sleep(std::time::Duration::from_secs(1));
-    observer.signal(Signal::SIGINT)?;
-    let code = observer::code(observer.wait(lab.patience * 2)?);
-
-    let lines = read_lines(&trace)?;
-    let mut failures = check::totals(&lines, lines.last().unwrap_or(&Value::Null));
-    if code != 0 {
-        failures.push(format!(
-            "observer ended with {code}: {}",
-            observer.stderr().trim()
-        ));
-    }
+    let (lines, mut failures) = ended(&mut observer, &trace, lab.patience * 2)?;
     failures.extend(complaint("stderr", &observer.stderr()));
     failures.extend(shown("watch", &observer.stdout()));
     let written = std::fs::read_to_string(&trace).context("the trace is no UTF-8")?;

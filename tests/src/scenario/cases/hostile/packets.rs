@@ -7,11 +7,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::super::super::check;
 use super::super::super::run::{Lab, Place};
+use super::super::ended::ended;
 use super::forge::{Forge, IPV4};
 use super::link::Link;
 use super::screen::complaint;
@@ -87,17 +87,7 @@ pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     settle(&trace, lab.patience)?;
     let after = Kernels::read(&cluster)?;
     let grown = observer::resident_kib(observer.pid())?.saturating_sub(resident);
-    observer.signal(Signal::SIGINT)?;
-    let code = observer::code(observer.wait(lab.patience * 2)?);
-
-    let lines = read_lines(&trace)?;
-    let mut failures = check::totals(&lines, lines.last().unwrap_or(&Value::Null));
-    if code != 0 {
-        failures.push(format!(
-            "observer ended with {code}: {}",
-            observer.stderr().trim()
-        ));
-    }
+    let (lines, mut failures) = ended(&mut observer, &trace, lab.patience * 2)?;
     if grown > MOST_KIB {
         failures.push(format!("it grew by {grown} KiB"));
     }

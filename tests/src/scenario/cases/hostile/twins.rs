@@ -5,15 +5,14 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::super::super::check;
 use super::super::super::run::{Lab, Place};
+use super::super::ended::ended;
 use crate::cluster::{Family, rules};
 use crate::exec;
 use crate::netns::Netns;
-use crate::observer::{self, Observer, read_lines};
+use crate::observer::Observer;
 use crate::results::Outcome;
 
 /// The chains, as a shell's printf takes them, and as both of them are told.
@@ -52,16 +51,7 @@ pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
         Ok(())
     })?;
     std::thread::sleep(Duration::from_secs(1));
-    observer.signal(Signal::SIGINT)?;
-    let code = observer::code(observer.wait(lab.patience * 2)?);
-    let lines = read_lines(&trace)?;
-    let mut failures = check::totals(&lines, lines.last().unwrap_or(&Value::Null));
-    if code != 0 {
-        failures.push(format!(
-            "observer ended with {code}: {}",
-            observer.stderr().trim()
-        ));
-    }
+    let (lines, mut failures) = ended(&mut observer, &trace, lab.patience * 2)?;
     let saved = exec::output(Some(&netns), &format!("{tool}-save"), &["-c"], "")?.stdout;
     failures.extend(told(&lines, &String::from_utf8_lossy(&saved))?);
     Ok(Outcome::of(failures))
