@@ -86,6 +86,11 @@ fn lie(line: &Value, inodes: &[u64]) -> Option<String> {
     if drop["confidence"] == "unknown" {
         return None;
     }
+    // Where the namespace was gone before its rules could be read, the hook is all that can be said.
+    if drop["cause"] == "hook" {
+        let right = drop["hook"] == "OUTPUT" && drop["priority"] == 0 && drop["confidence"] == "inferred";
+        return (!right).then(|| format!("namespace {number} drops in OUTPUT at 0, as inferred: {line}"));
+    }
     // Its text may be gone with its ruleset by the time observer asks for it.
     let comment = &drop["rule"]["comment"];
     let right_comment = comment.is_null() || *comment == format!("brief-{number}");
