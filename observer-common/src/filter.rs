@@ -49,6 +49,8 @@ pub struct Filter {
     pub dst: [Network; MAX_FILTER],
     /// Source networks.
     pub src: [Network; MAX_FILTER],
+    /// Networks of which one holds the source or the destination.
+    pub hosts: [Network; MAX_FILTER],
     /// Ports, network byte order; source or destination.
     pub ports: [u16; MAX_FILTER],
     /// `IPPROTO_*`.
@@ -69,8 +71,8 @@ pub struct Filter {
     pub enabled: u32,
     /// [`BY_TRACE`] or [`BY_VERDICTS`] while nf_tables is watched in that way, else 0.
     pub traced: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Used length of `hosts`.
+    pub host_count: u32,
 }
 
 /// What the programs on the way of packets look at before anything else: a variable of theirs, read in one load each.
@@ -107,6 +109,10 @@ impl Filter {
                 addr: [0; 2],
                 mask: [0; 2],
             }; MAX_FILTER],
+            hosts: [Network {
+                addr: [0; 2],
+                mask: [0; 2],
+            }; MAX_FILTER],
             ports: [0; MAX_FILTER],
             protos: [0; MAX_FILTER],
             ifaces: [[0; 16]; MAX_FILTER],
@@ -117,7 +123,7 @@ impl Filter {
             netfilter_drop: 0,
             enabled: 0,
             traced: 0,
-            pad: 0,
+            host_count: 0,
         }
     }
 }

@@ -156,6 +156,12 @@ fn view_matches(filter: &Filter, view: &View) -> bool {
     if filter.proto_count != 0 && !proto_matches(filter, view.proto) {
         return false;
     }
+    if filter.host_count != 0
+        && !in_networks(&filter.hosts, filter.host_count, &view.dst)
+        && !in_networks(&filter.hosts, filter.host_count, &view.src)
+    {
+        return false;
+    }
     filter.port_count == 0 || port_matches(filter, view)
 }
 

@@ -20,6 +20,8 @@ pub struct FilterSpec {
     pub dst: Vec<IpNet>,
     /// Source networks.
     pub src: Vec<IpNet>,
+    /// Networks of which one holds the source or the destination.
+    pub hosts: Vec<IpNet>,
     /// Ports in host order, of either side.
     pub ports: Vec<u16>,
     /// IP protocol numbers.
@@ -48,6 +50,8 @@ pub struct RawFilter {
     pub dst: Vec<String>,
     /// `--src`
     pub src: Vec<String>,
+    /// `--host`
+    pub hosts: Vec<String>,
     /// `--port`
     pub ports: Vec<String>,
     /// `--proto`
@@ -86,6 +90,9 @@ impl RawFilter {
         let spec = FilterSpec {
             dst: each("--dst", &self.dst, |text| network("--dst", text, &mut warnings))?,
             src: each("--src", &self.src, |text| network("--src", text, &mut warnings))?,
+            hosts: each("--host", &self.hosts, |text| {
+                network("--host", text, &mut warnings)
+            })?,
             ports: each("--port", &self.ports, port)?,
             protos: each("--proto", &self.protos, proto)?,
             ifaces: each("--iface", &self.ifaces, iface)?,
@@ -107,10 +114,12 @@ impl FilterSpec {
             text: self.to_string(),
             dst: texts(&self.dst),
             src: texts(&self.src),
+            hosts: texts(&self.hosts),
             ports: self.ports.clone(),
             protos: self.protos.iter().copied().map(Proto).collect(),
             ifaces: self.ifaces.clone(),
             netns: texts(&self.netns),
+            expression: None,
         }
     }
 }
@@ -127,6 +136,7 @@ impl fmt::Display for FilterSpec {
         let parts = [
             ("dst", networks(&self.dst)),
             ("src", networks(&self.src)),
+            ("host", networks(&self.hosts)),
             ("port", texts(&self.ports)),
             ("proto", protos),
             ("iface", self.ifaces.clone()),
@@ -189,7 +199,7 @@ fn short_network(network: &IpNet) -> String {
     }
 }
 
-fn network(option: &str, text: &str, warnings: &mut Vec<String>) -> Result<IpNet, String> {
+pub(super) fn network(option: &str, text: &str, warnings: &mut Vec<String>) -> Result<IpNet, String> {
     let Some((addr, prefix)) = text.split_once('/') else {
         return IpAddr::from_str(text)
             .map(IpNet::from)
@@ -247,7 +257,7 @@ pub(super) fn iface(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn netns(text: &str) -> Result<NetnsSpec, String> {
+pub(super) fn netns(text: &str) -> Result<NetnsSpec, String> {
     if let Some(pid) = text.strip_prefix("pid:") {
         let pid = pid.parse().ok().filter(|pid| *pid > 0);
         return pid

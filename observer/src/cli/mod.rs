@@ -5,6 +5,7 @@ pub mod budget;
 pub mod check;
 pub mod completions;
 pub mod explain;
+pub mod expression;
 pub mod filter;
 pub mod man;
 pub mod merge;

@@ -43,7 +43,6 @@ fn wrong_usage_has_exit_code_two_and_help_has_none() {
         &["observer", "watch", "-o", "xml"],
         &["observer", "watch", "--budget", "0"],
         &["observer", "watch", "--probes", "all"],
-        &["observer", "watch", "x"],
     ] {
         assert_eq!(
             Cli::try_parse_from(words).expect_err("refuses").exit_code(),

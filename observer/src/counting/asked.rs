@@ -17,6 +17,8 @@ const MOST: usize = 8;
 pub(super) struct Asked {
     dst: Vec<IpNet>,
     src: Vec<IpNet>,
+    /// Of one of the ends, whichever.
+    hosts: Vec<IpNet>,
     protos: Vec<u8>,
     ports: Vec<u16>,
 }
@@ -42,6 +44,7 @@ impl Asked {
         Self {
             dst: filter.dst.clone(),
             src: filter.src.clone(),
+            hosts: filter.hosts.clone(),
             protos: filter.protos.clone(),
             ports: filter.ports.clone(),
         }
@@ -49,7 +52,11 @@ impl Asked {
 
     /// Whether it asks for every packet.
     pub(super) fn is_all(&self) -> bool {
-        self.dst.is_empty() && self.src.is_empty() && self.protos.is_empty() && self.ports.is_empty()
+        self.dst.is_empty()
+            && self.src.is_empty()
+            && self.hosts.is_empty()
+            && self.protos.is_empty()
+            && self.ports.is_empty()
     }
 
     /// Whether packets that it asks for are of another family than a table. Nothing translates from one to the other.
@@ -63,7 +70,7 @@ impl Asked {
             let mut of_family = list.iter().filter(|net| net.addr().is_ipv6() == is_v6);
             !list.is_empty() && of_family.next().is_none()
         };
-        is_other(&self.dst) || is_other(&self.src)
+        is_other(&self.dst) || is_other(&self.src) || is_other(&self.hosts)
     }
 
     /// Whether a rule's own conditions let none of its packets pass, in neither direction, by the addresses that they have
@@ -79,6 +86,7 @@ impl Asked {
         let none_in = |list: &[IpNet], net: Option<Net>| {
             net.is_some_and(|net| !list.is_empty() && list.iter().all(|one| are_apart(&net, *one)))
         };
+        let neither = none_in(&self.hosts, src) && none_in(&self.hosts, dst);
         let there = none_in(&self.src, src) || none_in(&self.dst, dst);
         let back = none_in(&self.dst, src) || none_in(&self.src, dst);
         let proto = rule.header.proto.as_ref().filter(|proto| !proto.negated);
@@ -87,7 +95,7 @@ impl Asked {
             let may_be_error = [Proto::ICMP.0, Proto::ICMPV6.0].contains(&number) || number == 0;
             !self.protos.is_empty() && !may_be_error && !self.protos.contains(&number)
         });
-        (there && back) || is_other_proto
+        neither || (there && back) || is_other_proto
     }
 
     /// The packets that it asks for and the answers to them, of one family.
@@ -208,6 +216,7 @@ mod tests {
         Asked {
             dst: nets(dst),
             src: nets(src),
+            hosts: Vec::new(),
             protos: protos.to_vec(),
             ports: Vec::new(),
         }
@@ -235,6 +244,15 @@ mod tests {
         ] {
             assert_eq!(pods.excludes(&rule(words)), excludes, "{words}");
         }
+        let host = Asked {
+            hosts: asked(&["10.224.2.16/32"], &[], &[]).dst,
+            ..Asked::default()
+        };
+        assert!(host.excludes(&rule("-s 192.0.2.0/24 -d 198.51.100.0/24 -j DROP")));
+        for words in ["-s 192.0.2.0/24 -j DROP", "-d 10.224.0.0/16 -j DROP", "-j DROP"] {
+            assert!(!host.excludes(&rule(words)), "{words}");
+        }
+        assert!(host.excludes_family(TableFamily::Ip6) && !host.is_all());
         let tcp = asked(&[], &[], &[6]);
         assert!(tcp.excludes(&rule("-p udp -j DROP")));
         for words in ["-p tcp -j DROP", "-p icmp -j DROP", "! -p udp -j DROP", "-j DROP"] {

@@ -99,7 +99,7 @@ impl Counting {
         let start = Start {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: kernel_release(),
-            filter: config.filter.info(),
+            filter: config.filter_info(),
             probes: Vec::new(),
             attribution: attribution(),
             notes: notes(&inventory, why, self.pace.begin(), config),

@@ -29,6 +29,7 @@ pub fn build(spec: &FilterSpec, symbols: &Symbols, reasons: &Reasons) -> Result<
     filter.active = u32::from(!spec.is_empty());
     filter.dst_count = fill(&mut filter.dst, spec.dst.iter().map(network));
     filter.src_count = fill(&mut filter.src, spec.src.iter().map(network));
+    filter.host_count = fill(&mut filter.hosts, spec.hosts.iter().map(network));
     filter.port_count = fill(&mut filter.ports, spec.ports.iter().map(|port| port.to_be()));
     filter.proto_count = fill(&mut filter.protos, spec.protos.iter().copied());
     filter.iface_count = fill(&mut filter.ifaces, spec.ifaces.iter().map(|name| iface(name)));

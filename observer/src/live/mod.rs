@@ -1,6 +1,7 @@
 //! The live source: kernel → capture → trace → attribute → diagnose, one line of the trace at a time.
 
 mod allowance;
+mod asked;
 mod budget;
 mod cases;
 mod changes;

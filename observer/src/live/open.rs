@@ -9,6 +9,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
+use super::asked::Asked;
 use super::cases::Cases;
 use super::changes::Changes;
 use super::clock;
@@ -57,6 +58,8 @@ pub struct Live {
     pub(super) symbols: Symbols,
     pub(super) types: Types,
     pub(super) teller: Teller,
+    /// What the kernel side lets pass is held against.
+    pub(super) asked: Asked,
     pub(super) filter: Filter,
     pub(super) path_filter: Filter,
     pub(super) paths: Paths,
@@ -118,6 +121,7 @@ impl Live {
             echo: Echo::default(),
             store,
             teller: Teller::new(node(), reasons, devices, cases),
+            asked: Asked::of(config)?,
             filter,
             path_filter: Filter::new(),
             paths: Paths::new(config),
@@ -154,7 +158,7 @@ impl Live {
         let mut notes = self.start_paths()?;
         notes.extend(privilege::costs(Task::Packets));
         self.started_ns = clock::monotonic_ns();
-        self.lines.push_back(self.start_line(config.filter.info(), notes));
+        self.lines.push_back(self.start_line(config.filter_info(), notes));
         self.types.release();
         release_memory();
         Ok(())

@@ -384,7 +384,7 @@ impl Live {
                 programs: &self.programs,
             };
             if let Some(line) = self.teller.passed(&way, &known) {
-                self.lines.push_back(line);
+                self.lines.extend(self.asked.line(line, &way));
             }
         }
     }

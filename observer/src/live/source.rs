@@ -1,9 +1,10 @@
 //! The live source's loop: records in, lines out.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use anyhow::Result;
-use observer_common::{COUNTS, Count, flag};
+use observer_common::{COUNTS, Count, DropEvent, flag};
 use tokio::time::{Instant, sleep_until};
 
 use super::line::Known;
@@ -120,7 +121,12 @@ impl Live {
         some
     }
 
-    fn take(&mut self, event: &observer_common::DropEvent) {
+    fn take(&mut self, event: &DropEvent) {
+        let asked = self.asked.of_drop(event);
+        let event = asked.as_ref();
+        if matches!(asked, Cow::Owned(_)) && event.flags & flag::BOOKKEEPING != 0 {
+            self.totals.not_asked += 1;
+        }
         let bookkeeping = event.flags & flag::BOOKKEEPING != 0;
         if event.flags & (flag::STALE | flag::UNREAD | flag::NO_BASELINE) != 0 {
             self.look_at(event.net);

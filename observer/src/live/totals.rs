@@ -12,6 +12,8 @@ pub struct Totals {
     unknown: u64,
     /// A replay came to something else than the kernel did.
     disagreements: u64,
+    /// Taken, but not what the expression asks for.
+    pub not_asked: u64,
     /// Taken, but no loss after all.
     pub not_loss: u64,
 }
@@ -33,7 +35,7 @@ impl Totals {
     pub fn summary(&self, counts: &[u64; COUNTS as usize], missed: u64, duration_ns: u64) -> Summary {
         let count = |which: Count| counts[which as usize];
         let no_loss = self.not_loss + count(Count::NotLoss);
-        let filtered = count(Count::Filtered) + count(Count::Bookkeeping) + no_loss;
+        let filtered = count(Count::Filtered) + count(Count::Bookkeeping) + self.not_asked + no_loss;
         let accounted = self.exact + self.inferred + self.unknown + filtered;
         let kernel_drops = (count(Count::Seen) + missed).max(accounted);
         Summary {
@@ -61,6 +63,7 @@ mod tests {
     #[test]
     fn what_the_kernel_saw_is_told_set_aside_or_lost() {
         let mut totals = Totals {
+            not_asked: 1,
             not_loss: 2,
             ..Totals::default()
         };
@@ -75,12 +78,12 @@ mod tests {
         assert!(summary.reconciles());
         assert_eq!(
             (summary.kernel_drops, summary.filtered, summary.not_loss),
-            (25, 14, 6)
+            (25, 15, 6)
         );
         assert_eq!(summary.disagreements, Some(1));
         assert_eq!(
             (summary.lost, summary.folded),
-            (9, Some(3)),
+            (8, Some(3)),
             "three in the ring buffer, three of a flood, two that were missed, one that was sent and never taken"
         );
     }

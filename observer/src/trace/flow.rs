@@ -112,7 +112,8 @@ fn state(seen: &Seen<'_>, tracked: bool) -> Option<CtState> {
     }
 }
 
-fn tuple(from: &ConnTuple) -> Tuple {
+/// A tuple of the kernel's, with addresses as people write them.
+pub fn tuple(from: &ConnTuple) -> Tuple {
     // Ports of what has none hold other things: for ICMP the identifier, then type and code.
     let has_ports = matches!(from.proto, 6 | 17 | 33 | 132 | 136);
     let is_icmp = matches!(from.proto, 1 | 58);

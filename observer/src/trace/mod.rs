@@ -7,7 +7,7 @@ mod service;
 mod ways;
 
 pub use bytes::bytes;
-pub use flow::{Flows, Seen, tuple_of};
+pub use flow::{Flows, Seen, tuple, tuple_of};
 pub use packet::{device, headers, packet};
 pub use service::{MAPS as KUBE_PROXY_MAPS, Services, TABLE as KUBE_PROXY_TABLE};
 pub use ways::{Way, Ways, before, len_bytes};

@@ -53,10 +53,10 @@ fn wrong_words_are_told_in_one_line_that_says_what_to_do() {
         ("--src 10.0.0.2 --dst 10.0.0.1 --mark z", "give a mark"),
         ("--src 10.0.0.2 --dst 10.0.0.1 --iface a/b", "ip -br link"),
         (
-            "--src 10.0.0.2 --dst 10.0.0.1 --ruleset /nonexistent",
+            "--src 10.0.0.2 --dst 10.0.0.1 --ruleset /proc/nonexistent",
             "No such file",
         ),
-        ("--from-trace /nonexistent --line 1", "No such file"),
+        ("--from-trace /proc/nonexistent --line 1", "No such file"),
     ] {
         let error = format!("{:#}", explained(&args(words)).expect_err(words));
         assert!(error.contains(part) && !error.contains('\n'), "{words}: {error}");

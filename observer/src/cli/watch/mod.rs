@@ -15,9 +15,11 @@ use observer_common::MAX_SNAPLEN;
 
 use super::address;
 use super::budget::{self, Budget};
+use super::expression::Expression;
 use super::filter::{FilterSpec, RawFilter};
 use super::span;
 use crate::report::Format;
+use crate::report::record::FilterInfo;
 
 pub use drive::{Source, drive, run};
 
@@ -30,6 +32,8 @@ Examples:
       what dies on its way to these pods, also while it is still addressed to their service
   observer watch --dst 10.96.0.10 --proto udp --port 53 -o json
       lost DNS queries, one JSON object a line
+  observer watch 'host 10.224.2.16 and (tcp port 80 or 443) and not src net 10.224.0.0/16'
+      the same in the words of tcpdump
   observer watch --all --src 10.0.0.10 --port 443
       the whole way of this client's packets through hooks, tables and NAT, also of those that live
   observer watch --pcap drops.pcapng --snaplen 1500 --duration 5m
@@ -54,6 +58,9 @@ pub struct Args {
     /// Source address or network
     #[arg(long, value_name = "CIDR")]
     pub src: Vec<String>,
+    /// Address or network of either side
+    #[arg(long, value_name = "CIDR")]
+    pub host: Vec<String>,
     /// Port, of either side
     #[arg(long, value_name = "N")]
     pub port: Vec<String>,
@@ -66,6 +73,10 @@ pub struct Args {
     /// Network namespace: a name of ip netns, an inode number of lsns, or pid:N
     #[arg(long, value_name = "NAME|INODE|pid:N")]
     pub netns: Vec<String>,
+    /// What to watch in the words of tcpdump, such as 'dst net 10.224.0.0/16 and tcp port 80'; together with the options above
+    /// both must match
+    #[arg(value_name = "EXPRESSION")]
+    pub expression: Vec<String>,
     /// Show packets that are not dropped, too, with their way (needs path probes)
     #[arg(long)]
     pub all: bool,
@@ -126,6 +137,8 @@ pub enum Probes {
 pub struct WatchConfig {
     /// What to watch.
     pub filter: FilterSpec,
+    /// What each packet that the filter lets pass is held against; the filter is no narrower.
+    pub expression: Option<Expression>,
     /// Show packets that are not dropped, too; never with [`Probes::Drops`] or [`Probes::None`].
     pub all: bool,
     /// What standard output shows.
@@ -159,6 +172,7 @@ impl Default for WatchConfig {
     fn default() -> Self {
         Self {
             filter: FilterSpec::default(),
+            expression: None,
             all: false,
             format: Format::default(),
             write: None,
@@ -173,6 +187,15 @@ impl Default for WatchConfig {
             budget_permille: Budget::default().permille(),
             warnings: Vec::new(),
         }
+    }
+}
+
+impl WatchConfig {
+    /// What is watched, for the `start` line.
+    pub fn filter_info(&self) -> FilterInfo {
+        self.expression
+            .as_ref()
+            .map_or_else(|| self.filter.info(), Expression::info)
     }
 }
 
@@ -201,15 +224,20 @@ impl Args {
         let raw = RawFilter {
             dst: self.dst,
             src: self.src,
+            hosts: self.host,
             ports: self.port,
             protos: self.proto,
             ifaces: self.iface,
             netns: self.netns,
         };
         let mut checked = raw.check()?;
+        let expression =
+            Expression::parse(&self.expression, &mut checked.warnings)?.map(|it| it.and(&checked.spec));
+        let filter = expression.as_ref().map_or(checked.spec, Expression::widened);
         checked.warnings.extend(self.metrics.and_then(address::warning));
         Ok(WatchConfig {
-            filter: checked.spec,
+            filter,
+            expression,
             all: self.all,
             format: self.format,
             write: self.write,

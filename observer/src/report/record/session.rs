@@ -37,6 +37,9 @@ pub struct FilterInfo {
     /// Source networks.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub src: Vec<String>,
+    /// Networks of which one holds the source or the destination.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub hosts: Vec<String>,
     /// Ports, of either side.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub ports: Vec<u16>,
@@ -49,6 +52,9 @@ pub struct FilterInfo {
     /// Network namespaces, as given: a name, an inode number or `pid:N`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub netns: Vec<String>,
+    /// The expression, as given.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expression: Option<String>,
 }
 
 /// What a line of kind `lost` holds beside its header.

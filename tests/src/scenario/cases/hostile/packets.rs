@@ -105,7 +105,12 @@ pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
         .iter()
         .filter_map(|line| check::against_schema(line, schema));
     failures.extend(wrong.take(SHOWN));
-    failures.extend(judge(&cluster, &lines, [&before, &after, &ended], packets as u64)?);
+    failures.extend(judge(
+        &cluster,
+        &lines,
+        [&before, &after, &ended],
+        packets as u64,
+    )?);
     Ok(Outcome::of(failures))
 }
 
