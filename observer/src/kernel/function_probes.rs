@@ -7,6 +7,7 @@ use anyhow::Result;
 use aya::Ebpf;
 
 use super::kprobes::Kprobes;
+use super::retired::Retired;
 
 const ENTRY: &str = "hook_function_entry";
 const EXIT: &str = "hook_function_exit";
@@ -44,9 +45,9 @@ impl FunctionProbes {
     }
 
     /// Takes everything off.
-    pub(super) fn detach(&mut self, ebpf: &mut Ebpf) -> Result<()> {
+    pub(super) fn detach(&mut self, ebpf: &mut Ebpf, retired: &mut Retired) -> Result<()> {
         self.tried.clear();
-        self.probes.detach(ebpf)
+        self.probes.detach(ebpf, retired)
     }
 
     /// What is attached, as the `start` line says it.

@@ -8,6 +8,7 @@ use aya::programs::kprobe::KProbeLinkId;
 use aya::programs::{KProbe, ProgramError};
 
 use super::programs::program;
+use super::retired::Retired;
 use crate::privilege::capabilities::{self, SYS_ADMIN};
 
 /// Where the kernel says how a kprobe is opened, if it has any (kernel/events/core.c, `perf_kprobe`).
@@ -63,11 +64,12 @@ impl Kprobes {
     }
 
     /// Takes everything off, the last first.
-    pub(super) fn detach(&mut self, ebpf: &mut Ebpf) -> Result<()> {
+    pub(super) fn detach(&mut self, ebpf: &mut Ebpf, retired: &mut Retired) -> Result<()> {
         let mut result = Ok(());
         while let Some(link) = self.links.pop() {
             let detached = program(ebpf, link.program)
-                .and_then(|program| Ok(<&mut KProbe>::try_from(program)?.detach(link.id)?));
+                .and_then(|program| Ok(<&mut KProbe>::try_from(program)?.take_link(link.id)?))
+                .map(|link| retired.take(link));
             result = result.and(detached);
         }
         result

@@ -24,6 +24,7 @@ mod path_probes;
 mod path_ring;
 mod programs;
 pub mod raw;
+mod retired;
 mod routes;
 mod symbols;
 pub mod trace_key;

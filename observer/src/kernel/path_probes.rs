@@ -13,6 +13,7 @@ use super::Symbols;
 use super::function_probes::FunctionProbes;
 use super::kprobes::{self, put_on};
 use super::programs::{Programs, program};
+use super::retired::Retired;
 use super::verdict_probes::VerdictProbes;
 
 /// The function that runs every hook but the bridge's PREROUTING; always built in (net/netfilter/core.c).
@@ -29,6 +30,8 @@ pub struct PathProbes {
     pub(super) verdicts: VerdictProbes,
     /// Those on functions of hooks that ask no rules.
     functions: FunctionProbes,
+    /// Those that are being taken off.
+    retired: Retired,
     /// What was loaded already: a program is loaded once.
     loaded: Vec<&'static str>,
     /// Why fentry cannot be had, if so: otherwise its programs are loaded.
@@ -127,15 +130,15 @@ impl PathProbes {
             None => {}
             Some(Hooks::Fentry(entry, exit)) => {
                 let program_entry: &mut FEntry = program(ebpf, "nf_hook_slow_entry")?.try_into()?;
-                program_entry.detach(entry)?;
+                self.retired.take(program_entry.take_link(entry)?);
                 let program_exit: &mut FExit = program(ebpf, "nf_hook_slow_exit")?.try_into()?;
-                program_exit.detach(exit)?;
+                self.retired.take(program_exit.take_link(exit)?);
             }
             Some(Hooks::Kprobe(entry, exit)) => {
                 let program_entry: &mut KProbe = program(ebpf, "nf_hook_slow_kprobe")?.try_into()?;
-                program_entry.detach(entry)?;
+                self.retired.take(program_entry.take_link(entry)?);
                 let program_exit: &mut KProbe = program(ebpf, "nf_hook_slow_kretprobe")?.try_into()?;
-                program_exit.detach(exit)?;
+                self.retired.take(program_exit.take_link(exit)?);
             }
         }
         Ok(())
@@ -144,7 +147,7 @@ impl PathProbes {
     fn detach_trace(&mut self, ebpf: &mut Ebpf) -> Result<()> {
         if let Some(link) = self.trace.take() {
             let probe: &mut KProbe = program(ebpf, "nft_trace_packet")?.try_into()?;
-            probe.detach(link)?;
+            self.retired.take(probe.take_link(link)?);
         }
         Ok(())
     }
@@ -200,15 +203,16 @@ impl Programs {
         probes.functions.attach(&mut ebpf, functions)
     }
 
-    /// Takes the probes off the hooks and their functions, the trace hook and the writers of verdicts.
+    /// Takes the probes off the hooks and their functions, the trace hook and the writers of verdicts. They may run for a while yet: the
+    /// filter tells them that there is nothing to do.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn detach_paths(&mut self) -> Result<()> {
         let (mut ebpf, probes) = self.probing();
         let trace = probes.detach_trace(&mut ebpf);
-        let verdicts = probes.verdicts.detach(&mut ebpf);
-        let functions = probes.functions.detach(&mut ebpf);
+        let verdicts = probes.verdicts.detach(&mut ebpf, &mut probes.retired);
+        let functions = probes.functions.detach(&mut ebpf, &mut probes.retired);
         probes
             .detach_hooks(&mut ebpf)
             .and(trace)
@@ -223,8 +227,11 @@ impl Programs {
     pub fn detach_modules(&mut self) -> Result<bool> {
         let (mut ebpf, paths) = self.probing();
         let was_on = paths.verdicts.is_on() || paths.functions.is_on();
-        let verdicts = paths.verdicts.detach(&mut ebpf);
-        paths.functions.detach(&mut ebpf).and(verdicts)?;
+        let verdicts = paths.verdicts.detach(&mut ebpf, &mut paths.retired);
+        paths
+            .functions
+            .detach(&mut ebpf, &mut paths.retired)
+            .and(verdicts)?;
         Ok(was_on)
     }
 
@@ -250,7 +257,9 @@ impl Programs {
         now_ns: fn() -> u64,
     ) -> Result<bool> {
         let (mut ebpf, probes) = self.probing();
-        probes.verdicts.attach(&mut ebpf, symbols, functions, now_ns)
+        probes
+            .verdicts
+            .attach((&mut ebpf, &mut probes.retired), symbols, functions, now_ns)
     }
 
     /// Whether what a function of nf_tables decided was seen since that time, or it decides nothing.

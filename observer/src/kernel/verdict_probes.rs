@@ -10,6 +10,7 @@ use aya::Ebpf;
 
 use super::Symbols;
 use super::kprobes::Kprobes;
+use super::retired::Retired;
 
 /// Goes through a base chain.
 const CHAIN: &str = "nft_do_chain";
@@ -114,7 +115,7 @@ impl VerdictProbes {
     /// it is seen to the end.
     pub(super) fn attach(
         &mut self,
-        ebpf: &mut Ebpf,
+        (ebpf, retired): (&mut Ebpf, &mut Retired),
         symbols: &Symbols,
         functions: &BTreeSet<u64>,
         now_ns: fn() -> u64,
@@ -135,7 +136,7 @@ impl VerdictProbes {
             self.attach_writer(ebpf, symbols, function, now_ns);
         }
         if is_first && let Err(error) = self.attach_chain(ebpf, symbols, now_ns) {
-            self.detach(ebpf)?;
+            self.detach(ebpf, retired)?;
             return Err(error);
         }
         Ok(true)
@@ -181,10 +182,10 @@ impl VerdictProbes {
     }
 
     /// Takes everything off, `nft_do_chain` first.
-    pub(super) fn detach(&mut self, ebpf: &mut Ebpf) -> Result<()> {
+    pub(super) fn detach(&mut self, ebpf: &mut Ebpf, retired: &mut Retired) -> Result<()> {
         self.since_ns.clear();
         self.refused.clear();
-        self.probes.detach(ebpf)
+        self.probes.detach(ebpf, retired)
     }
 
     pub(super) fn is_on(&self) -> bool {
