@@ -1,8 +1,10 @@
 //! A flood that a policy and two rules kill: beyond what can be told one by one the kernel side only counts. Each packet is told,
 //! counted as folded, or counted as lost; what is told has the right name, whatever was not looked at before it; memory stays as it
-//! was; and afterwards all is told, and exactly, as before.
+//! was, the node answers all the while; and afterwards all is told, and exactly, as before.
 
 use std::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -18,6 +20,7 @@ use crate::kernel::probes;
 use crate::matching::matches;
 use crate::observer::{self, Observer, read_lines};
 use crate::results::Outcome;
+use crate::traffic::{self, Ping};
 
 const RULES: &str = "*filter\n:FORWARD DROP [0:0]\n:INNER - [0:0]\n-A FORWARD -p udp -m udp --dport 8 -j DROP\n\
     -A FORWARD -p udp -m udp --dport 9 -j INNER\n-A INNER -j DROP\nCOMMIT\n";
@@ -36,6 +39,10 @@ const MOST_TIME: Duration = Duration::from_secs(10);
 const FEW: u32 = 10;
 /// What it may grow by.
 const MOST_KIB: u64 = 16 * 1024;
+/// How long the node may leave an echo unanswered: far more than a node takes that has not stopped to work.
+const ECHO_PATIENCE_MS: u64 = 10_000;
+/// So many are asked for in a flood at the least.
+const FEWEST_ECHOES: u64 = 3;
 /// How often the lab looks: it reads all lines then.
 const TICK: Duration = Duration::from_millis(500);
 /// So many of them are held against the schema, the last ones.
@@ -55,7 +62,15 @@ pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     let mut observer = Observer::watch(program, &args, place.work, &trace, lab.patience * 3)?;
 
     let before = observer::resident_kib(observer.pid())?;
-    let (sent, most) = flood(&cluster, || observer::resident_kib(observer.pid()))?;
+    let is_over = AtomicBool::new(false);
+    let (flooded, echoes) = thread::scope(|scope| {
+        let echoes = scope.spawn(|| echoes(&cluster, &is_over));
+        let flooded = flood(&cluster, || observer::resident_kib(observer.pid()));
+        is_over.store(true, Ordering::Relaxed);
+        (flooded, echoes.join())
+    });
+    let (sent, most) = flooded?;
+    let echoes = echoes.map_err(|_| anyhow::anyhow!("who asked the node for echoes has panicked"))?;
     let wait_for = |packets: u64| -> Result<()> {
         let begun = Instant::now();
         while accounted(&read_lines(&trace)?) < packets && begun.elapsed() < lab.patience {
@@ -90,6 +105,13 @@ pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
         ));
     }
     failures.extend(judge(&lines, &counters, sent + few)?);
+    match echoes {
+        Ok(count) if count < FEWEST_ECHOES => failures.push(format!(
+            "the node was asked for {count} echoes in the flood: too few to say anything"
+        )),
+        Ok(_) => {}
+        Err(error) => failures.push(format!("in the flood the node did not answer: {error:#}")),
+    }
     let after = lines.get(in_flood..).unwrap_or_default();
     let sure = after
         .iter()
@@ -154,6 +176,23 @@ fn judge(lines: &[Value], counters: &Counters, sent: u64) -> Result<Vec<String>>
         failures.push("none was exact in the flood: nothing was tested".to_owned());
     }
     Ok(failures)
+}
+
+/// Asks the node for echoes from the other side, one after the other, until the flood is over: how many it answered.
+///
+/// # Errors
+/// It left one without an answer.
+fn echoes(cluster: &Cluster, is_over: &AtomicBool) -> Result<u64> {
+    let to = cluster.names().fill("{{router-far}}")?;
+    let ping: Ping = serde_json::from_value(json!({
+        "from": "server", "to": to, "timeout_ms": ECHO_PATIENCE_MS, "outcome": ["answered"]
+    }))?;
+    let mut count = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        traffic::send(cluster.node("server")?, &ping)?;
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// Sends to the ports in an order that nobody can guess; how many, and the most memory that was seen meanwhile.
