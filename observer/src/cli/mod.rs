@@ -10,16 +10,18 @@ pub mod filter;
 pub mod man;
 pub mod merge;
 pub mod report;
+pub mod settings;
 pub mod span;
 pub mod watch;
 
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::report::escape;
 
@@ -86,7 +88,10 @@ pub fn main<S: watch::Source>(
     open: impl AsyncFnOnce(&watch::WatchConfig) -> anyhow::Result<S>,
     facts: impl FnOnce() -> anyhow::Result<check::CheckReport>,
 ) -> ExitCode {
-    let cli = Cli::try_parse().unwrap_or_else(|error| error.exit());
+    let cli = match parsed() {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(said(&error).code()),
+    };
     let result = match cli.command {
         Command::Watch(args) => args.check().and_then(|config| watch::run(&config, open)),
         Command::Check(args) => facts().and_then(|report| check::print(&report, args.format)),
@@ -97,6 +102,20 @@ pub fn main<S: watch::Source>(
         Command::Man => man::print(),
     };
     ExitCode::from(result.unwrap_or_else(|error| said(&error)).code())
+}
+
+/// The command line with what the environment and a file add to it. Wrong usage, and help, end the process.
+fn parsed() -> anyhow::Result<Cli> {
+    let words: Vec<_> = std::env::args_os().collect();
+    let mut command = Cli::command();
+    command.build();
+    let parse = |words: &[OsString]| {
+        let matches = command.clone().try_get_matches_from(words);
+        matches.unwrap_or_else(|error| error.exit())
+    };
+    let matches = parse(&words);
+    let words = settings::completed(&command, &matches, words, |name| std::env::var(name).ok())?;
+    Cli::from_arg_matches(&parse(&words)).map_err(|error| error.exit())
 }
 
 /// Says an error in one line. A reader that has gone away is none.
