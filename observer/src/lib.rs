@@ -10,6 +10,7 @@ pub mod explain;
 pub mod kernel;
 pub mod live;
 pub mod merge;
+pub mod names;
 pub mod privilege;
 pub mod report;
 pub mod review;

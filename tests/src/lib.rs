@@ -9,6 +9,7 @@ pub mod exec;
 pub mod fuzz;
 pub mod kernel;
 pub mod matching;
+pub mod names;
 pub mod netns;
 pub mod nftables;
 pub mod observer;

@@ -9,6 +9,7 @@ pub mod expression;
 pub mod filter;
 pub mod man;
 pub mod merge;
+pub mod names;
 pub mod report;
 pub mod settings;
 pub mod span;

@@ -141,6 +141,7 @@ impl Teller {
             out_dev,
             flow,
             matched: matched(event.matched),
+            names: None,
             path: path(way, &mut self.names, known),
             drop: info,
             hints: Vec::new(),
@@ -234,6 +235,7 @@ impl Teller {
             packet,
             flow,
             matched: matched(last.matched),
+            names: None,
             path: path(way, &mut self.names, known),
         };
         Some(Line::new(

@@ -168,7 +168,7 @@ const EVERYBODY: &[libc::c_long] = &[
     libc::SYS_epoll_wait,
     libc::SYS_epoll_pwait,
     libc::SYS_eventfd2,
-    // Netlink. Nothing connects or listens; only for `--metrics` something accepts.
+    // Netlink. Nothing listens; only for `--metrics` something accepts, and only who asks for names connects.
     libc::SYS_socketpair,
     libc::SYS_bind,
     libc::SYS_getsockname,
@@ -179,6 +179,18 @@ const EVERYBODY: &[libc::c_long] = &[
     libc::SYS_recvmsg,
     libc::SYS_recvmmsg,
     libc::SYS_shutdown,
+];
+
+/// What who asks for names does not do: run a program, or change a file.
+const OF_OTHERS: &[libc::c_long] = &[
+    libc::SYS_fork,
+    libc::SYS_vfork,
+    libc::SYS_execve,
+    libc::SYS_kill,
+    libc::SYS_ftruncate,
+    libc::SYS_mkdir,
+    libc::SYS_mkdirat,
+    libc::SYS_bind,
 ];
 
 /// `SOL_NETLINK`, include/linux/socket.h.
@@ -250,7 +262,7 @@ fn allowed(task: Task, service: Service) -> Result<Rules, seccompiler::BackendEr
     let none = SeccompCmpOp::MaskedEq(namespaces as u64);
     only(libc::SYS_clone, vec![rule(&[(0, none, 0)])?]);
     let net = libc::CLONE_NEWNET as u64;
-    if task != Task::Rules {
+    if matches!(task, Task::Packets | Task::Counters) {
         only(libc::SYS_setns, vec![is(1, net)?]);
     }
     if task == Task::Packets {
@@ -263,6 +275,9 @@ fn allowed(task: Task, service: Service) -> Result<Rules, seccompiler::BackendEr
     }
     let domains = [libc::AF_NETLINK, libc::AF_INET, libc::AF_INET6, libc::AF_UNIX];
     only(libc::SYS_socket, any_of(0, &domains.map(|domain| domain as u64))?);
+    if task == Task::Names {
+        only(libc::SYS_connect, Vec::new());
+    }
     // Not IPT_SO_SET_REPLACE and its kin: legacy iptables cannot write a table.
     only(
         libc::SYS_setsockopt,
@@ -279,6 +294,11 @@ fn allowed(task: Task, service: Service) -> Result<Rules, seccompiler::BackendEr
     let devices = [libc::SIOCGIFNAME, libc::SIOCGIFINDEX];
     let requests: Vec<u64> = terminals.into_iter().chain(devices).chain(PERF_IOCTLS).collect();
     only(libc::SYS_ioctl, any_of(1, &requests)?);
+    if task == Task::Names {
+        for call in OF_OTHERS {
+            rules.remove(call);
+        }
+    }
     Ok(rules)
 }
 

@@ -43,6 +43,9 @@ const NAMES: [(Set, &str); 9] = [
 ];
 
 impl Set {
+    /// No capability.
+    pub const NONE: Self = Self(0);
+
     /// The capabilities of either.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {

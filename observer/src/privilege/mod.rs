@@ -20,6 +20,8 @@ pub enum Task {
     Counters,
     /// To ask rules about a packet: the tools, and files that the person names.
     Rules,
+    /// To ask others for names: a thread that connects, and runs nothing.
+    Names,
 }
 
 /// Whether somebody is served meanwhile.
@@ -46,6 +48,7 @@ impl Task {
             Self::Counters => counters,
             // It also reads the files that are named.
             Self::Rules => OF_TOOLS,
+            Self::Names => Set::NONE,
         }
     }
 }

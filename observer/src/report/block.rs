@@ -20,7 +20,10 @@ const GAP: &str = "   ";
 const MAX_CANDIDATES: usize = 5;
 
 pub(super) fn drop(line: &Line, drop: &DropLine, look: Look) -> String {
-    let (what, place) = (words::packet(&drop.packet), words::whereabouts(drop, &line.node));
+    let (what, place) = (
+        words::packet(&drop.packet, drop.names.as_deref()),
+        words::whereabouts(drop, &line.node),
+    );
     let by = by(drop);
     let all = format!("{what}{GAP}{place}{GAP}{}", by.words);
     let mut rows = if all.chars().count() + by.end_columns() <= look.width.saturating_sub(INDENT) {
@@ -37,7 +40,13 @@ pub(super) fn drop(line: &Line, drop: &DropLine, look: Look) -> String {
     rows[0].tone = Tone::Alarm;
     rows.extend(why(drop));
     rows.extend(
-        words::flow(drop.flow.as_ref(), &drop.packet, drop.matched).map(|flow| Row::new("flow", flow)),
+        words::flow(
+            drop.flow.as_ref(),
+            &drop.packet,
+            drop.names.as_deref(),
+            drop.matched,
+        )
+        .map(|flow| Row::new("flow", flow)),
     );
     rows.extend(drop.drop.note.as_ref().map(|note| Row::new("note", note.clone())));
     rows.extend(drop.drop.disagreement.iter().flat_map(disagreement));

@@ -46,7 +46,12 @@ pub fn packet(line: &Line, drop: &DropLine) -> String {
     if let Some(meaning) = &info.text {
         add(&mut text, "means", meaning);
     }
-    if let Some(flow) = words::flow(drop.flow.as_ref(), &drop.packet, drop.matched) {
+    if let Some(flow) = words::flow(
+        drop.flow.as_ref(),
+        &drop.packet,
+        drop.names.as_deref(),
+        drop.matched,
+    ) {
         add(&mut text, "flow", &flow);
     }
     if let Some(note) = &info.note {

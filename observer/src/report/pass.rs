@@ -11,9 +11,14 @@ pub(super) fn pass(line: &Line, pass: &PathLine, look: Look) -> String {
     let mut rows = vec![Row {
         time: time_of_day(line.time),
         tone: Tone::Good,
-        ..Row::new("PASS", words::packet(&pass.packet))
+        ..Row::new("PASS", words::packet(&pass.packet, pass.names.as_deref()))
     }];
-    let flow = words::flow(pass.flow.as_ref(), &pass.packet, pass.matched);
+    let flow = words::flow(
+        pass.flow.as_ref(),
+        &pass.packet,
+        pass.names.as_deref(),
+        pass.matched,
+    );
     rows.extend(flow.map(|flow| Row::new("flow", flow)));
     rows.extend(way::of_pass(&pass.path, look));
     render(&rows, look)

@@ -181,6 +181,26 @@ fn mistakes_about_counters_are_caught() {
 }
 
 #[test]
+fn mistakes_in_names_are_caught() {
+    let mistakes = [
+        ("/names", Some(json!({}))),
+        ("/names/dst", Some(json!({"from": ["api"]}))),
+        ("/names/dst/pod", Some(json!("nginx-0"))),
+        ("/names/dst/pod", Some(json!("web/nginx_0"))),
+        ("/names/dst/from", None),
+        ("/names/dst/containers", Some(json!([]))),
+        ("/names/original_dst/service", Some(json!("Web/nginx"))),
+        ("/names/src/stale", Some(json!(false))),
+    ];
+    for (pointer, value) in mistakes {
+        let line = changed_in(samples::named_drop(), pointer, value.clone());
+        assert!(!is_valid(&line), "{pointer} {value:?}");
+    }
+    let later = changed_in(samples::named_drop(), "/names/dst/from", Some(json!(["later"])));
+    assert!(is_valid(&later));
+}
+
+#[test]
 fn mistakes_on_the_way_are_caught() {
     let mistakes = [
         ("/hook", None),

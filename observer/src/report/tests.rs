@@ -67,6 +67,53 @@ fix  let Docker's own chain pass it
 }
 
 #[test]
+fn names_stand_behind_their_addresses_and_rows_wrap_as_ever() {
+    let text = told(&[drop_line(samples::named_drop())], Look::plain(80));
+    let expected = "\
+DROP tcp 10.224.0.0:41234 (node master?) → 10.224.2.16:80
+     (nginx-test/nginx-0) SYN 60 bytes
+at   FORWARD in node02, flannel.1 → cni0
+by   default policy DROP of filter FORWARD (iptables-legacy)  exact
+flow NEW, service nginx-test/nginx-service, 10.0.0.10:41234
+     (default/client) → 10.108.94.160:80 before dnat+snat
+near";
+    let text = without_time(&text);
+    assert!(text.starts_with(expected), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80 - 13), "{text}");
+}
+
+#[test]
+fn a_service_and_a_namespace_are_named_where_the_rules_do_not() {
+    let mut drop = samples::named_drop();
+    drop.flow.as_mut().expect("a flow").service = None;
+    drop.netns.as_mut().expect("a namespace").name = None;
+    let text = told(&[drop_line(drop)], Look::plain(200));
+    assert!(text.contains("NEW, service nginx-test/nginx-service, "), "{text}");
+    assert!(
+        text.contains("netns 4026532281 (nginx-test/nginx-0) on node02"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_name_in_a_trace_that_an_enemy_wrote_steers_nothing() {
+    let mut drop = samples::named_drop();
+    let names = drop.names.as_mut().expect("names");
+    for named in [
+        &mut names.src,
+        &mut names.dst,
+        &mut names.original_src,
+        &mut names.netns,
+    ] {
+        named.as_mut().expect("named").pod = Some("a/\u{1b}[2J\u{202e}\nDROP".into());
+    }
+    drop.netns.as_mut().expect("a namespace").name = None;
+    let text = told(&[drop_line(drop)], Look::plain(80));
+    assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text:?}");
+    assert!(!text.contains("\nDROP"), "{text}");
+}
+
+#[test]
 fn an_owner_is_told_after_who_and_a_long_command_can_be_pasted() {
     let hint = |kind, text: &str, command: Option<&str>| record::Hint {
         kind,

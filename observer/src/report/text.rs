@@ -114,7 +114,13 @@ impl<W: Write> Text<W> {
 
     fn drop(&mut self, line: &Line, drop: &DropLine) {
         let key = Key::of(drop);
-        let what = || format!("{}  {}", words::endpoints(&drop.packet), words::cause(&drop.drop));
+        let what = || {
+            format!(
+                "{}  {}",
+                words::endpoints(&drop.packet, drop.names.as_deref()),
+                words::cause(&drop.drop)
+            )
+        };
         match self.news(Fate::Died, &key, line.time, what) {
             News::Repeat => {}
             News::Full => {
@@ -128,7 +134,12 @@ impl<W: Write> Text<W> {
 
     fn pass(&mut self, line: &Line, pass: &PathLine) {
         let key = Key::of_pass(pass);
-        let what = || format!("{}  passed", words::endpoints(&pass.packet));
+        let what = || {
+            format!(
+                "{}  passed",
+                words::endpoints(&pass.packet, pass.names.as_deref())
+            )
+        };
         match self.news(Fate::Lived, &key, line.time, what) {
             News::Repeat => {}
             News::Full => {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::icmp;
 use super::record::{
     Backend, Cause, Confidence, CounterInfo, CounterLine, DropInfo, DropLine, Evidence, Flow, Layer, Matched,
-    Packet, Tuple,
+    Named, Names, Packet, Tuple,
 };
 
 /// What decided, in a few words: `policy DROP of filter FORWARD`. Drops with the same words have the same cause.
@@ -105,8 +105,8 @@ fn ground(evidence: &Evidence) -> &str {
     }
 }
 
-/// `tcp 10.224.0.0:41234 → 10.224.2.16:80`.
-pub fn endpoints(packet: &Packet) -> String {
+/// `tcp 10.224.0.0:41234 (web/client) → 10.224.2.16:80 (nginx-test/nginx-0)`, the names where they are known.
+pub fn endpoints(packet: &Packet, names: Option<&Names>) -> String {
     let mut words = match (packet.proto, &packet.ethertype) {
         (Some(proto), _) => proto.to_string(),
         (None, Some(ethertype)) => format!("ethertype {ethertype}"),
@@ -115,17 +115,34 @@ pub fn endpoints(packet: &Packet) -> String {
     if let (Some(src), Some(dst)) = (packet.src, packet.dst) {
         let _ = write!(
             words,
-            " {} → {}",
+            " {}{} → {}{}",
             endpoint(src, packet.sport),
-            endpoint(dst, packet.dport)
+            in_brackets(names.and_then(|names| names.src.as_ref())),
+            endpoint(dst, packet.dport),
+            in_brackets(names.and_then(|names| names.dst.as_ref()))
         );
     }
     words
 }
 
+/// ` (nginx-test/nginx-0)`, or nothing; with a question mark where the name may be out of date.
+fn in_brackets(named: Option<&Named>) -> String {
+    let words = named.and_then(|named| Some((who(named)?, if named.stale { "?" } else { "" })));
+    words
+        .map(|(who, doubt)| format!(" ({who}{doubt})"))
+        .unwrap_or_default()
+}
+
+/// The pod, else the service, else the node.
+fn who(named: &Named) -> Option<String> {
+    let service = || Some(format!("service {}", named.service.as_ref()?));
+    let node = || Some(format!("node {}", named.node.as_ref()?));
+    named.pod.clone().or_else(service).or_else(node)
+}
+
 /// `tcp 10.224.0.0:41234 → 10.224.2.16:80 SYN 60 bytes`.
-pub fn packet(packet: &Packet) -> String {
-    let mut words = without_mark(packet);
+pub fn packet(packet: &Packet, names: Option<&Names>) -> String {
+    let mut words = without_mark(packet, names);
     let _ = write!(words, " {} bytes", packet.len);
     words.push_str(&mark(packet));
     words
@@ -133,7 +150,7 @@ pub fn packet(packet: &Packet) -> String {
 
 /// As [`packet`], where the length is not known.
 pub fn headers(packet: &Packet) -> String {
-    without_mark(packet) + &mark(packet)
+    without_mark(packet, None) + &mark(packet)
 }
 
 fn mark(packet: &Packet) -> String {
@@ -143,8 +160,8 @@ fn mark(packet: &Packet) -> String {
     format!(" mark {}", packet.mark)
 }
 
-fn without_mark(packet: &Packet) -> String {
-    let mut words = endpoints(packet);
+fn without_mark(packet: &Packet, names: Option<&Names>) -> String {
+    let mut words = endpoints(packet, names);
     if let Some(flags) = packet.tcp_flags {
         let names: Vec<&str> = flags.names().collect();
         let _ = write!(
@@ -190,11 +207,19 @@ pub fn talk(line: &DropLine) -> String {
         sport: None,
         ..line.packet.clone()
     };
-    let mut words = endpoints(&packet);
-    if let Some(service) = line.flow.as_ref().and_then(|flow| flow.service.as_ref()) {
+    let names = line.names.as_deref();
+    let mut words = endpoints(&packet, names);
+    if let Some(service) = service(line.flow.as_ref(), names) {
         let _ = write!(words, ", service {service}");
     }
     words
+}
+
+/// The service that the client addressed, as the rules name it, else as the cluster does.
+fn service<'a>(flow: Option<&'a Flow>, names: Option<&'a Names>) -> Option<&'a str> {
+    let of_rules = flow.and_then(|flow| flow.service.as_deref());
+    let of_cluster = || names?.original_dst.as_ref()?.service.as_deref();
+    of_rules.or_else(of_cluster)
 }
 
 /// `FORWARD in node02, flannel.1 → cni0`.
@@ -213,7 +238,9 @@ pub fn whereabouts(line: &DropLine, node: &str) -> String {
             let _ = write!(words, "{name} on {node}");
         }
         Some((inode, None)) => {
-            let _ = write!(words, "netns {inode} on {node}");
+            let whose = line.names.as_ref().and_then(|names| names.netns.as_ref());
+            let whose = in_brackets(whose);
+            let _ = write!(words, "netns {inode}{whose} on {node}");
         }
         None => words.push_str(node),
     }
@@ -233,13 +260,18 @@ pub fn whereabouts(line: &DropLine, node: &str) -> String {
 }
 
 /// The connection: its state, its service, the tuple before NAT where that is not the packet's own.
-pub fn flow(flow: Option<&Flow>, packet: &Packet, matched: Option<Matched>) -> Option<String> {
+pub fn flow(
+    flow: Option<&Flow>,
+    packet: &Packet,
+    names: Option<&Names>,
+    matched: Option<Matched>,
+) -> Option<String> {
     let flow = flow?;
     let mut parts: Vec<String> = Vec::new();
     parts.extend(flow.ct_state.map(|state| state.name().to_owned()));
-    parts.extend(flow.service.as_ref().map(|service| format!("service {service}")));
+    parts.extend(service(Some(flow), names).map(|service| format!("service {service}")));
     if !is_same(&flow.original, packet) {
-        parts.push(nat_words(flow));
+        parts.push(nat_words(flow, names));
     }
     parts.extend(match matched {
         Some(Matched::Original) => Some("the filter matched it before NAT".to_owned()),
@@ -256,12 +288,17 @@ fn is_same(tuple: &Tuple, packet: &Packet) -> bool {
         && tuple.dport == packet.dport
 }
 
-fn nat_words(flow: &Flow) -> String {
+fn nat_words(flow: &Flow, names: Option<&Names>) -> String {
     let tuple = &flow.original;
+    // The service stands before it already.
+    let dst = names.and_then(|names| names.original_dst.as_ref());
+    let dst = dst.filter(|named| named.service.is_none());
     let mut words = format!(
-        "{} → {}",
+        "{}{} → {}{}",
         endpoint(tuple.src, tuple.sport),
-        endpoint(tuple.dst, tuple.dport)
+        in_brackets(names.and_then(|names| names.original_src.as_ref())),
+        endpoint(tuple.dst, tuple.dport),
+        in_brackets(dst)
     );
     let nat: Vec<&str> = flow.nat.iter().map(|nat| nat.name()).collect();
     if nat.is_empty() {

@@ -10,6 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::super::{Outcome, tell};
 use super::{Probes, WatchConfig};
 use crate::live::{check_cases, check_cases_writable};
+use crate::names::Naming;
 use crate::privilege::{self, Service, Task};
 use crate::report::record::{Confidence, DropInfo, Event, Line, Summary, Time};
 use crate::report::{MetricsServer, Outputs, Report, Running, Tally};
@@ -59,6 +60,8 @@ pub fn run<S: Source>(
     }
     // Bound and listening before rights are given up: nothing binds or listens later.
     let server = config.metrics.map(MetricsServer::bind).transpose()?;
+    // While there is one thread, and this one has not given up its rights.
+    let naming = config.names.sources()?.start()?;
     confined(config)?;
     if let Some(server) = server {
         outputs = outputs.with_metrics(server.start()?);
@@ -71,7 +74,7 @@ pub fn run<S: Source>(
         // Signals first: one that comes while probes are being attached must end in detaching them, too.
         let interrupted = first_signal()?;
         let source = open(config).await?;
-        drive(config, source, outputs, interrupted).await
+        drive(config, source, naming, outputs, interrupted).await
     })
 }
 
@@ -131,11 +134,13 @@ fn leave_the_next_to_the_kernel() {
 pub async fn drive<S: Source>(
     config: &WatchConfig,
     mut source: S,
+    naming: Naming,
     outputs: Outputs,
     interrupted: impl Future<Output = ()>,
 ) -> anyhow::Result<Outcome> {
     let mut loop_ = Loop {
         config,
+        naming,
         outputs,
         seen: 0,
         skipped: Skipped::default(),
@@ -162,6 +167,8 @@ pub async fn drive<S: Source>(
 
 struct Loop<'a> {
     config: &'a WatchConfig,
+    /// Who has which address.
+    naming: Naming,
     outputs: Outputs,
     /// Drops that were told.
     seen: u64,
@@ -202,12 +209,14 @@ impl Loop<'_> {
                 () = &mut timed_out => return Ok(()),
                 _ = tick.tick() => {
                     self.count_running(source);
+                    self.naming.to_say().iter().for_each(|text| tell(text));
                     self.outputs.tick(Time::now()).map_err(screen_error)?;
                 }
                 line = source.next() => match line? {
                     Some(line) => self.take(line)?,
                     None => return Ok(()),
                 },
+                () = self.naming.changed() => {}
             }
         }
         Ok(())
@@ -247,6 +256,7 @@ impl Loop<'_> {
             Event::Summary(summary) => self.complete(summary),
             Event::Start(_) | Event::Path(_) | Event::Probes(_) | Event::Lost(_) => {}
         }
+        self.naming.name(&mut line);
         self.outputs.line(&line).map_err(screen_error)
     }
 

@@ -17,7 +17,7 @@ use super::address;
 use super::budget::{self, Budget};
 use super::expression::Expression;
 use super::filter::{FilterSpec, RawFilter};
-use super::span;
+use super::{names, span};
 use crate::report::Format;
 use crate::report::record::FilterInfo;
 
@@ -119,6 +119,9 @@ pub struct Args {
     /// above it they come off, and that is said; 100 is no limit
     #[arg(long, value_name = "PERCENT", default_value = budget::DEFAULT_PERCENT, value_parser = budget::parse)]
     pub budget: Budget,
+    /// Where names of addresses come from.
+    #[command(flatten)]
+    pub names: names::Args,
 }
 
 /// How much to attach.
@@ -167,6 +170,8 @@ pub struct WatchConfig {
     pub probes: Probes,
     /// What the optional probes may take, in thousandths of one CPU; [`u32::MAX`] is no limit.
     pub budget_permille: u32,
+    /// Where names of addresses come from.
+    pub names: names::Args,
     /// What was put right in the filter; said on standard error.
     pub warnings: Vec<String>,
 }
@@ -189,6 +194,7 @@ impl Default for WatchConfig {
             fail_on_drop: false,
             probes: Probes::default(),
             budget_permille: Budget::default().permille(),
+            names: names::Args::default(),
             warnings: Vec::new(),
         }
     }
@@ -254,6 +260,7 @@ impl Args {
             fail_on_drop: self.fail_on_drop,
             probes: self.probes,
             budget_permille: self.budget.permille(),
+            names: self.names,
             warnings: checked.warnings,
         })
     }

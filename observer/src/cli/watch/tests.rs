@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::cli::Outcome;
+use crate::names::Naming;
 use crate::report::record::samples::{self, drop_line, policy_drop, rule_drop};
 use crate::report::record::{Event, Line, Summary, Time};
 use crate::report::{Json, Outputs, Report};
@@ -112,7 +113,7 @@ fn driven(
         .build()
         .expect("a runtime");
     let outputs = Outputs::new(Json::new(page.clone()));
-    runtime.block_on(drive(config, source, outputs, stop))
+    runtime.block_on(drive(config, source, Naming::default(), outputs, stop))
 }
 
 /// A signal that comes when the lines are through.
@@ -256,7 +257,13 @@ fn a_full_disk_fails_at_the_end_and_the_screen_has_everything() {
         ..Fake::new(drops(3), vec![summary(3)])
     };
     let outcome = runtime
-        .block_on(drive(&WatchConfig::default(), source, outputs, pending()))
+        .block_on(drive(
+            &WatchConfig::default(),
+            source,
+            Naming::default(),
+            outputs,
+            pending(),
+        ))
         .expect("said already");
     assert_eq!((outcome.code(), page.kinds().as_str()), (2, "SdddE"));
 }

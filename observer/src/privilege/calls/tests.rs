@@ -98,6 +98,33 @@ fn who_serves_metrics_accepts_and_does_not_connect_or_listen() {
 }
 
 #[test]
+fn who_asks_for_names_connects_and_runs_and_changes_nothing() {
+    filtered(Task::Names, || {
+        for (call, expected) in [
+            (libc::SYS_connect, libc::EBADF),
+            (libc::SYS_listen, libc::ENOSYS),
+            (libc::SYS_accept4, libc::ENOSYS),
+            (libc::SYS_bind, libc::ENOSYS),
+            (libc::SYS_bpf, libc::ENOSYS),
+            (libc::SYS_setns, libc::ENOSYS),
+            (libc::SYS_execve, libc::ENOSYS),
+            (libc::SYS_fork, libc::ENOSYS),
+            (libc::SYS_kill, libc::ENOSYS),
+            (libc::SYS_ftruncate, libc::ENOSYS),
+            (libc::SYS_mkdir, libc::ENOSYS),
+        ] {
+            assert_eq!(
+                // SAFETY: there is no such descriptor, process or path, so nothing is looked at or done.
+                errno(unsafe { libc::syscall(call, -1, 0, 0, 0) }),
+                expected,
+                "{call}"
+            );
+        }
+        assert!(std::fs::read("/proc/self/stat").is_ok());
+    });
+}
+
+#[test]
 fn without_programs_there_is_no_bpf_and_rules_need_no_namespace() {
     filtered(Task::Counters, || {
         // SAFETY: no pointers.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backend, Flow, Hook, Mark, Matched, Netns, Packet, TableFamily, Time, Tuple};
+use super::{Backend, Flow, Hook, Mark, Matched, Names, Netns, Packet, TableFamily, Time, Tuple};
 
 /// What a line of kind `path` holds beside its header: a packet that was not dropped.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct PathLine {
     /// Which view of the packet the filter matched; absent without a filter.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub matched: Option<Matched>,
+    /// Who has its addresses, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub names: Option<Box<Names>>,
     /// Its way, in order.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub path: Vec<Passage>,

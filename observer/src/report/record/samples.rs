@@ -52,6 +52,7 @@ pub(crate) fn policy_drop() -> DropLine {
             packets: 1,
         }),
         matched: Some(Matched::Headers),
+        names: None,
         path: Vec::new(),
         drop: DropInfo {
             layer: Layer::Netfilter,
@@ -95,6 +96,44 @@ pub(crate) fn policy_drop() -> DropLine {
             },
         ],
         bytes: None,
+    }
+}
+
+/// The same, of which the cluster knows the names.
+pub(crate) fn named_drop() -> DropLine {
+    let named = |from: &[NamesFrom]| Named {
+        from: from.to_vec(),
+        ..Named::default()
+    };
+    let names = Names {
+        src: Some(Named {
+            node: Some("master".into()),
+            stale: true,
+            ..named(&[NamesFrom::Api])
+        }),
+        dst: Some(Named {
+            pod: Some("nginx-test/nginx-0".into()),
+            containers: vec!["nginx".into(), "log".into()],
+            node: Some("node02".into()),
+            ..named(&[NamesFrom::Api, NamesFrom::Cri])
+        }),
+        original_src: Some(Named {
+            pod: Some("default/client".into()),
+            node: Some("master".into()),
+            ..named(&[NamesFrom::Api])
+        }),
+        original_dst: Some(Named {
+            service: Some("nginx-test/nginx-service".into()),
+            ..named(&[NamesFrom::Api])
+        }),
+        netns: Some(Named {
+            pod: Some("nginx-test/nginx-0".into()),
+            ..named(&[NamesFrom::Cri])
+        }),
+    };
+    DropLine {
+        names: Some(Box::new(names)),
+        ..policy_drop()
     }
 }
 
@@ -342,6 +381,7 @@ pub(crate) fn all() -> Vec<Line> {
     vec![
         start_line(),
         drop_line(policy_drop()),
+        drop_line(named_drop()),
         drop_line(rule_drop()),
         drop_line(route_drop()),
         drop_line(unknown_drop()),

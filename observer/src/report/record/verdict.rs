@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Backend, Candidate, Cause, Disagreement, Flow, Hook, Netns, Packet, PacketBytes, Passage, Rule,
+    Backend, Candidate, Cause, Disagreement, Flow, Hook, Names, Netns, Packet, PacketBytes, Passage, Rule,
     TableFamily, Tool,
 };
 
@@ -29,6 +29,9 @@ pub struct DropLine {
     /// Which view of the packet the filter matched; absent without a filter.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub matched: Option<Matched>,
+    /// Who has its addresses, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub names: Option<Box<Names>>,
     /// Its way through the hooks up to its death, as far as it was seen.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub path: Vec<Passage>,

@@ -9,6 +9,7 @@ mod hostile;
 mod killed;
 mod merge;
 mod metrics;
+mod names;
 mod netlink;
 mod oracle;
 mod replaced;
@@ -90,6 +91,14 @@ pub(super) const ALL: &[Case] = &[
         of_paths: false,
         without_bpf: false,
         run: metrics::run,
+    },
+    Case {
+        name: "names-of-pods-services-and-nodes",
+        backends: &[Backend::Legacy],
+        every_kernel: false,
+        of_paths: false,
+        without_bpf: false,
+        run: names::run,
     },
     Case {
         name: "two-nodes-watched-apart-are-merged",

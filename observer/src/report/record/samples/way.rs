@@ -37,6 +37,7 @@ pub(crate) fn pass_line() -> Line {
         },
         flow: drop.flow,
         matched: Some(Matched::Reply),
+        names: None,
         path,
     };
     Line::new(NOON, "node02", Event::Path(Box::new(pass)))

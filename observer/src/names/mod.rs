@@ -1,0 +1,17 @@
+//! Names of addresses: which pod, service or node has one, as the Kubernetes API and this node's container runtime say.
+//!
+//! The sources have a thread of their own and tell what changes; the loop of `watch` keeps the [`Table`](table::Table) and asks it. Nothing
+//! here waits for a source, and nothing reaches a packet's line but names that are well formed.
+
+mod change;
+pub(crate) mod cri;
+mod feed;
+pub(crate) mod kube;
+mod name;
+mod sources;
+mod table;
+
+pub use feed::Naming;
+pub(crate) use name::ObjectName;
+pub(crate) use name::is_subdomain;
+pub(crate) use sources::Sources;

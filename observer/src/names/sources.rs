@@ -1,0 +1,81 @@
+//! The thread that asks the sources. It gives up every capability, and may connect but run nothing, before it says its first word; the
+//! rest of observer cannot connect.
+
+use std::path::PathBuf;
+use std::sync::mpsc;
+
+use anyhow::{Context as _, Result};
+
+use super::cri::Cri;
+use super::feed::{Feed, Naming};
+use super::kube::{self, Access, Scope};
+use crate::privilege::{self, Service, Task};
+
+/// What is asked.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    /// The socket of the container runtime.
+    pub(crate) cri: Option<PathBuf>,
+    /// How the API is reached.
+    pub(crate) api: Option<Access>,
+    /// Which pods the API is asked for.
+    pub(crate) scope: Scope,
+    /// This node, as the cluster calls it.
+    pub(crate) node: Option<Box<str>>,
+}
+
+impl Sources {
+    /// Begins to ask; to be called while this process still has one thread. Without a source nothing has a name.
+    ///
+    /// # Errors
+    /// There is no thread to be had, or it cannot give up its rights.
+    pub(crate) fn start(self) -> Result<Naming> {
+        if self.cri.is_none() && self.api.is_none() {
+            return Ok(Naming::default());
+        }
+        let (feed, naming) = Naming::new();
+        let (ready, is_ready) = mpsc::channel();
+        std::thread::Builder::new()
+            .name("names".into())
+            .spawn(move || {
+                let runtime = confined();
+                let (runtime, answer) = match runtime {
+                    Ok(runtime) => (Some(runtime), Ok(())),
+                    Err(error) => (None, Err(error)),
+                };
+                // Who waits for it is there.
+                let _ = ready.send(answer);
+                if let Some(runtime) = runtime {
+                    runtime.block_on(self.ask(feed));
+                }
+            })
+            .context("names: no thread")?;
+        is_ready.recv().context("names: the thread has ended")??;
+        Ok(naming)
+    }
+
+    async fn ask(self, feed: Feed) {
+        let node = self.node;
+        let cri = async {
+            if let Some(socket) = self.cri {
+                Cri::new(socket, node.clone(), feed.clone()).run().await;
+            }
+        };
+        let api = async {
+            if let Some(access) = self.api {
+                kube::run(access, self.scope, node.clone(), feed.clone()).await;
+            }
+        };
+        tokio::join!(cri, api);
+    }
+}
+
+/// The event loop of a thread that has no rights any more.
+fn confined() -> Result<tokio::runtime::Runtime> {
+    privilege::confine(Task::Names, Service::None).context("names: cannot give up capabilities")?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .context("names: no event loop")
+}
