@@ -9,7 +9,8 @@ use tokio::sync::{Notify, mpsc};
 
 use super::change::Change;
 use super::table::Table;
-use crate::report::record::{Event, Flow, Line, Named, Names, Netns, Packet, Time};
+use super::wanted::Found;
+use crate::report::record::{Event, Flow, Line, Named, Names, NamesFrom, Netns, Packet, Time};
 
 /// So many changes wait for the loop.
 const MAX_WAITING: usize = 1024;
@@ -54,6 +55,12 @@ pub struct Naming {
     asked_since: Time,
     /// What is to be said on standard error.
     to_say: Vec<String>,
+    /// Who is asked.
+    sources: Vec<NamesFrom>,
+    /// What was looked up by its name.
+    pub(super) found: Vec<Found>,
+    /// Something has changed since that was compared.
+    has_changed: bool,
 }
 
 impl Naming {
@@ -71,6 +78,24 @@ impl Naming {
         (feed, naming)
     }
 
+    /// Who will tell changes.
+    pub(super) fn set_sources(&mut self, sources: Vec<NamesFrom>) {
+        self.sources = sources;
+    }
+
+    pub(super) fn sources(&self) -> &[NamesFrom] {
+        &self.sources
+    }
+
+    pub(super) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    #[cfg(test)]
+    pub(super) fn table_mut(&mut self) -> &mut Table {
+        &mut self.table
+    }
+
     /// Waits for changes and takes them; for ever where there is no source. May be dropped while it waits.
     pub(crate) async fn changed(&mut self) {
         let Some(changes) = &mut self.changes else {
@@ -85,6 +110,10 @@ impl Naming {
 
     /// What is to be said on standard error, a line each.
     pub(crate) fn to_say(&mut self) -> Vec<String> {
+        if std::mem::take(&mut self.has_changed) && !self.found.is_empty() {
+            let moved = self.moved();
+            self.to_say.extend(moved);
+        }
         std::mem::take(&mut self.to_say)
     }
 
@@ -113,6 +142,7 @@ impl Naming {
 
     fn take(&mut self, batch: Vec<Change>) {
         let now = Time::now();
+        self.has_changed |= !batch.is_empty();
         for change in batch {
             match change {
                 Change::Say(text) => self.to_say.push(text),

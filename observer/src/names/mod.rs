@@ -8,10 +8,15 @@ pub(crate) mod cri;
 mod feed;
 pub(crate) mod kube;
 mod name;
+mod read;
 mod sources;
 mod table;
+mod wanted;
 
 pub use feed::Naming;
 pub(crate) use name::ObjectName;
 pub(crate) use name::is_subdomain;
+pub use read::{Read, read};
 pub(crate) use sources::Sources;
+pub(crate) use wanted::PATIENCE;
+pub use wanted::Wanted;

@@ -18,7 +18,6 @@ impl ObjectName {
     }
 
     /// Of `namespace/name`.
-    #[cfg(test)]
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (namespace, name) = text.split_once('/')?;
         Self::new(namespace, name)

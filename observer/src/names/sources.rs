@@ -10,6 +10,7 @@ use super::cri::Cri;
 use super::feed::{Feed, Naming};
 use super::kube::{self, Access, Scope};
 use crate::privilege::{self, Service, Task};
+use crate::report::record::NamesFrom;
 
 /// What is asked.
 #[derive(Debug, Default)]
@@ -33,7 +34,13 @@ impl Sources {
         if self.cri.is_none() && self.api.is_none() {
             return Ok(Naming::default());
         }
-        let (feed, naming) = Naming::new();
+        let (feed, mut naming) = Naming::new();
+        let cri = self.cri.as_ref().map(|_| NamesFrom::Cri);
+        naming.set_sources(
+            cri.into_iter()
+                .chain(self.api.as_ref().map(|_| NamesFrom::Api))
+                .collect(),
+        );
         let (ready, is_ready) = mpsc::channel();
         std::thread::Builder::new()
             .name("names".into())

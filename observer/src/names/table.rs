@@ -82,6 +82,16 @@ impl Table {
         std::mem::take(&mut self.is_full)
     }
 
+    /// Whether this source has stopped answering.
+    pub(crate) fn is_down(&self, from: NamesFrom) -> bool {
+        self.down.contains_key(&from)
+    }
+
+    /// All that are there now.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = &Owner> {
+        self.owners.values().map(|known| &*known.owner)
+    }
+
     /// Who had this address then.
     pub(crate) fn of_address(&self, address: IpAddr, then: Time) -> Option<Named> {
         self.of(Place::Address(address), then)

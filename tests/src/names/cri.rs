@@ -214,3 +214,16 @@ fn status(sandbox: &Sandbox) -> Result<Message> {
         .message("status", &status)?
         .pair("info", "info", &info.to_string())
 }
+
+/// What it answers about one pod, as bytes.
+pub fn recorded(sandbox: &Sandbox) -> Vec<Vec<u8>> {
+    let question = Message::new("PodSandboxStatusRequest").text("pod_sandbox_id", &sandbox.id);
+    let question = question
+        .map(|question| question.bytes().to_vec())
+        .unwrap_or_default();
+    ["ListPodSandbox", "ListContainers", "PodSandboxStatus"]
+        .into_iter()
+        .filter_map(|method| answer(method, &question, std::slice::from_ref(sandbox)).ok())
+        .map(|answer| answer.bytes().to_vec())
+        .collect()
+}

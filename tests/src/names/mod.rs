@@ -5,4 +5,4 @@ mod cri;
 mod proto;
 
 pub use api::{Api, Break};
-pub use cri::{Runtime, Sandbox};
+pub use cri::{Runtime, Sandbox, recorded};

@@ -8,9 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::super::{Outcome, tell};
-use super::{Probes, WatchConfig};
+use super::{Probes, WatchConfig, wanted};
 use crate::live::{check_cases, check_cases_writable};
-use crate::names::Naming;
+use crate::names::{Naming, PATIENCE};
 use crate::privilege::{self, Service, Task};
 use crate::report::record::{Confidence, DropInfo, Event, Line, Summary, Time};
 use crate::report::{MetricsServer, Outputs, Report, Running, Tally};
@@ -61,7 +61,7 @@ pub fn run<S: Source>(
     // Bound and listening before rights are given up: nothing binds or listens later.
     let server = config.metrics.map(MetricsServer::bind).transpose()?;
     // While there is one thread, and this one has not given up its rights.
-    let naming = config.names.sources()?.start()?;
+    let mut naming = config.names.sources()?.start()?;
     confined(config)?;
     if let Some(server) = server {
         outputs = outputs.with_metrics(server.start()?);
@@ -73,9 +73,24 @@ pub fn run<S: Source>(
     runtime.block_on(async {
         // Signals first: one that comes while probes are being attached must end in detaching them, too.
         let interrupted = first_signal()?;
+        let config = &named(config, &mut naming).await?;
         let source = open(config).await?;
         drive(config, source, naming, outputs, interrupted).await
     })
+}
+
+/// The config with the addresses of the pods and services that it names.
+async fn named(config: &WatchConfig, naming: &mut Naming) -> anyhow::Result<WatchConfig> {
+    let config = config.clone();
+    if config.wanted.is_empty() {
+        return Ok(config);
+    }
+    let found = naming.find(&config.wanted, PATIENCE).await?;
+    for (wanted, addresses) in &found {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        tell(&format!("{} is {}", wanted.words(), addresses.join(" and ")));
+    }
+    wanted::narrowed(config, &found)
 }
 
 /// Gives up what watching does not need, before there is another thread.

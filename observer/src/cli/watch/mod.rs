@@ -3,6 +3,7 @@
 mod drive;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
@@ -18,6 +19,7 @@ use super::budget::{self, Budget};
 use super::expression::Expression;
 use super::filter::{FilterSpec, RawFilter};
 use super::{names, span};
+use crate::names::Wanted;
 use crate::report::Format;
 use crate::report::record::FilterInfo;
 
@@ -34,6 +36,8 @@ Examples:
       lost DNS queries, one JSON object a line
   observer watch 'host 10.224.2.16 and (tcp port 80 or 443) and not src net 10.224.0.0/16'
       the same in the words of tcpdump
+  observer watch --pod nginx-test/nginx-0
+      what dies on its way to this pod or from it
   observer watch --all --src 10.0.0.10 --port 443
       the whole way of this client's packets through hooks, tables and NAT, also of those that live
   observer watch --pcap drops.pcapng --snaplen 1500 --duration 5m
@@ -73,6 +77,12 @@ pub struct Args {
     /// Network namespace: a name of ip netns, an inode number of lsns, or pid:N
     #[arg(long, value_name = "NAME|INODE|pid:N")]
     pub netns: Vec<String>,
+    /// Pod, by the addresses that it has at the start; needs --cri or --kube
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = pod)]
+    pub pod: Vec<Wanted>,
+    /// Service, by its addresses; needs --kube
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = service)]
+    pub service: Vec<Wanted>,
     /// What to watch in the words of tcpdump, such as 'dst net 10.224.0.0/16 and tcp port 80'; together with the options above
     /// both must match
     #[arg(value_name = "EXPRESSION")]
@@ -146,6 +156,8 @@ pub struct WatchConfig {
     pub filter: FilterSpec,
     /// What each packet that the filter lets pass is held against; the filter is no narrower.
     pub expression: Option<Expression>,
+    /// Pods and services whose addresses are to be watched besides.
+    pub wanted: Vec<Wanted>,
     /// Show packets that are not dropped, too; never with [`Probes::Drops`] or [`Probes::None`].
     pub all: bool,
     /// What standard output shows.
@@ -182,6 +194,7 @@ impl Default for WatchConfig {
         Self {
             filter: FilterSpec::default(),
             expression: None,
+            wanted: Vec::new(),
             all: false,
             format: Format::default(),
             write: None,
@@ -198,6 +211,14 @@ impl Default for WatchConfig {
             warnings: Vec::new(),
         }
     }
+}
+
+fn pod(text: &str) -> Result<Wanted, &'static str> {
+    Wanted::pod(text).ok_or("give NAMESPACE/NAME; see: kubectl get pods -A")
+}
+
+fn service(text: &str) -> Result<Wanted, &'static str> {
+    Wanted::service(text).ok_or("give NAMESPACE/NAME; see: kubectl get services -A")
 }
 
 impl WatchConfig {
@@ -248,6 +269,7 @@ impl Args {
         Ok(WatchConfig {
             filter,
             expression,
+            wanted: self.pod.into_iter().chain(self.service).collect(),
             all: self.all,
             format: self.format,
             write: self.write,

@@ -154,6 +154,27 @@ impl Cri {
     }
 }
 
+/// Bytes as a list of sandboxes, each with the status that the same bytes are.
+pub(super) fn read(bytes: &[u8]) -> Vec<Owner> {
+    use prost::Message as _;
+    let list = ListPodSandboxResponse::decode(bytes).unwrap_or_default();
+    let status = PodSandboxStatusResponse::decode(bytes).unwrap_or_default();
+    let all = ListContainersResponse::decode(bytes)
+        .unwrap_or_default()
+        .containers;
+    let owner = |sandbox: &PodSandbox| {
+        let containers = pods::containers(&all, &sandbox.id);
+        Some(pods::owner(
+            &sandbox.id,
+            pods::name(sandbox)?,
+            None,
+            containers,
+            &status,
+        ))
+    };
+    list.items.iter().take(MAX_PODS).filter_map(owner).collect()
+}
+
 /// Whether anything listens there.
 pub(crate) fn is_socket(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt as _;

@@ -8,6 +8,7 @@ mod lines;
 mod objects;
 mod watch;
 
+use super::change::Owner;
 use super::feed::Feed;
 use health::Health;
 use objects::{Node, Pod, Service};
@@ -15,6 +16,14 @@ use watch::Watch;
 
 pub(crate) use access::Access;
 pub(crate) use config::{of_file, of_pod, usual_file};
+
+/// Bytes as a page of a list, and as the lines of a watch, of each kind.
+pub(super) fn read(bytes: &[u8]) -> Vec<Owner> {
+    [watch::read::<Pod>, watch::read::<Service>, watch::read::<Node>]
+        .iter()
+        .flat_map(|read| read(bytes))
+        .collect()
+}
 
 /// Which pods are asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
@@ -12,7 +13,7 @@ use super::health::Health;
 use super::http::{Refused, get};
 use super::lines::Lines;
 use super::objects::{Metadata, Object};
-use crate::names::change::Change;
+use crate::names::change::{Change, Owner};
 use crate::names::feed::{Closed, Feed};
 use crate::report::record::NamesFrom;
 
@@ -237,6 +238,18 @@ impl Watch<'_> {
     fn path<O: Object>(&self, query: &str) -> String {
         format!("/api/v1/{}?{}&{query}", O::PLURAL, self.selector)
     }
+}
+
+/// The owners in a page, and in the lines of a watch.
+pub(super) fn read<O: Object>(bytes: &[u8]) -> Vec<Owner> {
+    let page = serde_json::from_slice::<Page<O>>(bytes);
+    let mut objects = page.map(|page| page.items).unwrap_or_default();
+    let mut lines = Lines::default();
+    if lines.add(&Bytes::copy_from_slice(bytes)).is_ok() {
+        let whole = std::iter::from_fn(|| lines.next());
+        objects.extend(whole.filter_map(|line| Some(parsed::<With<O>>(&line).ok()?.object)));
+    }
+    objects.iter().filter_map(Object::owner).collect()
 }
 
 fn parsed<T: serde::de::DeserializeOwned>(line: &[u8]) -> Result<T> {

@@ -3,6 +3,7 @@
 mod filter;
 mod kernel;
 mod merge;
+mod names;
 mod nftables;
 mod review;
 mod shown;
@@ -52,6 +53,11 @@ pub const TARGETS: &[Target] = &[
         name: "report",
         run: review::file,
         seeds: review::kept,
+    },
+    Target {
+        name: "names",
+        run: names::sources,
+        seeds: names::told,
     },
     Target {
         name: "merge",
