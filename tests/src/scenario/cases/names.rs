@@ -11,9 +11,10 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::super::run::{Lab, Place};
+use crate::cage::Cage;
 use crate::cluster::Cluster;
 use crate::names::{Api, Break, Runtime, Sandbox};
-use crate::observer::{self, Observer, read_lines};
+use crate::observer::{self, Invocation, Observer, read_lines};
 use crate::results::Outcome;
 use crate::rights::{self, Watched};
 
@@ -42,9 +43,10 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     let config = place.work.join("kubeconfig");
     fs::write(&config, api.kubeconfig())?;
 
+    let mut failures = by_name(lab, place, program, &cluster, &config)?;
     let (trace, args) = arguments(place.work, &config, &socket);
     let mut observer = Observer::watch(program, &args, place.work, &trace, lab.patience * 3)?;
-    let mut failures = rights::failures(observer.pid(), Watched::Packets, lab.patience)?;
+    failures.extend(rights::failures(observer.pid(), Watched::Packets, lab.patience)?);
     let mut sight = Sight {
         cluster: &cluster,
         trace: &trace,
@@ -127,6 +129,79 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
         failures.push("the second page of a list was never asked for".into());
     }
     Ok(Outcome::of(failures))
+}
+
+/// A pod and a service are watched by their names, and one that is not there is an error that says so.
+fn by_name(
+    lab: &Lab,
+    place: &Place,
+    program: &Path,
+    cluster: &Cluster,
+    config: &Path,
+) -> Result<Vec<String>> {
+    let mut failures = Vec::new();
+    let directory = place.work.join("by-name");
+    fs::create_dir_all(&directory)?;
+    let config = config.to_string_lossy();
+    let args = |option: &str, name: &str| {
+        let all = [
+            "watch", "-o", "json", "--count", "1", option, name, "--cri", "off", "--kube", &config,
+        ];
+        let scope = ["--kube-scope", "cluster"];
+        all.into_iter()
+            .chain(scope)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let trace = directory.join("stdout");
+    for (option, name, address) in [
+        ("--pod", "nginx-test/nginx-0", POD),
+        ("--service", "nginx-test/nginx-service", "10.108.94.160"),
+    ] {
+        let mut observer =
+            Observer::watch(program, &args(option, name), &directory, &trace, lab.patience * 3)?;
+        // Of another pod first: it is not asked for.
+        send(cluster, "10.224.1.14:9")?;
+        send(cluster, &format!("{address}:9"))?;
+        let code = observer::code(observer.wait(lab.patience)?);
+        let lines = read_lines(&trace)?;
+        let drops: Vec<&Value> = lines.iter().filter(|line| line["kind"] == "drop").collect();
+        let is_asked_for = |line: &&Value| line["packet"]["dst"] == json!(address);
+        if code != 0 || drops.is_empty() || !drops.iter().all(is_asked_for) {
+            failures.push(format!("{option} {name} ended with {code}, and told {drops:?}"));
+        }
+        if lines[0]["filter"]["text"] != json!(format!("host {address}")) {
+            failures.push(format!("{option} {name} watches {}", lines[0]["filter"]));
+        }
+        if observer.stderr().trim() != format!("observer: {option} {name} is {address}") {
+            failures.push(format!("{option} {name} says {:?}", observer.stderr()));
+        }
+    }
+    let args = args("--pod", "nginx-test/none");
+    let mut observer = Observer::start(&Invocation {
+        program,
+        args: &args,
+        cage: &Cage::default(),
+        directory: &directory,
+    })?;
+    let code = observer::code(observer.wait(lab.patience)?);
+    let error = observer.stderr();
+    if code != 2
+        || !error.starts_with("observer: --pod nginx-test/none: there is no such pod ")
+        || error.lines().count() != 1
+    {
+        failures.push(format!("a pod that is not there: {code}, {error:?}"));
+    }
+    Ok(failures)
+}
+
+fn send(cluster: &Cluster, to: &str) -> Result<()> {
+    cluster.node("master")?.run(|| {
+        let socket = UdpSocket::bind("0.0.0.0:0").context("cannot bind a UDP socket")?;
+        // What netfilter drops on its way out is an error of the sender's.
+        let _ = socket.send_to(b"names", to);
+        Ok(())
+    })
 }
 
 fn uid(number: u32) -> String {
@@ -212,7 +287,7 @@ impl Sight<'_> {
         let begun = Instant::now();
         loop {
             let known = self.drops()?.len();
-            self.send(to)?;
+            send(self.cluster, to)?;
             let mut drops = self.drops()?;
             while drops.len() <= known && begun.elapsed() < self.lab.patience {
                 std::thread::sleep(std::time::Duration::from_millis(20));
@@ -235,15 +310,6 @@ impl Sight<'_> {
         let name = json!(format!("nginx-test/{name}"));
         self.until(&format!("{name} is told"), |line| {
             line["names"]["dst"]["pod"] == name && is_wanted(line)
-        })
-    }
-
-    fn send(&self, to: &str) -> Result<()> {
-        self.cluster.node("master")?.run(|| {
-            let socket = UdpSocket::bind("0.0.0.0:0").context("cannot bind a UDP socket")?;
-            // What netfilter drops on its way out is an error of the sender's.
-            let _ = socket.send_to(b"names", to);
-            Ok(())
         })
     }
 
