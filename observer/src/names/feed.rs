@@ -109,7 +109,7 @@ impl Naming {
     }
 
     /// What is to be said on standard error, a line each.
-    pub(crate) fn to_say(&mut self) -> Vec<String> {
+    pub(crate) fn unsaid(&mut self) -> Vec<String> {
         if std::mem::take(&mut self.has_changed) && !self.found.is_empty() {
             let moved = self.moved();
             self.to_say.extend(moved);
@@ -284,7 +284,7 @@ mod tests {
         let (feed, mut naming) = Naming::new();
         tell(&feed, Change::Say("names: gone".into()));
         named(&mut naming);
-        assert_eq!(naming.to_say(), ["names: gone"]);
-        assert!(naming.to_say().is_empty());
+        assert_eq!(naming.unsaid(), ["names: gone"]);
+        assert!(naming.unsaid().is_empty());
     }
 }

@@ -22,6 +22,9 @@ pub struct Wanted {
     name: ObjectName,
 }
 
+/// Each with its addresses.
+type Lookup = Vec<(Wanted, Vec<IpAddr>)>;
+
 /// And where it was found.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -122,11 +125,7 @@ impl Naming {
     ///
     /// # Errors
     /// One is not known. One line that says what to do.
-    pub(crate) async fn find(
-        &mut self,
-        wanted: &[Wanted],
-        patience: Duration,
-    ) -> Result<Vec<(Wanted, Vec<IpAddr>)>> {
+    pub(crate) async fn find(&mut self, wanted: &[Wanted], patience: Duration) -> Result<Lookup> {
         let end = Instant::now() + patience;
         while wanted.iter().any(|wanted| !self.is_told(wanted)) {
             if timeout_at(end, self.changed()).await.is_err() {
@@ -203,11 +202,7 @@ mod tests {
     }
 
     /// The sources have told all these; then they are silent, or gone.
-    fn found(
-        changes: Vec<Change>,
-        sources: &[NamesFrom],
-        wanted: Wanted,
-    ) -> (Naming, Feed, Result<Vec<(Wanted, Vec<IpAddr>)>>) {
+    fn found(changes: Vec<Change>, sources: &[NamesFrom], wanted: Wanted) -> (Naming, Feed, Result<Lookup>) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()

@@ -224,7 +224,7 @@ impl Loop<'_> {
                 () = &mut timed_out => return Ok(()),
                 _ = tick.tick() => {
                     self.count_running(source);
-                    self.naming.to_say().iter().for_each(|text| tell(text));
+                    self.naming.unsaid().iter().for_each(|text| tell(text));
                     self.outputs.tick(Time::now()).map_err(screen_error)?;
                 }
                 line = source.next() => match line? {
