@@ -115,3 +115,90 @@ async fn answered(
     }
     Ok(Answer(answer.into_body()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::sync::Arc;
+
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use rustls::{ServerConfig, ServerConnection, Stream};
+
+    use super::super::access::Token;
+    use super::*;
+
+    const AUTHORITY: &[u8] = include_bytes!("samples/authority.pem");
+    const STRANGER: &[u8] = include_bytes!("samples/stranger.pem");
+
+    /// Serves one question over TLS, and returns what it was asked, or why it was not.
+    fn server() -> (u16, std::thread::JoinHandle<std::io::Result<String>>) {
+        let chain = CertificateDer::pem_slice_iter(include_bytes!("samples/server.pem"));
+        let chain = chain.collect::<Result<Vec<_>, _>>().expect("a chain");
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("samples/server.key")).expect("a key");
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .expect("a certificate");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let serve = move || {
+            let (mut socket, _) = listener.accept()?;
+            let mut connection = ServerConnection::new(Arc::new(config)).map_err(std::io::Error::other)?;
+            let mut stream = Stream::new(&mut connection, &mut socket);
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") {
+                stream.read_exact(&mut byte)?;
+                head.push(byte[0]);
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")?;
+            stream.conn.send_close_notify();
+            stream.flush()?;
+            Ok(String::from_utf8_lossy(&head).into_owned())
+        };
+        (port, std::thread::spawn(serve))
+    }
+
+    fn asked(port: u16, authority: &[u8], name: Option<&str>) -> Result<Vec<u8>> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let token = Token::Fixed("c2VjcmV0".into());
+        let url = format!("https://127.0.0.1:{port}");
+        let access = Access::new(&url, Some(authority), None, name, token).expect("an address");
+        runtime.block_on(async { get(&access, "/api/v1/pods?limit=1").await?.whole(100).await })
+    }
+
+    #[test]
+    fn the_server_that_the_authority_signed_is_asked_with_the_token() {
+        for name in [None, Some("kubernetes")] {
+            let (port, server) = server();
+            assert_eq!(asked(port, AUTHORITY, name).expect("an answer"), b"{}");
+            let head = server.join().expect("a thread").expect("a question");
+            assert!(
+                head.starts_with("GET /api/v1/pods?limit=1 HTTP/1.1\r\n"),
+                "{head}"
+            );
+            assert!(head.contains("\r\nauthorization: Bearer c2VjcmV0\r\n"), "{head}");
+            assert!(
+                head.contains(&format!("\r\nhost: 127.0.0.1:{port}\r\n")),
+                "{head}"
+            );
+        }
+    }
+
+    #[test]
+    fn another_server_gets_no_question_and_no_token() {
+        for (authority, name) in [(STRANGER, None), (AUTHORITY, Some("other"))] {
+            let (port, server) = server();
+            let error = asked(port, authority, name).expect_err("refuses");
+            assert!(format!("{error:#}").starts_with("TLS: "), "{error:#}");
+            assert!(server.join().expect("a thread").is_err());
+        }
+    }
+}
