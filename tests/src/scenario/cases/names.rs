@@ -47,6 +47,7 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     let (trace, args) = arguments(place.work, &config, &socket);
     let mut observer = Observer::watch(program, &args, place.work, &trace, lab.patience * 3)?;
     failures.extend(rights::failures(observer.pid(), Watched::Packets, lab.patience)?);
+    failures.extend(rights_of_the_thread(observer.pid())?);
     let mut sight = Sight {
         cluster: &cluster,
         trace: &trace,
@@ -129,6 +130,26 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
         failures.push("the second page of a list was never asked for".into());
     }
     Ok(Outcome::of(failures))
+}
+
+/// The thread that connects has no capability at all.
+fn rights_of_the_thread(pid: u32) -> Result<Vec<String>> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).context("observer is gone")?;
+    for thread in threads.flatten() {
+        if fs::read_to_string(thread.path().join("comm"))?.trim() != "names" {
+            continue;
+        }
+        let status = fs::read_to_string(thread.path().join("status"))?;
+        let has = |line: &&str| line.starts_with("CapPrm:") || line.starts_with("CapEff:");
+        let wrong = status
+            .lines()
+            .filter(has)
+            .filter(|line| !line.ends_with("\t0000000000000000"));
+        return Ok(wrong
+            .map(|line| format!("the thread for names has {line}"))
+            .collect());
+    }
+    Ok(vec!["there is no thread for names".to_owned()])
 }
 
 /// A pod and a service are watched by their names, and one that is not there is an error that says so.
