@@ -1,6 +1,6 @@
 //! Names of addresses: which pod, service or node has one, as the Kubernetes API and this node's container runtime say.
 //!
-//! The sources have a thread of their own and tell what changes; the loop of `watch` keeps the [`Table`](table::Table) and asks it. Nothing
+//! The sources have a thread of their own and tell what changes; the loop of `watch` keeps a table and asks it. Nothing
 //! here waits for a source, and nothing reaches a packet's line but names that are well formed.
 
 mod change;
