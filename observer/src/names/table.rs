@@ -103,13 +103,16 @@ impl Table {
     }
 
     fn of(&self, place: Place, then: Time) -> Option<Named> {
-        let in_force = self.places.get(&place)?.in_force(then);
-        let mut named = claims::named(&in_force)?;
-        let is_stale = |from: &NamesFrom| {
-            let down = self.down.get(from);
+        let is_stale = |from: NamesFrom| {
+            let down = self.down.get(&from);
             down.is_some_and(|since| then.nanos_since(*since) > BELIEVED_NS)
         };
-        named.stale = named.from.iter().all(is_stale);
+        let mut in_force = self.places.get(&place)?.in_force(then);
+        // Who still answers knows better than who does not.
+        let is_any_fresh = in_force.iter().any(|owner| !is_stale(owner.from));
+        in_force.retain(|owner| !is_any_fresh || !is_stale(owner.from));
+        let mut named = claims::named(&in_force)?;
+        named.stale = !is_any_fresh;
         Some(named)
     }
 

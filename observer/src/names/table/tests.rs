@@ -164,6 +164,18 @@ fn a_source_that_is_silent_is_believed_and_that_is_said() {
 }
 
 #[test]
+fn who_answers_is_believed_rather_than_who_does_not_any_more() {
+    let mut table = table();
+    table.take(pod("1", "web/old", &["10.0.0.5"]), at(10));
+    table.take(Change::Down(NamesFrom::Api), at(20));
+    table.take(pod_of(NamesFrom::Cri, "s2", "web/new", &["10.0.0.5"]), at(25));
+    assert_eq!(pod_at(&table, "10.0.0.5", 26), None);
+    let named = table.of_address(addr("10.0.0.5"), at(51)).expect("a name");
+    assert_eq!((named.pod.as_deref(), named.stale), (Some("web/new"), false));
+    assert_eq!(named.from, [NamesFrom::Cri]);
+}
+
+#[test]
 fn a_namespace_is_its_pods() {
     let mut table = table();
     let Change::Has(mut owner) = pod_of(NamesFrom::Cri, "s1", "web/a", &[]) else {
