@@ -168,7 +168,7 @@ const EVERYBODY: &[libc::c_long] = &[
     libc::SYS_epoll_wait,
     libc::SYS_epoll_pwait,
     libc::SYS_eventfd2,
-    // Netlink. Nothing listens; only for `--metrics` something accepts, and only who asks for names connects.
+    // Netlink. Nothing listens; only for `--metrics` something accepts, and only who asks for names and who sends to a collector connects.
     libc::SYS_socketpair,
     libc::SYS_bind,
     libc::SYS_getsockname,
@@ -181,7 +181,7 @@ const EVERYBODY: &[libc::c_long] = &[
     libc::SYS_shutdown,
 ];
 
-/// What who asks for names does not do: run a program, or change a file.
+/// What who asks for names, or sends to a collector, does not do: run a program, or change a file.
 const OF_OTHERS: &[libc::c_long] = &[
     libc::SYS_fork,
     libc::SYS_vfork,
@@ -275,8 +275,13 @@ fn allowed(task: Task, service: Service) -> Result<Rules, seccompiler::BackendEr
     }
     let domains = [libc::AF_NETLINK, libc::AF_INET, libc::AF_INET6, libc::AF_UNIX];
     only(libc::SYS_socket, any_of(0, &domains.map(|domain| domain as u64))?);
-    if task == Task::Names {
+    let connects = matches!(task, Task::Names | Task::Export);
+    if connects {
         only(libc::SYS_connect, Vec::new());
+    }
+    if task == Task::Export {
+        // The C library asks for both kinds of addresses at once.
+        only(libc::SYS_sendmmsg, Vec::new());
     }
     // Not IPT_SO_SET_REPLACE and its kin: legacy iptables cannot write a table.
     only(
@@ -294,8 +299,10 @@ fn allowed(task: Task, service: Service) -> Result<Rules, seccompiler::BackendEr
     let devices = [libc::SIOCGIFNAME, libc::SIOCGIFINDEX];
     let requests: Vec<u64> = terminals.into_iter().chain(devices).chain(PERF_IOCTLS).collect();
     only(libc::SYS_ioctl, any_of(1, &requests)?);
-    if task == Task::Names {
-        for call in OF_OTHERS {
+    if connects {
+        // The file of a buffer is cut.
+        let kept = (task == Task::Export).then_some(libc::SYS_ftruncate);
+        for call in OF_OTHERS.iter().filter(|call| Some(**call) != kept) {
             rules.remove(call);
         }
     }

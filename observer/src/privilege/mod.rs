@@ -22,6 +22,8 @@ pub enum Task {
     Rules,
     /// To ask others for names: a thread that connects, and runs nothing.
     Names,
+    /// To send what was seen to a collector: such a thread, with a file that is open already.
+    Export,
 }
 
 /// Whether somebody is served meanwhile.
@@ -48,7 +50,7 @@ impl Task {
             Self::Counters => counters,
             // It also reads the files that are named.
             Self::Rules => OF_TOOLS,
-            Self::Names => Set::NONE,
+            Self::Names | Self::Export => Set::NONE,
         }
     }
 }

@@ -14,6 +14,7 @@ mod json;
 mod kept;
 mod layout;
 mod metrics;
+mod otlp;
 mod pass;
 pub mod record;
 pub mod review;
@@ -40,6 +41,7 @@ pub use fold::MAX_FLOWS;
 pub use json::{Json, json};
 pub use layout::wrap;
 pub use metrics::{Metrics, MetricsServer, Running};
+pub use otlp::{Endpoint, Otlp, OtlpConfig};
 pub use tally::Tally;
 pub use terminal::Look;
 pub use text::Text;
@@ -89,6 +91,8 @@ pub struct Outputs {
     files: Vec<(PathBuf, Box<dyn Report>)>,
     /// What is counted for whoever asks.
     metrics: Option<Metrics>,
+    /// What is sent to a collector.
+    otlp: Option<Otlp>,
     /// What was wrong with the first file that failed, in one line.
     file_error: Option<String>,
 }
@@ -126,12 +130,20 @@ impl Outputs {
         self
     }
 
+    /// Besides, all of it to a collector.
+    #[must_use]
+    pub fn with_otlp(mut self, otlp: Otlp) -> Self {
+        self.otlp = Some(otlp);
+        self
+    }
+
     /// Anything for the screen.
     pub fn new(screen: impl Report + 'static) -> Self {
         Self {
             screen: Some(Box::new(screen)),
             files: Vec::new(),
             metrics: None,
+            otlp: None,
             file_error: None,
         }
     }
@@ -205,11 +217,17 @@ impl Report for Outputs {
         if let Some(metrics) = &mut self.metrics {
             metrics.line(line)?;
         }
+        if let Some(otlp) = &mut self.otlp {
+            otlp.line(line)?;
+        }
         self.keep(|file| file.line(line));
         self.show(|screen| screen.line(line))
     }
 
     fn tick(&mut self, now: Time) -> io::Result<()> {
+        if let Some(otlp) = &mut self.otlp {
+            otlp.tick(now)?;
+        }
         self.keep(|file| file.tick(now));
         self.show(|screen| screen.tick(now))
     }
@@ -218,12 +236,26 @@ impl Report for Outputs {
         if let Some(metrics) = &mut self.metrics {
             metrics.running(running);
         }
+        if let Some(otlp) = &mut self.otlp {
+            otlp.running(running);
+        }
     }
 
     fn finish(&mut self) -> io::Result<()> {
         self.keep(|file| file.finish());
-        self.show(|screen| screen.finish())
+        let shown = self.show(|screen| screen.finish());
+        // It may wait for the collector: last.
+        if let Some(Err(error)) = self.otlp.as_mut().map(Report::finish) {
+            say(&format!("--otlp: {error}"));
+        }
+        shown
     }
+}
+
+/// One line on standard error.
+fn say(message: &str) {
+    // There is nobody left to tell if standard error is closed.
+    let _ = writeln!(io::stderr(), "observer: {}", escape(message));
 }
 
 fn cannot_create(option: &str, path: &Path, error: &io::Error) -> anyhow::Error {

@@ -9,11 +9,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::super::{Outcome, tell};
 use super::{Probes, WatchConfig, wanted};
-use crate::live::{check_cases, check_cases_writable};
+use crate::live::{check_cases, check_cases_writable, node_name};
 use crate::names::{Naming, PATIENCE};
 use crate::privilege::{self, Service, Task};
 use crate::report::record::{Confidence, DropInfo, Event, Line, Summary, Time};
-use crate::report::{MetricsServer, Outputs, Report, Running, Tally};
+use crate::report::{MetricsServer, Otlp, Outputs, Report, Running, Tally};
 
 /// So many causes stand in the summary.
 const TOP_CAUSES: usize = 10;
@@ -59,6 +59,9 @@ pub fn run<S: Source>(
         outputs = outputs.with_capture(path, config.snaplen)?;
     }
     // Bound and listening before rights are given up: nothing binds or listens later.
+    if let Some(otlp) = &config.otlp {
+        outputs = outputs.with_otlp(Otlp::start(otlp, &node_name())?);
+    }
     let server = config.metrics.map(MetricsServer::bind).transpose()?;
     // While there is one thread, and this one has not given up its rights.
     let mut naming = config.names.sources()?.start()?;
@@ -238,7 +241,7 @@ impl Loop<'_> {
     }
 
     fn count_running<S: Source>(&mut self, source: &S) {
-        if self.config.metrics.is_some()
+        if (self.config.metrics.is_some() || self.config.otlp.is_some())
             && let Some(running) = source.running()
         {
             self.outputs.running(&running);

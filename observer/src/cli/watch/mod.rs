@@ -20,13 +20,16 @@ use super::expression::Expression;
 use super::filter::{FilterSpec, RawFilter};
 use super::{names, span};
 use crate::names::Wanted;
-use crate::report::Format;
 use crate::report::record::FilterInfo;
+use crate::report::{Endpoint, Format, OtlpConfig};
 
 pub use drive::{Source, drive, run};
 
 /// How many bytes of each packet a capture keeps where nothing is said.
 const SNAPLEN: u16 = 256;
+
+/// How long the file of `--otlp-buffer` gets where nothing is said, in MiB.
+const BUFFER_MIB: u16 = 64;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -109,6 +112,15 @@ pub struct Args {
     /// Count drops by cause for Prometheus, at http://ADDR/metrics: a port (of 127.0.0.1), or address and port
     #[arg(long, value_name = "ADDR", value_parser = address::parse)]
     pub metrics: Option<SocketAddr>,
+    /// Send every line as a log record, and totals as metrics, to this OpenTelemetry Collector: http://HOST:4318
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<Endpoint>,
+    /// Keep in this file what the collector does not take now, and send it later, also after a restart
+    #[arg(long, value_name = "FILE", requires = "otlp")]
+    pub otlp_buffer: Option<PathBuf>,
+    /// How long that file gets at most, in MiB [default: 64]
+    #[arg(long, value_name = "MIB", requires = "otlp_buffer", value_parser = clap::value_parser!(u16).range(1..))]
+    pub otlp_buffer_size: Option<u16>,
     /// Keep packet and rules in this directory where a replay of the rules comes to something else than the kernel did: a bug
     /// worth reporting; at most 16 cases, readable by their owner only
     #[arg(long, value_name = "DIR")]
@@ -170,6 +182,8 @@ pub struct WatchConfig {
     pub snaplen: u16,
     /// Where metrics are asked for.
     pub metrics: Option<SocketAddr>,
+    /// Where all of it is sent to.
+    pub otlp: Option<OtlpConfig>,
     /// Where packets and rules are kept of which a replay is at odds with the kernel.
     pub keep_disagreements: Option<PathBuf>,
     /// Stop after this many drops.
@@ -201,6 +215,7 @@ impl Default for WatchConfig {
             pcap: None,
             snaplen: SNAPLEN,
             metrics: None,
+            otlp: None,
             keep_disagreements: None,
             count: None,
             duration: None,
@@ -266,6 +281,11 @@ impl Args {
             Expression::parse(&self.expression, &mut checked.warnings)?.map(|it| it.and(&checked.spec));
         let filter = expression.as_ref().map_or(checked.spec, Expression::widened);
         checked.warnings.extend(self.metrics.and_then(address::warning));
+        let otlp = self.otlp.map(|endpoint| OtlpConfig {
+            endpoint,
+            buffer: self.otlp_buffer,
+            buffer_bytes: u64::from(self.otlp_buffer_size.unwrap_or(BUFFER_MIB)) << 20,
+        });
         Ok(WatchConfig {
             filter,
             expression,
@@ -276,6 +296,7 @@ impl Args {
             pcap: self.pcap,
             snaplen: self.snaplen.unwrap_or(SNAPLEN),
             metrics: self.metrics,
+            otlp,
             keep_disagreements: self.keep_disagreements,
             count: self.count,
             duration: self.duration,

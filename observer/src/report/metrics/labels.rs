@@ -16,7 +16,7 @@ const MAX_CHARS: usize = 160;
 
 /// The labels of one series. A label without a value is not there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Labels {
+pub(in super::super) struct Labels {
     layer: &'static str,
     confidence: &'static str,
     /// Of a counter: what becomes of its packets.
@@ -26,12 +26,12 @@ pub(super) struct Labels {
 }
 
 impl Labels {
-    pub(super) fn of_drop(line: &DropLine) -> Self {
+    pub(in super::super) fn of_drop(line: &DropLine) -> Self {
         Self::new(&line.drop, line.netns.as_ref(), &line.hints)
     }
 
     /// `None`: it can be none of the packets that were asked for.
-    pub(super) fn of_counter(line: &CounterLine) -> Option<Self> {
+    pub(in super::super) fn of_counter(line: &CounterLine) -> Option<Self> {
         if line.filter == Some(CounterMatch::Excluded) {
             return None;
         }
@@ -88,7 +88,7 @@ impl Labels {
     }
 
     /// Everything that has no series of its own: what is left is one of a few.
-    pub(super) fn others(self) -> Self {
+    pub(in super::super) fn others(self) -> Self {
         let names = [
             "netns", "reason", "hook", "family", "table", "chain", "cause", "rule", "policy", "owner",
         ];
@@ -99,17 +99,20 @@ impl Labels {
     }
 }
 
+impl Labels {
+    /// Each with its value.
+    pub(in super::super) fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let fixed = [("layer", self.layer), ("confidence", self.confidence)];
+        let effect = self.effect.map(|effect| ("effect", effect));
+        let rest = self.rest.iter().map(|(name, value)| (*name, value.as_str()));
+        fixed.into_iter().chain(effect).chain(rest)
+    }
+}
+
 impl EncodeLabelSet for Labels {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        ("layer", self.layer).encode(encoder.encode_label())?;
-        ("confidence", self.confidence).encode(encoder.encode_label())?;
-        if let Some(effect) = self.effect {
-            ("effect", effect).encode(encoder.encode_label())?;
-        }
-        for (name, value) in &self.rest {
-            (*name, value.as_str()).encode(encoder.encode_label())?;
-        }
-        Ok(())
+        self.pairs()
+            .try_for_each(|pair| pair.encode(encoder.encode_label()))
     }
 }
 

@@ -21,7 +21,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Report;
 use super::record::{Event, Line, Lost, Start, Summary, Time};
-use labels::Labels;
+pub(super) use labels::Labels;
 
 pub use server::MetricsServer;
 
