@@ -162,7 +162,10 @@ impl Tls {
 }
 
 /// A name is looked up once, by a tool: a program that is linked statically cannot.
-fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>> {
+///
+/// # Errors
+/// Nobody knows it.
+pub(crate) fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![(address, port).into()]);
     }

@@ -14,7 +14,7 @@ use health::Health;
 use objects::{Node, Pod, Service};
 use watch::Watch;
 
-pub(crate) use access::Access;
+pub(crate) use access::{Access, addresses};
 pub(crate) use config::{of_file, of_pod, usual_file};
 
 /// Bytes as a page of a list, and as the lines of a watch, of each kind.

@@ -83,7 +83,7 @@ impl Otlp {
         let lost = Arc::new(AtomicU64::new(0));
         let resource = encode::resource(node);
         let worker = worker::Worker::new(
-            config.endpoint.clone(),
+            config.endpoint.found().context("--otlp")?,
             Outbox::new(spool),
             resource.clone(),
             lost.clone(),

@@ -1,16 +1,18 @@
 //! A request to the collector over HTTP/1.1, on a connection of its own.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use http::{Request, StatusCode, Uri, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::names::kube::addresses;
 
 /// For a connection, the request and its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -58,6 +60,27 @@ impl FromStr for Endpoint {
     }
 }
 
+/// A collector, and where it is.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    endpoint: Endpoint,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Endpoint {
+    /// Looks it up, once: later no tool may be run that could.
+    ///
+    /// # Errors
+    /// Nobody knows the host.
+    pub(super) fn found(&self) -> Result<Found> {
+        let host = self.host.trim_start_matches('[').trim_end_matches(']');
+        Ok(Found {
+            endpoint: self.clone(),
+            addresses: addresses(host, self.port)?,
+        })
+    }
+}
+
 /// What came of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
@@ -69,7 +92,7 @@ pub(super) enum Answer {
     Later(String, Option<Duration>),
 }
 
-impl Endpoint {
+impl Found {
     /// Posts this JSON to a path. It never fails for good: what cannot be reached now may be later.
     pub(super) async fn post(&self, path: &str, body: Vec<u8>) -> Answer {
         match timeout(PATIENCE, self.posted(path, body)).await {
@@ -80,9 +103,9 @@ impl Endpoint {
     }
 
     async fn posted(&self, path: &str, body: Vec<u8>) -> Result<Answer> {
-        let bracketed = self.host.clone();
-        let request = Request::post(format!("{}{path}", self.prefix))
-            .header(header::HOST, format!("{bracketed}:{}", self.port))
+        let Endpoint { host, port, prefix } = &self.endpoint;
+        let request = Request::post(format!("{prefix}{path}"))
+            .header(header::HOST, format!("{host}:{port}"))
             .header(header::CONTENT_TYPE, "application/json")
             .header(
                 header::USER_AGENT,
@@ -91,8 +114,9 @@ impl Endpoint {
             .header(header::CONNECTION, "close")
             .body(http_body(body))
             .context("no such address")?;
-        let addresses = self.addresses()?;
-        let stream = TcpStream::connect(&*addresses).await.context("cannot connect")?;
+        let stream = TcpStream::connect(&*self.addresses)
+            .await
+            .context("cannot connect")?;
         let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -108,20 +132,6 @@ impl Endpoint {
         let wait = wait.map(|seconds| Duration::from_secs(seconds).min(MAX_WAIT));
         let body = whole(answer.into_body()).await?;
         Ok(judged(status, wait, &body))
-    }
-
-    /// Looked up each time: a collector may come back with another address.
-    fn addresses(&self) -> Result<Vec<SocketAddr>> {
-        let host = self.host.trim_start_matches('[').trim_end_matches(']');
-        let found: Vec<SocketAddr> = (host, self.port)
-            .to_socket_addrs()
-            .with_context(|| format!("{host:?} has no address"))?
-            .take(8)
-            .collect();
-        if found.is_empty() {
-            return Err(anyhow!("{host:?} has no address"));
-        }
-        Ok(found)
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::delivery::Delivered;
 use super::outbox::{Outbox, Parcel};
-use super::post::{Answer, Endpoint};
+use super::post::{Answer, Found};
 use super::{GRACE, Message, encode};
 
 /// So many records go in one request.
@@ -38,7 +38,7 @@ enum What {
 }
 
 pub(super) struct Worker {
-    endpoint: Endpoint,
+    endpoint: Found,
     resource: Value,
     outbox: Outbox,
     /// Records that are gathered.
@@ -59,7 +59,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(endpoint: Endpoint, outbox: Outbox, resource: Value, lost: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(endpoint: Found, outbox: Outbox, resource: Value, lost: Arc<AtomicU64>) -> Self {
         Self {
             endpoint,
             resource,

@@ -12,6 +12,7 @@ mod metrics;
 mod names;
 mod netlink;
 mod oracle;
+mod otlp;
 mod replaced;
 mod replayed;
 mod service;
@@ -91,6 +92,14 @@ pub(super) const ALL: &[Case] = &[
         of_paths: false,
         without_bpf: false,
         run: metrics::run,
+    },
+    Case {
+        name: "a-collector-that-is-not-always-there",
+        backends: &[Backend::Legacy],
+        every_kernel: false,
+        of_paths: false,
+        without_bpf: false,
+        run: otlp::run,
     },
     Case {
         name: "names-of-pods-services-and-nodes",
