@@ -279,10 +279,6 @@ fn allowed(task: Task, service: Service) -> Result<Rules, seccompiler::BackendEr
     if connects {
         only(libc::SYS_connect, Vec::new());
     }
-    if task == Task::Export {
-        // The C library asks for both kinds of addresses at once.
-        only(libc::SYS_sendmmsg, Vec::new());
-    }
     // Not IPT_SO_SET_REPLACE and its kin: legacy iptables cannot write a table.
     only(
         libc::SYS_setsockopt,

@@ -125,6 +125,30 @@ fn who_asks_for_names_connects_and_runs_and_changes_nothing() {
 }
 
 #[test]
+fn who_sends_to_a_collector_connects_and_cuts_its_file_and_runs_nothing() {
+    filtered(Task::Export, || {
+        for (call, expected) in [
+            (libc::SYS_connect, libc::EBADF),
+            (libc::SYS_ftruncate, libc::EBADF),
+            (libc::SYS_listen, libc::ENOSYS),
+            (libc::SYS_accept4, libc::ENOSYS),
+            (libc::SYS_bind, libc::ENOSYS),
+            (libc::SYS_bpf, libc::ENOSYS),
+            (libc::SYS_setns, libc::ENOSYS),
+            (libc::SYS_execve, libc::ENOSYS),
+            (libc::SYS_fork, libc::ENOSYS),
+            (libc::SYS_kill, libc::ENOSYS),
+            (libc::SYS_mkdir, libc::ENOSYS),
+        ] {
+            // SAFETY: there is no such descriptor, process or path, so nothing is looked at or done.
+            let error = errno(unsafe { libc::syscall(call, -1, 0, 0, 0) });
+            let is_expected = error == expected || (call == libc::SYS_ftruncate && error == libc::EINVAL);
+            assert!(is_expected, "{call}: {error}");
+        }
+    });
+}
+
+#[test]
 fn without_programs_there_is_no_bpf_and_rules_need_no_namespace() {
     filtered(Task::Counters, || {
         // SAFETY: no pointers.
