@@ -90,7 +90,7 @@ pub struct Args {
     /// both must match
     #[arg(value_name = "EXPRESSION")]
     pub expression: Vec<String>,
-    /// Options from this file, in a table [watch] of TOML, unless they are given here or in the environment, as
+    /// Options from this file, in the table `watch` of TOML, unless they are given here or in the environment, as
     /// OBSERVER_WATCH_DST and so on
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
