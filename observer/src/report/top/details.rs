@@ -5,6 +5,7 @@ use super::fit::pieces;
 use super::kept::LONGEST_BYTES;
 use super::page::{Entry, Page, View};
 use super::state::Details;
+use super::sure::drops;
 use crate::report::clock::time_of_day;
 use crate::report::counters::rate;
 use crate::report::layout::wrap;
@@ -23,8 +24,8 @@ pub(super) fn text(details: &Details, page: &Page, columns: usize) -> Vec<String
         say(&format!("dropped by: {cause}"));
     }
     say(&format!(
-        "{} drops, {}: {}",
-        now.packets,
+        "{}, {}: {}",
+        drops(now.packets),
         rate(now.per_second),
         now.sure.words()
     ));
@@ -140,7 +141,7 @@ mod tests {
         let text = text(&details, &page, 80).join("\n");
         for part in [
             "policy DROP of filter FORWARD (iptables-legacy) in node02",
-            "1 drops, 0.5/s: 1 exact",
+            "1 drop, 0.5/s: 1 exact",
             "DROP tcp 10.224.0.0:41234 → 10.224.2.16:80 SYN 60 bytes",
             "near 2 ACCEPT rules missed only by their address",
             "fix  let Docker's own chain pass it",

@@ -11,6 +11,7 @@ use super::fit::{fit, pad, pieces};
 use super::model::Model;
 use super::page::Page;
 use super::state::{Mode, State};
+use super::sure::drops;
 use super::table;
 use crate::report::clock::second_of_day;
 use crate::report::counters::rate;
@@ -162,8 +163,8 @@ impl Drawn<'_> {
             seen.join(", ")
         };
         format!(
-            "{} drops, {}{since}: {parts}",
-            sure.packets(),
+            "{}, {}{since}: {parts}",
+            drops(sure.packets()),
             rate(self.page.per_second)
         )
     }

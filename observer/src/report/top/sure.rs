@@ -2,6 +2,14 @@
 
 use crate::report::record::Confidence;
 
+/// `1 drop`, `2 drops`
+pub(super) fn drops(packets: u64) -> String {
+    match packets {
+        1 => "1 drop".to_owned(),
+        _ => format!("{packets} drops"),
+    }
+}
+
 /// Packets, by how sure it is what dropped them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sure {
