@@ -21,5 +21,6 @@ pub mod run_dir;
 pub mod scenario;
 pub mod schema;
 pub mod stopwatch;
+pub mod terminal;
 pub mod timestamp;
 pub mod traffic;

@@ -44,21 +44,28 @@ pub enum NetnsSpec {
 }
 
 /// Raw words of the command line.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct RawFilter {
-    /// `--dst`
+    /// Destination address or network, such as 10.224.2.16 or fd00::/64
+    #[arg(long, value_name = "CIDR")]
     pub dst: Vec<String>,
-    /// `--src`
+    /// Source address or network
+    #[arg(long, value_name = "CIDR")]
     pub src: Vec<String>,
-    /// `--host`
+    /// Address or network of either side
+    #[arg(id = "host", long, value_name = "CIDR")]
     pub hosts: Vec<String>,
-    /// `--port`
+    /// Port, of either side
+    #[arg(id = "port", long, value_name = "N")]
     pub ports: Vec<String>,
-    /// `--proto`
+    /// Protocol: tcp, udp, icmp, icmpv6, sctp or a number
+    #[arg(id = "proto", long, value_name = "P")]
     pub protos: Vec<String>,
-    /// `--iface`
+    /// Device that the packet came in by or was to leave by
+    #[arg(id = "iface", long, value_name = "IF")]
     pub ifaces: Vec<String>,
-    /// `--netns`
+    /// Network namespace: a name of ip netns, an inode number of lsns, or pid:N
+    #[arg(long, value_name = "NAME|INODE|pid:N")]
     pub netns: Vec<String>,
 }
 

@@ -13,6 +13,7 @@ pub mod names;
 pub mod report;
 pub mod settings;
 pub mod span;
+pub mod top;
 pub mod watch;
 
 #[cfg(test)]
@@ -47,6 +48,8 @@ pub struct Cli {
 pub enum Command {
     /// Watch packets die, and say what killed each of them.
     Watch(watch::Args),
+    /// Watch causes and flows by rate, live on the terminal.
+    Top(top::Args),
     /// Say what this kernel allows, and how exact the answers will be.
     Check(check::Args),
     /// Say what the rules would do to a packet, and why, without sending one.
@@ -96,6 +99,7 @@ pub fn main<S: watch::Source>(
     };
     let result = match cli.command {
         Command::Watch(args) => args.check().and_then(|config| watch::run(&config, open)),
+        Command::Top(args) => args.check().and_then(|config| top::run(&config, open)),
         Command::Check(args) => facts().and_then(|report| check::print(&report, args.format)),
         Command::Explain(args) => explain::run(args),
         Command::Report(args) => report::run(&args),

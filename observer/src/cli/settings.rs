@@ -249,13 +249,13 @@ mod tests {
         let file = "[watch]\ndst = [\"10.1.0.0/16\", \"10.2.0.0/16\"]\nport = 53\nproto = \"udp\"\ncount = 7\nall = true\n\
                     expression = \"not port 22\"\noutput = \"json\"\n";
         let all = args("observer watch", &[], Some(file)).expect("fits");
-        assert_eq!(all.dst, ["10.1.0.0/16", "10.2.0.0/16"]);
+        assert_eq!(all.asked.filter.dst, ["10.1.0.0/16", "10.2.0.0/16"]);
         assert_eq!(
-            (all.port, all.proto),
+            (all.asked.filter.ports, all.asked.filter.protos),
             (vec!["53".to_owned()], vec!["udp".to_owned()])
         );
         assert_eq!(all.count.map(std::num::NonZero::get), Some(7));
-        assert_eq!(all.expression, ["not port 22"]);
+        assert_eq!(all.asked.expression, ["not port 22"]);
         assert!(all.all && all.format == crate::report::Format::Json);
         let variables = [
             ("OBSERVER_WATCH_DST", "10.3.0.0/16,10.4.0.0/16"),
@@ -264,11 +264,11 @@ mod tests {
             ("OBSERVER_WATCH_COUNT", "8"),
         ];
         let some = args("observer watch --count 9 tcp", &variables, Some(file)).expect("fits");
-        assert_eq!(some.dst, ["10.3.0.0/16", "10.4.0.0/16"]);
+        assert_eq!(some.asked.filter.dst, ["10.3.0.0/16", "10.4.0.0/16"]);
         assert_eq!(some.count.map(std::num::NonZero::get), Some(9));
         assert!(!some.all && some.format == crate::report::Format::Text);
-        assert_eq!(some.expression, ["tcp"]);
-        assert_eq!(some.port, ["53"]);
+        assert_eq!(some.asked.expression, ["tcp"]);
+        assert_eq!(some.asked.filter.ports, ["53"]);
     }
 
     #[test]

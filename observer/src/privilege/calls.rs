@@ -197,6 +197,8 @@ const OF_OTHERS: &[libc::c_long] = &[
 const SOL_NETLINK: u64 = 270;
 /// `PERF_EVENT_IOC_ENABLE`, `_DISABLE` and `_SET_BPF`, include/uapi/linux/perf_event.h.
 const PERF_IOCTLS: [u64; 3] = [0x2400, 0x2401, 0x4004_2408];
+/// `TCSETS`, `TCGETS2` and `TCSETS2`, include/uapi/asm-generic/ioctls.h. Not `TIOCSTI`, which would type for whoever comes after.
+const TERMINAL_MODES: [u64; 3] = [0x5402, 0x802c_542a, 0x402c_542b];
 /// Commands of bpf(2), include/uapi/linux/bpf.h: maps (0 to 4), loading a program, running one by command, what there is to
 /// know of a descriptor, a tracepoint, types, no more writing to a map, a link. Not among them: pinning (6) and whatever looks at
 /// other people's programs.
@@ -292,8 +294,17 @@ fn allowed(task: Task, service: Service) -> Result<Rules, seccompiler::BackendEr
         libc::FIONBIO,
         libc::FIOCLEX,
     ];
+    let modes: &[u64] = match service {
+        Service::Terminal => &TERMINAL_MODES,
+        Service::None | Service::Accepts => &[],
+    };
     let devices = [libc::SIOCGIFNAME, libc::SIOCGIFINDEX];
-    let requests: Vec<u64> = terminals.into_iter().chain(devices).chain(PERF_IOCTLS).collect();
+    let requests: Vec<u64> = terminals
+        .into_iter()
+        .chain(devices)
+        .chain(PERF_IOCTLS)
+        .chain(modes.iter().copied())
+        .collect();
     only(libc::SYS_ioctl, any_of(1, &requests)?);
     if connects {
         // The file of a buffer is cut.

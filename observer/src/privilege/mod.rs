@@ -26,7 +26,7 @@ pub enum Task {
     Export,
 }
 
-/// Whether somebody is served meanwhile.
+/// Whether somebody is served meanwhile, or a terminal is driven.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Service {
     /// Nobody connects.
@@ -34,6 +34,8 @@ pub enum Service {
     None,
     /// Connections are accepted at a socket that listens already (`--metrics`).
     Accepts,
+    /// The modes of a terminal are set, and set back (`top`).
+    Terminal,
 }
 
 /// Capabilities that a tool is run with: `CAP_NET_ADMIN` shows rules, iptables asks through a raw socket, and the names of

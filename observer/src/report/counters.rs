@@ -108,7 +108,7 @@ fn per_second(packets: u64, nanos: u64) -> f64 {
 }
 
 /// `0.4/s`, `12/s`
-fn rate(per_second: f64) -> String {
+pub(super) fn rate(per_second: f64) -> String {
     if per_second < 10.0 {
         format!("{per_second:.1}/s")
     } else {

@@ -25,6 +25,17 @@ impl TraceFile {
             buffer: Vec::new(),
         })
     }
+
+    /// Makes `path`, which must not be there.
+    ///
+    /// # Errors
+    /// What the system says; `EEXIST` if there is anything of that name.
+    pub fn create_new(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            file: KeptFile::create_new(path)?,
+            buffer: Vec::new(),
+        })
+    }
 }
 
 impl Report for TraceFile {

@@ -32,6 +32,23 @@ impl KeptFile {
         })
     }
 
+    /// Makes `path`, which must not be there; else as [`KeptFile::create`].
+    ///
+    /// # Errors
+    /// What the system says; `EEXIST` also if `path` is a symbolic link.
+    pub fn create_new(path: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NOCTTY);
+        Ok(Self {
+            file: options.open(path)?,
+            whole: 0,
+        })
+    }
+
     /// Appends a whole piece.
     ///
     /// # Errors

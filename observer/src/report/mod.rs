@@ -21,6 +21,7 @@ pub mod review;
 mod tally;
 mod terminal;
 mod text;
+pub mod top;
 mod way;
 mod words;
 

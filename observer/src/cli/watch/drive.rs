@@ -16,7 +16,7 @@ use crate::report::record::{Confidence, DropInfo, Event, Line, Summary, Time};
 use crate::report::{MetricsServer, Otlp, Outputs, Report, Running, Tally};
 
 /// So many causes stand in the summary.
-const TOP_CAUSES: usize = 10;
+pub(in crate::cli) const TOP_CAUSES: usize = 10;
 
 /// Where the lines come from.
 #[allow(async_fn_in_trait)] // Only ever used on one thread, so nobody needs the futures to be `Send`.
@@ -65,7 +65,11 @@ pub fn run<S: Source>(
     let server = config.metrics.map(MetricsServer::bind).transpose()?;
     // While there is one thread, and this one has not given up its rights.
     let mut naming = config.names.sources()?.start()?;
-    confined(config)?;
+    let service = match config.metrics {
+        Some(_) => Service::Accepts,
+        None => Service::None,
+    };
+    confined(config, service)?;
     if let Some(server) = server {
         outputs = outputs.with_metrics(server.start()?);
     }
@@ -97,7 +101,7 @@ async fn named(config: &WatchConfig, naming: &mut Naming) -> anyhow::Result<Watc
 }
 
 /// Gives up what watching does not need, before there is another thread.
-fn confined(config: &WatchConfig) -> anyhow::Result<()> {
+pub(in crate::cli) fn confined(config: &WatchConfig, service: Service) -> anyhow::Result<()> {
     let task = match config.probes {
         Probes::None => Task::Counters,
         _ => Task::Packets,
@@ -108,10 +112,6 @@ fn confined(config: &WatchConfig) -> anyhow::Result<()> {
         .as_deref()
         .map(check_cases)
         .transpose()?;
-    let service = match config.metrics {
-        Some(_) => Service::Accepts,
-        None => Service::None,
-    };
     privilege::confine(task, service).context("cannot give up capabilities")?;
     config
         .keep_disagreements
@@ -121,7 +121,7 @@ fn confined(config: &WatchConfig) -> anyhow::Result<()> {
 
 /// Ends with the first SIGINT or SIGTERM, and leaves the second one to the kernel, which ends the process at once: also
 /// when this thread hangs in a write to a reader that does not read.
-fn first_signal() -> anyhow::Result<impl Future<Output = ()>> {
+pub(in crate::cli) fn first_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     for number in [libc::SIGINT, libc::SIGTERM] {
@@ -320,11 +320,11 @@ impl Skipped {
     }
 }
 
-fn screen_error(error: io::Error) -> anyhow::Error {
+pub(in crate::cli) fn screen_error(error: io::Error) -> anyhow::Error {
     anyhow::Error::new(error).context("standard output")
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
+pub(in crate::cli) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<io::Error>()
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)

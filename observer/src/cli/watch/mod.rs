@@ -24,6 +24,7 @@ use crate::report::record::FilterInfo;
 use crate::report::{Endpoint, Format, OtlpConfig};
 
 pub use drive::{Source, drive, run};
+pub(super) use drive::{TOP_CAUSES, confined, first_signal, is_broken_pipe, screen_error};
 
 /// How many bytes of each packet a capture keeps where nothing is said.
 const SNAPLEN: u16 = 256;
@@ -59,37 +60,15 @@ Exit codes: 0 done, 1 --fail-on-drop and a drop was seen, 2 an error.";
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Destination address or network, such as 10.224.2.16 or fd00::/64
-    #[arg(long, value_name = "CIDR")]
-    pub dst: Vec<String>,
-    /// Source address or network
-    #[arg(long, value_name = "CIDR")]
-    pub src: Vec<String>,
-    /// Address or network of either side
-    #[arg(long, value_name = "CIDR")]
-    pub host: Vec<String>,
-    /// Port, of either side
-    #[arg(long, value_name = "N")]
-    pub port: Vec<String>,
-    /// Protocol: tcp, udp, icmp, icmpv6, sctp or a number
-    #[arg(long, value_name = "P")]
-    pub proto: Vec<String>,
-    /// Device that the packet came in by or was to leave by
-    #[arg(long, value_name = "IF")]
-    pub iface: Vec<String>,
-    /// Network namespace: a name of ip netns, an inode number of lsns, or pid:N
-    #[arg(long, value_name = "NAME|INODE|pid:N")]
-    pub netns: Vec<String>,
+    /// What is watched.
+    #[command(flatten)]
+    pub asked: Asked,
     /// Pod, by the addresses that it has at the start; needs --cri or --kube
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = pod)]
     pub pod: Vec<Wanted>,
     /// Service, by its addresses; needs --kube
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = service)]
     pub service: Vec<Wanted>,
-    /// What to watch in the words of tcpdump, such as 'dst net 10.224.0.0/16 and tcp port 80'; together with the options above
-    /// both must match
-    #[arg(value_name = "EXPRESSION")]
-    pub expression: Vec<String>,
     /// Options from this file, in the table `watch` of TOML, unless they are given here or in the environment, as
     /// OBSERVER_WATCH_DST and so on
     #[arg(long, value_name = "FILE")]
@@ -134,6 +113,26 @@ pub struct Args {
     /// Exit with code 1 if a drop was seen
     #[arg(long)]
     pub fail_on_drop: bool,
+    /// What is attached.
+    #[command(flatten)]
+    pub how: ProbeArgs,
+}
+
+/// What is watched, as typed.
+#[derive(Debug, Default, clap::Args)]
+pub struct Asked {
+    /// By options.
+    #[command(flatten)]
+    pub filter: RawFilter,
+    /// What to watch in the words of tcpdump, such as 'dst net 10.224.0.0/16 and tcp port 80'; together with the options above
+    /// both must match
+    #[arg(value_name = "EXPRESSION")]
+    pub expression: Vec<String>,
+}
+
+/// What is attached, as typed.
+#[derive(Debug, Default, clap::Args)]
+pub struct ProbeArgs {
     /// How much to attach: path probes see the packet's way, drops alone costs healthy traffic nothing
     #[arg(long, value_name = "MODE", default_value = "auto")]
     pub probes: Probes,
@@ -245,42 +244,44 @@ impl WatchConfig {
     }
 }
 
+impl Asked {
+    /// The filter of the kernel side, what packets that pass it are held against, and what is to be said of either.
+    ///
+    /// # Errors
+    /// One line that says what to do.
+    pub fn check(&self) -> anyhow::Result<(FilterSpec, Option<Expression>, Vec<String>)> {
+        let mut checked = self.filter.check()?;
+        let expression =
+            Expression::parse(&self.expression, &mut checked.warnings)?.map(|it| it.and(&checked.spec));
+        let filter = expression.as_ref().map_or(checked.spec, Expression::widened);
+        Ok((filter, expression, checked.warnings))
+    }
+}
+
 impl Args {
     /// Checks everything that can be checked without asking the system.
     ///
     /// # Errors
     /// One line that says what to do.
     pub fn check(self) -> anyhow::Result<WatchConfig> {
-        if self.all && matches!(self.probes, Probes::Drops | Probes::None) {
+        if self.all && matches!(self.how.probes, Probes::Drops | Probes::None) {
             bail!(
                 "--all needs path probes: leave out --probes {}, or leave out --all to see only what is dropped",
-                if self.probes == Probes::Drops {
+                if self.how.probes == Probes::Drops {
                     "drops"
                 } else {
                     "none"
                 }
             );
         }
-        if self.pcap.is_some() && self.probes == Probes::None {
+        if self.pcap.is_some() && self.how.probes == Probes::None {
             bail!("--pcap needs packets, and --probes none sees none: leave out one of them");
         }
         if self.pcap.is_some() && self.pcap == self.write {
             bail!("--pcap and --write name the same file: name two");
         }
-        let raw = RawFilter {
-            dst: self.dst,
-            src: self.src,
-            hosts: self.host,
-            ports: self.port,
-            protos: self.proto,
-            ifaces: self.iface,
-            netns: self.netns,
-        };
-        let mut checked = raw.check()?;
-        let expression =
-            Expression::parse(&self.expression, &mut checked.warnings)?.map(|it| it.and(&checked.spec));
-        let filter = expression.as_ref().map_or(checked.spec, Expression::widened);
-        checked.warnings.extend(self.metrics.and_then(address::warning));
+        let (filter, expression, mut warnings) = self.asked.check()?;
+        warnings.extend(self.metrics.and_then(address::warning));
         let otlp = self.otlp.map(|endpoint| OtlpConfig {
             endpoint,
             buffer: self.otlp_buffer,
@@ -301,10 +302,10 @@ impl Args {
             count: self.count,
             duration: self.duration,
             fail_on_drop: self.fail_on_drop,
-            probes: self.probes,
-            budget_permille: self.budget.permille(),
-            names: self.names,
-            warnings: checked.warnings,
+            probes: self.how.probes,
+            budget_permille: self.how.budget.permille(),
+            names: self.how.names,
+            warnings,
         })
     }
 }

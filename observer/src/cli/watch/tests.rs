@@ -273,7 +273,10 @@ fn all_goes_with_path_probes_and_not_with_drops_alone() {
     let with = |all, probes| {
         let args = Args {
             all,
-            probes,
+            how: ProbeArgs {
+                probes,
+                ..ProbeArgs::default()
+            },
             ..Args::default()
         };
         args.check()

@@ -64,6 +64,28 @@ fn what_nothing_here_does_is_unknown_to_the_kernel() {
 }
 
 #[test]
+fn only_who_drives_a_terminal_sets_its_modes_and_nobody_types_for_others() {
+    let ioctl = |request: u64| {
+        // SAFETY: there is no such descriptor: nothing is looked at.
+        errno(unsafe { libc::syscall(libc::SYS_ioctl, -1, request, 0) })
+    };
+    for (service, expected) in [
+        (Service::Terminal, libc::EBADF),
+        (Service::None, libc::ENOSYS),
+        (Service::Accepts, libc::ENOSYS),
+    ] {
+        serving(Task::Packets, service, move || {
+            for request in TERMINAL_MODES {
+                assert_eq!(ioctl(request), expected, "{request:x}");
+            }
+            // TIOCSTI and TIOCSCTTY.
+            assert_eq!((ioctl(0x5412), ioctl(0x540e)), (libc::ENOSYS, libc::ENOSYS));
+            assert_eq!(ioctl(libc::TIOCGWINSZ), libc::EBADF);
+        });
+    }
+}
+
+#[test]
 fn a_thread_that_opens_nothing_leaves_the_others_alone() {
     let name = "/proc/self/status";
     let thread = std::thread::spawn(move || {

@@ -17,6 +17,7 @@ mod replaced;
 mod replayed;
 mod service;
 mod systemd_unit;
+mod top;
 mod two_observers;
 mod two_signals;
 
@@ -76,6 +77,30 @@ pub(super) const ALL: &[Case] = &[
         of_paths: false,
         without_bpf: false,
         run: closed_pipe::run,
+    },
+    Case {
+        name: "top-on-a-real-terminal",
+        backends: &[Backend::Legacy, Backend::Nft],
+        every_kernel: false,
+        of_paths: true,
+        without_bpf: false,
+        run: top::run,
+    },
+    Case {
+        name: "top-needs-a-terminal",
+        backends: &[Backend::Legacy],
+        every_kernel: false,
+        of_paths: false,
+        without_bpf: false,
+        run: top::without_a_terminal,
+    },
+    Case {
+        name: "top-with-names-that-an-enemy-chose",
+        backends: &[Backend::Legacy],
+        every_kernel: false,
+        of_paths: false,
+        without_bpf: false,
+        run: hostile::page,
     },
     Case {
         name: "a-capture-opens-elsewhere",

@@ -4,9 +4,11 @@ mod forge;
 mod link;
 mod names;
 mod packets;
+mod page;
 mod screen;
 mod twins;
 
 pub(super) use names::run as names;
 pub(super) use packets::run as packets;
+pub(super) use page::run as page;
 pub(super) use twins::run as twins;

@@ -18,7 +18,7 @@ use crate::observer::{self, Observer};
 use crate::results::Outcome;
 
 /// Turns the writing, clears the screen, and has a line of its own.
-const NAMESPACE: &str = "\u{202e}\u{1b}[2J\n\u{9b}1m";
+pub(super) const NAMESPACE: &str = "\u{202e}\u{1b}[2J\n\u{9b}1m";
 /// 15 bytes at the most, without space, colon or slash: `dev_valid_name()`, net/core/dev.c.
 const DEVICE: &str = "\u{1b}[7m\u{202e}\u{9b}\u{7f}";
 /// 28 bytes at the most.
@@ -33,8 +33,8 @@ const COMMENT: (&str, &str) = (
 /// How many packets each rule drops.
 const PACKETS: u16 = 5;
 /// The ports of the two rules that drop.
-const BY_IPTABLES: u16 = 7919;
-const BY_NFT: u16 = 7920;
+pub(super) const BY_IPTABLES: u16 = 7919;
+pub(super) const BY_NFT: u16 = 7920;
 
 pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     let Some(program) = &lab.observer else {
@@ -76,7 +76,7 @@ pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     Ok(Outcome::of(failures))
 }
 
-fn set_up(netns: &Netns, tool: &str) -> Result<()> {
+pub(super) fn set_up(netns: &Netns, tool: &str) -> Result<()> {
     let here = Some(netns);
     let veth = ["link", "add", DEVICE, "type", "veth", "peer", "name", "other"];
     exec::run(here, "ip", &veth, "")?;
