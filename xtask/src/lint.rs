@@ -46,7 +46,7 @@ fn kernel_programs() -> Result<()> {
 }
 
 /// Every dependency's licence and source against deny.toml. (Advisories would need a database from the network.)
-fn licences() -> Result<()> {
+pub fn licences() -> Result<()> {
     let deny = Program {
         name: "cargo-deny",
         version: "0.20.2",

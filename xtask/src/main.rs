@@ -1,4 +1,4 @@
-//! The repository's own commands: `cargo xtask setup|build|vm|test|oracle|bench|fuzz|demo|lint`.
+//! The repository's own commands: `cargo xtask setup|build|dist|vm|test|oracle|bench|fuzz|demo|lint`.
 
 mod apt;
 mod bench;
@@ -6,6 +6,7 @@ mod build;
 mod cargo_install;
 mod debian;
 mod demo;
+mod dist;
 mod features;
 mod fuzz;
 mod instructions;
@@ -48,6 +49,8 @@ enum Verb {
     Setup,
     /// Build the eBPF object and the binary that embeds it
     Build(build::Arguments),
+    /// Make what a release consists of: packages, an image, checksums, what is linked in
+    Dist(dist::Arguments),
     /// Show the main job on a small cluster: real kernel, real rules, real packets
     Demo(demo::Arguments),
     /// Run the unit tests, then every scenario on every kernel
@@ -77,6 +80,7 @@ fn run() -> Result<ExitCode> {
     match arguments.verb {
         Verb::Setup => done(setup::main()),
         Verb::Build(arguments) => done(build::main(&arguments)),
+        Verb::Dist(arguments) => done(dist::main(&arguments)),
         Verb::Demo(arguments) => demo::main(&arguments),
         Verb::Test(arguments) => test::main(&arguments),
         Verb::Oracle(arguments) => oracle::main(&arguments),

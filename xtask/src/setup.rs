@@ -74,6 +74,21 @@ pub fn bench() -> Result<()> {
     apt::ensure(&packages)
 }
 
+/// What packages are built with.
+pub fn dist() -> Result<()> {
+    apt::ensure(&[
+        Package::with_program("dpkg", "dpkg-deb"),
+        Package::with_program("rpm", "rpmbuild"),
+        Package::with_program("binutils", "strip"),
+        Package::with_program("git", "git"),
+    ])
+}
+
+/// What they are checked with.
+pub fn dist_check() -> Result<()> {
+    apt::ensure(&[Package::with_program("lintian", "lintian")])
+}
+
 /// What libFuzzer is built with.
 pub fn fuzz() -> Result<()> {
     apt::ensure(&[Package::with_program("g++", "c++")])
