@@ -5,11 +5,11 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use crate::cargo_install::Program;
-use crate::{build, process, setup, workspace};
+use crate::{build, manifests, process, setup, workspace};
 
 const USER_SPACE: [&str; 3] = ["--workspace", "--exclude", "observer-ebpf"];
 
-/// Formatting, the lock file, clippy for user space and for the kernel programs, documentation, licences.
+/// Formatting, the lock file, clippy for user space and for the kernel programs, documentation, licences, manifests.
 pub fn main() -> Result<()> {
     step("formatting", process::cargo().args(["fmt", "--all", "--check"]))?;
     let mut metadata = process::cargo();
@@ -31,7 +31,10 @@ pub fn main() -> Result<()> {
         .args(["--no-deps", "--document-private-items"]);
     build::embed(&mut doc);
     step("documentation", doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
-    licences()
+    licences()?;
+    eprintln!("lint: manifests");
+    manifests::ensure()?;
+    manifests::check()
 }
 
 /// With the clippy of the compiler that builds them, for the target that they build for.

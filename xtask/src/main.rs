@@ -15,8 +15,10 @@ mod kernels;
 mod lab;
 mod linker;
 mod lint;
+mod manifests;
 mod oracle;
 mod process;
+mod python;
 mod qemu;
 mod relay;
 mod results;
@@ -61,7 +63,7 @@ enum Verb {
     Bench(bench::Arguments),
     /// Give what observer reads inputs that libFuzzer chooses
     Fuzz(fuzz::Arguments),
-    /// Check formatting, clippy, documentation and licences
+    /// Check formatting, clippy, documentation, licences and the manifests of deploy
     Lint,
     /// Run a shell command in a virtual machine of another kernel, this machine's files mounted
     Vm(vm::Arguments),

@@ -5,11 +5,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use super::{deb, fresh, image, rpm};
-use crate::{process, setup, workspace};
+use crate::{process, workspace};
 
 /// Each file by the tool that knows its kind.
 pub fn all(dir: &Path) -> Result<()> {
-    setup::dist_check()?;
     let work = workspace::target().join("dist-check");
     fresh(&work)?;
     lintian(&dir.join(deb::file_name()))?;

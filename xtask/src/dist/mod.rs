@@ -62,6 +62,11 @@ pub struct Made {
 }
 
 impl Made {
+    /// The package for Debian.
+    pub fn deb(&self) -> PathBuf {
+        self.dir.join(deb::file_name())
+    }
+
     /// Looks at everything with tools that others wrote, and makes it once more: it must be the same.
     pub fn check(&self) -> Result<()> {
         check::all(&self.dir)?;
