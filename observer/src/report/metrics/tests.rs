@@ -317,7 +317,12 @@ fn a_head_without_carriage_returns_and_a_query_are_taken_and_head_has_no_body() 
 fn the_dashboard_and_the_alert_rules_ask_for_what_there_is() {
     let dashboard = include_str!("../../../../deploy/grafana-dashboard.json");
     let alerts = include_str!("../../../../deploy/alerts.yaml");
-    let page = shown(&[]);
+    let (mut metrics, registry) = Metrics::new();
+    for line in samples::all() {
+        metrics.line(&line).expect("counts");
+    }
+    metrics.running(&Running::default());
+    let page = page(&registry);
     let known: BTreeSet<String> = page
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE "))

@@ -79,8 +79,8 @@ pub(super) const ALL: &[Case] = &[
     Case {
         name: "the-daemon-set-in-a-container-as-it-says",
         backends: &[Backend::Legacy, Backend::Nft],
-        every_kernel: true,
-        of_paths: false,
+        every_kernel: false,
+        of_paths: true,
         without_bpf: false,
         run: container::run,
     },

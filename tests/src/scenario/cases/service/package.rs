@@ -33,7 +33,6 @@ pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     without_what_was_installed_by_hand()?;
     let _usr = Overlay::over_usr()?;
     let before = files()?;
-    let from = cursor()?;
 
     // Manual pages of the whole machine would be looked through: minutes, emulated.
     dpkg(&["--no-triggers", "--install", &package.to_string_lossy()])?;
@@ -41,10 +40,11 @@ pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     let cluster = Cluster::up(&lab.data, "router", &place.setup(), &lab.run)?;
     cluster.restore("router", "*filter\n-A FORWARD -p udp -m udp --dport 7 -j ACCEPT\n-A FORWARD -p udp -m udp --dport 8 -m comment --comment \"no port 8\" -j DROP\nCOMMIT\n", true)?;
     systemctl(&["enable", "--now", "observer"])?;
-    failures.extend(told(lab, &cluster, &from)?);
+    let start = show("InvocationID")?;
+    failures.extend(told(lab, &cluster, &start)?);
 
     dpkg(&["--no-triggers", "--remove", "observer"])?;
-    wait_for(lab, &from, "its summary", |lines| of_kind(lines, "summary") > 0)?;
+    wait_for(lab, &start, "its summary", |lines| of_kind(lines, "summary") > 0)?;
     if Path::new(PROGRAM).exists() {
         failures.push(format!("{PROGRAM} is there after the package was removed"));
     }
@@ -146,8 +146,8 @@ fn installed() -> Result<Vec<String>> {
 }
 
 /// A drop, named exactly and with its text, by the program that the package brought.
-fn told(lab: &Lab, cluster: &Cluster, from: &str) -> Result<Vec<String>> {
-    wait_for(lab, from, "it to start", |lines| of_kind(lines, "start") > 0)?;
+fn told(lab: &Lab, cluster: &Cluster, start: &str) -> Result<Vec<String>> {
+    wait_for(lab, start, "it to start", |lines| of_kind(lines, "start") > 0)?;
     let pid = show("MainPID")?;
     let runs = fs::read_link(format!("/proc/{pid}/exe")).context("observer is gone")?;
     if runs != Path::new(PROGRAM) {
@@ -159,7 +159,9 @@ fn told(lab: &Lab, cluster: &Cluster, from: &str) -> Result<Vec<String>> {
             json!({"from": "client", "to": "10.77.2.2", "port": 8, "count": 1, "outcome": ["silence"]}),
         )?;
         traffic::send(cluster.node("client")?, &udp)?;
-        let lines = wait_for(lab, from, "its drops", |lines| of_port(lines, 8).count() >= count)?;
+        let lines = wait_for(lab, start, "its drops", |lines| {
+            of_port(lines, 8).count() >= count
+        })?;
         if of_port(&lines, 8).any(|line| is_named(line, 8) && is_whole(line)) {
             return Ok(Vec::new());
         }
@@ -193,28 +195,10 @@ fn left(before: &[String]) -> Result<Vec<String>> {
     Ok(failures)
 }
 
-/// Where the journal ends now.
-fn cursor() -> Result<String> {
-    let text = exec::run(
-        None,
-        "journalctl",
-        &["--no-pager", "--quiet", "--lines=0", "--show-cursor"],
-        "",
-    )?;
-    let cursor = text.lines().find_map(|line| line.strip_prefix("-- cursor: "));
-    Ok(cursor.context("the journal has no end")?.to_owned())
-}
-
-fn wait_for(lab: &Lab, from: &str, what: &str, is_there: impl Fn(&[Value]) -> bool) -> Result<Vec<Value>> {
-    let after = format!("--after-cursor={from}");
-    let words = [
-        "--output=cat",
-        "--all",
-        "--no-pager",
-        "--quiet",
-        &after,
-        "_SYSTEMD_UNIT=observer.service",
-    ];
+/// What the journal has of this start of the service, and of no other.
+fn wait_for(lab: &Lab, start: &str, what: &str, is_there: impl Fn(&[Value]) -> bool) -> Result<Vec<Value>> {
+    let of_this_start = format!("_SYSTEMD_INVOCATION_ID={start}");
+    let words = ["--output=cat", "--all", "--no-pager", "--quiet", &of_this_start];
     let begun = Instant::now();
     loop {
         let text = exec::run(None, "journalctl", &words, "")?;
