@@ -9,7 +9,7 @@ use crate::{build, manifests, process, setup, workspace};
 
 const USER_SPACE: [&str; 3] = ["--workspace", "--exclude", "observer-ebpf"];
 
-/// Formatting, the lock file, clippy for user space and for the kernel programs, documentation, licences, manifests.
+/// Formatting, the lock file, the manifests, clippy for user space and for the kernel programs, documentation, licences.
 pub fn main() -> Result<()> {
     step("formatting", process::cargo().args(["fmt", "--all", "--check"]))?;
     let mut metadata = process::cargo();
@@ -17,6 +17,9 @@ pub fn main() -> Result<()> {
         .args(["metadata", "--locked", "--quiet", "--format-version", "1"])
         .stdout(Stdio::null());
     step("Cargo.lock", &mut metadata)?;
+    eprintln!("lint: manifests");
+    manifests::ensure()?;
+    manifests::check()?;
     let mut clippy = process::cargo();
     clippy
         .arg("clippy")
@@ -31,10 +34,7 @@ pub fn main() -> Result<()> {
         .args(["--no-deps", "--document-private-items"]);
     build::embed(&mut doc);
     step("documentation", doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
-    licences()?;
-    eprintln!("lint: manifests");
-    manifests::ensure()?;
-    manifests::check()
+    licences()
 }
 
 /// With the clippy of the compiler that builds them, for the target that they build for.
