@@ -1,7 +1,7 @@
 //! `cargo xtask dist`: what a release consists of, below `target/dist`: the binary, packages for Debian and Red Hat's family, an image
 //! for containers, what is linked in and under which licences, and the checksums of it all.
 //!
-//! The same tree gives the same bytes: every time that is written anywhere is that of the commit.
+//! The same program packed again gives the same bytes: every time that is written anywhere is that of the commit.
 
 mod check;
 mod deb;
