@@ -87,7 +87,11 @@ fn mount(root: &Path, at: &str, kind: &str, from: &str, read_only: bool) -> Resu
     Ok(Mount {
         at: CString::new(place.as_os_str().as_bytes())?,
         kind: CString::new(kind)?,
-        from: CString::new(from)?,
+        // Of its own `/proc`, without what the node has mounted below its.
+        from: match at {
+            "/proc/sys" => CString::new(place.as_os_str().as_bytes())?,
+            _ => CString::new(from)?,
+        },
         is_bind: kind == "bind",
         read_only,
     })
