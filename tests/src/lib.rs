@@ -5,6 +5,7 @@ pub mod bench;
 pub mod cage;
 pub mod cluster;
 pub mod demo;
+pub mod deploy;
 pub mod exec;
 pub mod fuzz;
 pub mod kernel;

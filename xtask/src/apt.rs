@@ -156,6 +156,25 @@ pub fn names_from(elsewhere: &Elsewhere, pattern: &str) -> Result<Vec<String>> {
     search(&words(&options), pattern)
 }
 
+/// Unpacks a package below a directory, without installing it.
+pub fn download(package: &str, dir: &Path) -> Result<()> {
+    if process::which("apt-get").is_none() {
+        bail!("no apt-get is here to download {package}");
+    }
+    let mut command = Command::new("apt-get");
+    command.current_dir(dir).args(["-qq", "download", package]);
+    process::run_quietly(&mut command).with_context(|| format!("apt-get could not download {package}"))?;
+    let entries = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
+    for file in entries.flatten().map(|entry| entry.path()) {
+        if file.extension().is_some_and(|end| end == "deb") {
+            let mut unpack = Command::new("dpkg-deb");
+            process::run_quietly(unpack.arg("--extract").arg(&file).arg(dir))?;
+            fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+        }
+    }
+    Ok(())
+}
+
 fn words(options: &[String]) -> Vec<&str> {
     options.iter().map(String::as_str).collect()
 }

@@ -13,7 +13,7 @@ use crate::relay::Sink;
 use crate::results::Column;
 use crate::vm::{Clock, Guest, quoted};
 use crate::workspace::{self, Profile};
-use crate::{build, features, kernels, process, setup};
+use crate::{build, dist, features, kernels, process, setup};
 
 /// All scenarios of one kernel take some seven minutes, several times as long on a busy machine; one that takes longer
 /// than this hangs.
@@ -87,6 +87,8 @@ impl Choice<'_> {
 pub struct Lab {
     lab: PathBuf,
     observer: PathBuf,
+    /// A package with the same program, for where one can be installed.
+    package: Option<PathBuf>,
 }
 
 impl Lab {
@@ -98,7 +100,15 @@ impl Lab {
         Ok(Self {
             lab: workspace::binary("observer-lab", Profile::Lab),
             observer: workspace::binary("observer", Profile::Release),
+            package: None,
         })
+    }
+
+    /// Packs the program, for what systemd starts; looks at what came of it if asked to.
+    pub fn pack(&mut self, and_check: bool) -> Result<()> {
+        let made = dist::pack()?;
+        self.package = Some(made.deb());
+        if and_check { made.check() } else { Ok(()) }
     }
 
     /// The lab's program.
@@ -157,6 +167,9 @@ impl Lab {
                 line(&["cp", &self.observer.display().to_string()].map(str::to_owned)) + " /run/observer";
             let mut words = vec![self.lab.display().to_string()];
             words.extend(Self::arguments(Path::new("/run/observer"), dir, choice));
+            if let Some(package) = self.package.as_ref().filter(|_| systemd) {
+                words.extend(["--package".to_owned(), package.display().to_string()]);
+            }
             // Emulated, and two machines at a time: what takes a second elsewhere may take many.
             words.extend(["--patience", "30"].map(str::to_owned));
             let line = format!("{copy} && {}", line(&words));

@@ -5,11 +5,11 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use crate::cargo_install::Program;
-use crate::{build, process, setup, workspace};
+use crate::{build, manifests, process, setup, workspace};
 
 const USER_SPACE: [&str; 3] = ["--workspace", "--exclude", "observer-ebpf"];
 
-/// Formatting, the lock file, clippy for user space and for the kernel programs, documentation, licences.
+/// Formatting, the lock file, the manifests, clippy for user space and for the kernel programs, documentation, licences.
 pub fn main() -> Result<()> {
     step("formatting", process::cargo().args(["fmt", "--all", "--check"]))?;
     let mut metadata = process::cargo();
@@ -17,6 +17,9 @@ pub fn main() -> Result<()> {
         .args(["metadata", "--locked", "--quiet", "--format-version", "1"])
         .stdout(Stdio::null());
     step("Cargo.lock", &mut metadata)?;
+    eprintln!("lint: manifests");
+    manifests::ensure()?;
+    manifests::check()?;
     let mut clippy = process::cargo();
     clippy
         .arg("clippy")
@@ -46,7 +49,7 @@ fn kernel_programs() -> Result<()> {
 }
 
 /// Every dependency's licence and source against deny.toml. (Advisories would need a database from the network.)
-fn licences() -> Result<()> {
+pub fn licences() -> Result<()> {
     let deny = Program {
         name: "cargo-deny",
         version: "0.20.2",

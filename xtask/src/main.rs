@@ -1,4 +1,4 @@
-//! The repository's own commands: `cargo xtask setup|build|vm|test|oracle|bench|fuzz|demo|lint`.
+//! The repository's own commands: `cargo xtask setup|build|dist|vm|test|oracle|bench|fuzz|demo|lint`.
 
 mod apt;
 mod bench;
@@ -6,6 +6,7 @@ mod build;
 mod cargo_install;
 mod debian;
 mod demo;
+mod dist;
 mod features;
 mod fuzz;
 mod instructions;
@@ -14,8 +15,10 @@ mod kernels;
 mod lab;
 mod linker;
 mod lint;
+mod manifests;
 mod oracle;
 mod process;
+mod python;
 mod qemu;
 mod relay;
 mod results;
@@ -48,6 +51,8 @@ enum Verb {
     Setup,
     /// Build the eBPF object and the binary that embeds it
     Build(build::Arguments),
+    /// Make what a release consists of: packages, an image, checksums, what is linked in
+    Dist(dist::Arguments),
     /// Show the main job on a small cluster: real kernel, real rules, real packets
     Demo(demo::Arguments),
     /// Run the unit tests, then every scenario on every kernel
@@ -58,7 +63,7 @@ enum Verb {
     Bench(bench::Arguments),
     /// Give what observer reads inputs that libFuzzer chooses
     Fuzz(fuzz::Arguments),
-    /// Check formatting, clippy, documentation and licences
+    /// Check formatting, clippy, documentation, licences and the manifests of deploy
     Lint,
     /// Run a shell command in a virtual machine of another kernel, this machine's files mounted
     Vm(vm::Arguments),
@@ -77,6 +82,7 @@ fn run() -> Result<ExitCode> {
     match arguments.verb {
         Verb::Setup => done(setup::main()),
         Verb::Build(arguments) => done(build::main(&arguments)),
+        Verb::Dist(arguments) => done(dist::main(&arguments)),
         Verb::Demo(arguments) => demo::main(&arguments),
         Verb::Test(arguments) => test::main(&arguments),
         Verb::Oracle(arguments) => oracle::main(&arguments),

@@ -55,6 +55,20 @@ pub fn which(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
+/// A tool whose output is read, in no language of the machine's and in no time zone.
+pub fn neutral(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
+    command
+}
+
+/// What the compiler that user space is built with says.
+pub fn rustc_says(words: &[&str]) -> Result<String> {
+    let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc")));
+    stdout_of(rustc.current_dir(crate::workspace::root()).args(words))
+        .with_context(|| format!("rustc {} failed", words.join(" ")))
+}
+
 /// cargo for user space: the one that started us.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));

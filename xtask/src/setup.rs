@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use crate::apt::{self, Package};
 use crate::kernels::{self, Kernel, MATRIX, Series};
 use crate::toolchain::{Route, Toolchain};
-use crate::{linker, qemu, virtiofsd, virtme};
+use crate::{linker, manifests, qemu, virtiofsd, virtme};
 
 /// Everything: for building, for the scenarios, for the virtual machines.
 pub fn main() -> Result<()> {
@@ -15,6 +15,7 @@ pub fn main() -> Result<()> {
         packages.extend(linker_packages(&toolchain));
     }
     packages.extend(lab_packages());
+    packages.extend(dist_packages());
     for series in MATRIX {
         packages.extend(vm_packages(series)?);
     }
@@ -29,6 +30,7 @@ pub fn main() -> Result<()> {
     qemu::ensure()?;
     virtme::ensure()?;
     virtiofsd::ensure()?;
+    manifests::ensure()?;
     eprintln!("setup: everything is there");
     Ok(())
 }
@@ -72,6 +74,11 @@ pub fn bench() -> Result<()> {
     let mut packages = lab_packages();
     packages.push(Package::with_program("bpftrace", "bpftrace"));
     apt::ensure(&packages)
+}
+
+/// What packages are built and checked with.
+pub fn dist() -> Result<()> {
+    apt::ensure(&dist_packages())
 }
 
 /// What libFuzzer is built with.
@@ -133,6 +140,19 @@ fn lab_packages() -> Vec<Package> {
         ("python3", "python3"),
         ("systemd", "systemd-analyze"),
         ("valgrind", "valgrind"),
+    ]
+    .into_iter()
+    .map(|(package, program)| Package::with_program(package, program))
+    .collect()
+}
+
+fn dist_packages() -> Vec<Package> {
+    [
+        ("dpkg", "dpkg-deb"),
+        ("rpm", "rpmbuild"),
+        ("binutils", "strip"),
+        ("git", "git"),
+        ("lintian", "lintian"),
     ]
     .into_iter()
     .map(|(package, program)| Package::with_program(package, program))

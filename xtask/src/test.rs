@@ -27,8 +27,10 @@ pub struct Arguments {
     update_docs: bool,
 }
 
-/// The scenario that runs where systemd is the first program, and nowhere else.
+/// The scenarios that run where systemd is the first program, and nowhere else, begin so.
 const SERVICE: &str = "the-systemd-unit-as-systemd-runs-it";
+/// The longest of their names.
+const PACKAGED: &str = "the-systemd-unit-as-systemd-runs-it-from-a-package";
 
 /// What `--kernel` takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +93,10 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
             Ok(())
         }
     };
-    let lab = Lab::build()?;
+    let mut lab = Lab::build()?;
+    if places.contains(&Place::Systemd) {
+        totals.add(packages(&mut lab, everything && filter.is_none())?);
+    }
     if everything && filter.is_none() {
         totals.add(instructions::compare(lab.program(), false)?);
     }
@@ -114,7 +119,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
 /// The places to run in, each once, in the order of the table. What systemd starts is one scenario: where others are asked for by
 /// name it is left out.
 fn places(choices: &[Choice], filter: Option<&str>) -> Vec<Place> {
-    let is_asked = filter.is_none_or(|part| SERVICE.contains(part));
+    let is_asked = filter.is_none_or(|part| PACKAGED.contains(part));
     let all = || {
         let service = is_asked.then_some(Place::Systemd);
         [Place::Host]
@@ -205,6 +210,24 @@ fn side_by_side<'a>(lab: &Lab, places: &[Place], choice: impl Fn(Place) -> lab::
         }
     });
     columns
+}
+
+/// What a release consists of is packed, and in a run of everything held against what others' tools say: one test then.
+fn packages(lab: &mut Lab, are_checked: bool) -> Result<Totals> {
+    match lab.pack(are_checked) {
+        Ok(()) => Ok(Totals {
+            passed: u64::from(are_checked),
+            ..Totals::default()
+        }),
+        Err(error) if are_checked => {
+            println!("packages ... FAILED: {error:#}");
+            Ok(Totals {
+                failed: 1,
+                ..Totals::default()
+            })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The workspace's unit tests; the kernel programs have none, they build for another target.

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::http::{MAX_HEAD, answer};
 use super::labels::bounded;
 use super::*;
@@ -308,4 +310,65 @@ fn a_head_without_carriage_returns_and_a_query_are_taken_and_head_has_no_body() 
         text.contains("\r\nContent-Length: 4\r\n") && text.ends_with("\r\n\r\n"),
         "{text}"
     );
+}
+
+/// What `deploy` has for others' programs, and the words in it that begin like ours.
+#[test]
+fn the_dashboard_and_the_alert_rules_ask_for_what_there_is() {
+    let dashboard = include_str!("../../../../deploy/grafana-dashboard.json");
+    let alerts = include_str!("../../../../deploy/alerts.yaml");
+    let (mut metrics, registry) = Metrics::new();
+    for line in samples::all() {
+        metrics.line(&line).expect("counts");
+    }
+    metrics.running(&Running::default());
+    let page = page(&registry);
+    let known: BTreeSet<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .filter_map(|line| {
+            let (name, kind) = line.split_once(' ')?;
+            let suffix = match kind {
+                "counter" => "_total",
+                "info" => "_info",
+                _ => "",
+            };
+            Some(format!("{name}{suffix}"))
+        })
+        .collect();
+    for (file, text) in [("dashboard", dashboard), ("alerts", alerts)] {
+        let words: BTreeSet<&str> = text
+            .split(|one: char| !one.is_ascii_alphanumeric() && one != '_')
+            .filter(|word| word.starts_with("observer_"))
+            .collect();
+        assert!(words.len() > 3, "{file}: {words:?}");
+        for word in words {
+            assert!(
+                known.contains(word),
+                "{file} asks for {word}, there are {known:?}"
+            );
+        }
+    }
+    serde_json::from_str::<serde_json::Value>(dashboard).expect("JSON");
+}
+
+/// What they group by is a label that the documentation has, or Prometheus' own.
+#[test]
+fn the_dashboard_and_the_alert_rules_group_by_labels_that_there_are() {
+    let documented = include_str!("../../../../docs/metrics.md");
+    let texts = [
+        include_str!("../../../../deploy/grafana-dashboard.json"),
+        include_str!("../../../../deploy/alerts.yaml"),
+    ];
+    let mut groups = 0;
+    for text in texts {
+        for group in text.split(" by (").skip(1) {
+            groups += 1;
+            let group = group.split(')').next().unwrap_or_default();
+            for label in group.split(", ").filter(|label| *label != "instance") {
+                assert!(documented.contains(&format!("`{label}`")), "{label}");
+            }
+        }
+    }
+    assert!(groups > 5);
 }

@@ -4,6 +4,7 @@ mod alone;
 mod capture;
 mod chaos;
 mod closed_pipe;
+mod container;
 mod ended;
 mod hostile;
 mod killed;
@@ -69,6 +70,22 @@ pub(super) const ALL: &[Case] = &[
         of_paths: false,
         without_bpf: false,
         run: service::run,
+    },
+    Case {
+        name: "the-systemd-unit-as-systemd-runs-it-from-a-package",
+        backends: &[Backend::Legacy],
+        every_kernel: false,
+        of_paths: false,
+        without_bpf: false,
+        run: service::from_a_package,
+    },
+    Case {
+        name: "the-daemon-set-in-a-container-as-it-says",
+        backends: &[Backend::Legacy, Backend::Nft],
+        every_kernel: false,
+        of_paths: true,
+        without_bpf: false,
+        run: container::run,
     },
     Case {
         name: "a-closed-pipe-ends-quietly",

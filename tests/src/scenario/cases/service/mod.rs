@@ -1,6 +1,7 @@
 //! observer as an administrator runs it: installed, enabled and started by a systemd that has started the machine; read in the
 //! journal; stopped. Only where systemd is the first program.
 
+mod package;
 mod sandbox;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,8 @@ use crate::matching::matches;
 use crate::results::Outcome;
 use crate::rights::{self, Watched};
 use crate::traffic::{self, Udp};
+
+pub(super) use package::run as from_a_package;
 
 const UNIT: &str = "observer/systemd/observer.service";
 /// Where the unit says that observer is, and where an administrator puts the unit.
