@@ -48,6 +48,15 @@ fn each_value_of_the_chart_changes_what_it_says_and_nothing_else() {
 
     let cri = pod(json!({"cri": {"enabled": true, "path": "/run/crio/crio.sock"}}));
     assert_eq!(cri.mounts[1].from, "/run/crio/crio.sock");
+    assert_eq!(cri.args[5..7], ["--cri", "/run/crio/crio.sock"]);
+
+    let rendered = render("elsewhere", &json!({"otlp": {"url": "http://10.96.0.40:4318"}})).unwrap();
+    let spec = &of_kind(&rendered, "DaemonSet")["spec"]["template"]["spec"];
+    let args = &spec["containers"][0]["args"];
+    let expected = ["--otlp", "http://10.96.0.40:4318", "--otlp-buffer", "/buffer/otlp"];
+    assert_eq!(args.as_array().unwrap()[5..9], expected.map(Value::from));
+    assert_eq!(spec["containers"][0]["volumeMounts"][1]["mountPath"], "/buffer");
+    assert_eq!(spec["volumes"][1]["emptyDir"], json!({"sizeLimit": "80Mi"}));
 
     let values = json!({"metrics": {"onNode": true, "port": 9470}, "options": ["--probes", "auto"]});
     let rendered = render("elsewhere", &values).unwrap();
@@ -63,7 +72,7 @@ fn each_value_of_the_chart_changes_what_it_says_and_nothing_else() {
         json!({"path": "/", "port": 9470})
     );
     assert_eq!(
-        container["env"][0]["valueFrom"]["fieldRef"]["fieldPath"],
+        container["env"][1]["valueFrom"]["fieldRef"]["fieldPath"],
         "status.hostIP"
     );
     for one in rendered
