@@ -53,7 +53,12 @@ fn each_value_of_the_chart_changes_what_it_says_and_nothing_else() {
     let rendered = render("elsewhere", &json!({"otlp": {"url": "http://10.96.0.40:4318"}})).unwrap();
     let spec = &of_kind(&rendered, "DaemonSet")["spec"]["template"]["spec"];
     let args = &spec["containers"][0]["args"];
-    let expected = ["--otlp", "http://10.96.0.40:4318", "--otlp-buffer", "/buffer/otlp"];
+    let expected = [
+        "--otlp",
+        "http://10.96.0.40:4318",
+        "--otlp-buffer",
+        "/buffer/otlp",
+    ];
     assert_eq!(args.as_array().unwrap()[5..9], expected.map(Value::from));
     assert_eq!(spec["containers"][0]["volumeMounts"][1]["mountPath"], "/buffer");
     assert_eq!(spec["volumes"][1]["emptyDir"], json!({"sizeLimit": "80Mi"}));
