@@ -216,6 +216,14 @@ pub(super) const ALL: &[Case] = &[
         run: chaos::stopped,
     },
     Case {
+        name: "a-soak",
+        backends: &[Backend::Legacy, Backend::Nft],
+        every_kernel: false,
+        of_paths: false,
+        without_bpf: false,
+        run: chaos::soak,
+    },
+    Case {
         name: "two-hundred-namespaces-come-and-go",
         backends: &[Backend::Legacy, Backend::Nft],
         every_kernel: false,

@@ -10,6 +10,7 @@ mod hog;
 mod maps;
 mod namespaces;
 mod reader;
+mod soak;
 mod stopped;
 
 pub(super) use clock::run as clock;
@@ -21,4 +22,5 @@ pub(super) use hog::run as hog;
 pub(super) use maps::run as maps;
 pub(super) use namespaces::run as namespaces;
 pub(super) use reader::run as reader;
+pub(super) use soak::run as soak;
 pub(super) use stopped::run as stopped;
