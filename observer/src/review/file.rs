@@ -8,6 +8,8 @@ use super::{FileSeen, Review, captures, traces};
 
 /// Longer than any line that observer writes.
 const MOST_LINE_BYTES: usize = 4 << 20;
+/// What has a line as long as this will have no end either.
+const ENDLESS_BYTES: usize = 64 << 20;
 /// So much is looked at to know what a file is.
 const HEAD_BYTES: u64 = 64 * 1024;
 /// The first block of pcapng, alike in either order of bytes.
@@ -16,7 +18,7 @@ const SECTION: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 /// Reads a file, `-` for standard input, and adds it up.
 ///
 /// # Errors
-/// What the system says of opening or reading it. What the file holds is no error, however broken.
+/// What the system says of opening or reading it; a line without an end. What else the file holds is no error, however broken.
 pub fn read(review: &mut Review, path: &Path) -> io::Result<()> {
     if path.as_os_str() == "-" {
         from(review, "-", io::stdin().lock())
@@ -64,7 +66,7 @@ fn trace(review: &mut Review, seen: &mut FileSeen, mut reader: impl BufRead) -> 
 /// The next line, without its line feed; false if it was longer than any of a trace, and is left out.
 ///
 /// # Errors
-/// What the system says of reading it.
+/// What the system says of reading it, or it does not end.
 pub fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
     line.clear();
     let mut length = 0_usize;
@@ -79,6 +81,13 @@ pub fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Op
         let end = buffer.iter().position(|byte| *byte == b'\n');
         let part = &buffer[..end.unwrap_or(buffer.len())];
         length = length.saturating_add(part.len());
+        if length > ENDLESS_BYTES {
+            let text = format!(
+                "a line goes on for more than {} MiB: it is no trace",
+                ENDLESS_BYTES >> 20
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
         if length <= MOST_LINE_BYTES {
             line.extend_from_slice(part);
         }

@@ -150,3 +150,12 @@ fn a_timeline_has_at_most_sixty_bars_and_loses_no_packet() {
     }
     assert!(Timeline::default().bars().is_empty());
 }
+
+#[test]
+fn what_has_no_end_is_no_trace() {
+    let error = from(&mut Review::default(), "zero", std::io::repeat(0)).expect_err("does not end");
+    assert_eq!(
+        error.to_string(),
+        "a line goes on for more than 64 MiB: it is no trace"
+    );
+}

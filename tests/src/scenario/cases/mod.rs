@@ -99,7 +99,7 @@ pub(super) const ALL: &[Case] = &[
         name: "top-on-a-real-terminal",
         backends: &[Backend::Legacy, Backend::Nft],
         every_kernel: false,
-        of_paths: true,
+        of_paths: false,
         without_bpf: false,
         run: top::run,
     },
@@ -217,7 +217,7 @@ pub(super) const ALL: &[Case] = &[
     },
     Case {
         name: "a-soak",
-        backends: &[Backend::Legacy, Backend::Nft],
+        backends: &[Backend::Nft],
         every_kernel: false,
         of_paths: false,
         without_bpf: false,
