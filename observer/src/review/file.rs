@@ -8,8 +8,8 @@ use super::{FileSeen, Review, captures, traces};
 
 /// Longer than any line that observer writes.
 const MOST_LINE_BYTES: usize = 4 << 20;
-/// What has a line as long as this will have no end either.
-const ENDLESS_BYTES: usize = 64 << 20;
+/// What has a line as long as this will have no end either. Without optimising the search for one takes its time.
+const ENDLESS_BYTES: usize = if cfg!(test) { 8 << 20 } else { 64 << 20 };
 /// So much is looked at to know what a file is.
 const HEAD_BYTES: u64 = 64 * 1024;
 /// The first block of pcapng, alike in either order of bytes.

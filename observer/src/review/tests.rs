@@ -156,6 +156,6 @@ fn what_has_no_end_is_no_trace() {
     let error = from(&mut Review::default(), "zero", std::io::repeat(0)).expect_err("does not end");
     assert_eq!(
         error.to_string(),
-        "a line goes on for more than 64 MiB: it is no trace"
+        "a line goes on for more than 8 MiB: it is no trace"
     );
 }
