@@ -2,14 +2,13 @@
 //! rest of observer cannot connect.
 
 use std::path::PathBuf;
-use std::sync::mpsc;
 
 use anyhow::{Context as _, Result};
 
 use super::cri::Cri;
 use super::feed::{Feed, Naming};
 use super::kube::{self, Access, Scope};
-use crate::privilege::{self, Service, Task};
+use crate::privilege::{Task, thread};
 use crate::report::record::NamesFrom;
 
 /// What is asked.
@@ -41,23 +40,7 @@ impl Sources {
                 .chain(self.api.as_ref().map(|_| NamesFrom::Api))
                 .collect(),
         );
-        let (ready, is_ready) = mpsc::channel();
-        std::thread::Builder::new()
-            .name("names".into())
-            .spawn(move || {
-                let runtime = confined();
-                let (runtime, answer) = match runtime {
-                    Ok(runtime) => (Some(runtime), Ok(())),
-                    Err(error) => (None, Err(error)),
-                };
-                // Who waits for it is there.
-                let _ = ready.send(answer);
-                if let Some(runtime) = runtime {
-                    runtime.block_on(self.ask(feed));
-                }
-            })
-            .context("names: no thread")?;
-        is_ready.recv().context("names: the thread has ended")??;
+        thread::begin("names", Task::Names, move || self.ask(feed)).context("names")?;
         Ok(naming)
     }
 
@@ -75,14 +58,4 @@ impl Sources {
         };
         tokio::join!(cri, api);
     }
-}
-
-/// The event loop of a thread that has no rights any more.
-fn confined() -> Result<tokio::runtime::Runtime> {
-    privilege::confine(Task::Names, Service::None).context("names: cannot give up capabilities")?;
-    tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .context("names: no event loop")
 }

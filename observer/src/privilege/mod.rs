@@ -4,6 +4,7 @@
 
 pub mod calls;
 pub mod capabilities;
+pub mod thread;
 
 use std::io;
 

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 
 use super::record::{Line, Time};
 use super::{Report, Running};
-use crate::privilege::{self, Service, Task};
+use crate::privilege::{Task, thread};
 use delivery::Delivered;
 use outbox::Outbox;
 pub use post::Endpoint;
@@ -78,7 +78,6 @@ impl Otlp {
             .map(|path| Spool::open(path, config.buffer_bytes))
             .transpose()?;
         let (sender, receiver) = mpsc::channel(MAX_WAITING);
-        let (ready, is_ready) = blocking::channel();
         let (end, ended) = blocking::channel();
         let lost = Arc::new(AtomicU64::new(0));
         let resource = encode::resource(node);
@@ -88,22 +87,11 @@ impl Otlp {
             resource.clone(),
             lost.clone(),
         );
-        std::thread::Builder::new()
-            .name("otlp".into())
-            .spawn(move || {
-                let (runtime, answer) = match confined() {
-                    Ok(runtime) => (Some(runtime), Ok(())),
-                    Err(error) => (None, Err(error)),
-                };
-                // Who waits for it is there.
-                let _ = ready.send(answer);
-                if let Some(runtime) = runtime {
-                    // At the end nobody may be waiting any more.
-                    let _ = end.send(runtime.block_on(worker.run(receiver)));
-                }
-            })
-            .context("--otlp: no thread")?;
-        is_ready.recv().context("--otlp: the thread has ended")??;
+        let work = async move || {
+            // At the end nobody may be waiting any more.
+            let _ = end.send(worker.run(receiver).await);
+        };
+        thread::begin("otlp", Task::Export, work).context("--otlp")?;
         Ok(Self {
             sender: Some(sender),
             lost,
@@ -119,16 +107,6 @@ impl Otlp {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
-}
-
-/// The event loop of a thread that has no rights any more.
-fn confined() -> Result<tokio::runtime::Runtime> {
-    privilege::confine(Task::Export, Service::None).context("--otlp: cannot give up capabilities")?;
-    tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .context("--otlp: no event loop")
 }
 
 impl Report for Otlp {

@@ -93,7 +93,7 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
 }
 
 /// An address of the loopback at which nobody listens.
-fn free() -> Result<SocketAddr> {
+pub(super) fn free() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
     listener.local_addr().context("a socket without an address")
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,6 +20,7 @@ use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use serde_json::{Value, json};
 
 use super::super::run::{Lab, Place};
+use super::metrics::free;
 use crate::cluster::Cluster;
 use crate::cluster::rules::{self, Place as RulePlace};
 use crate::observer::{self, Observer, read_lines};
@@ -47,9 +48,7 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     let setup = place.setup();
     let cluster = Cluster::up(&lab.data, "router", &setup, &lab.run)?;
     cluster.restore("router", RULES, true)?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
-    let address = listener.local_addr().context("a socket without an address")?;
-    drop(listener);
+    let address = free()?;
     let buffer = place.work.join("otlp-buffer");
     let words = |trace: &Path| {
         let url = format!("http://{address}");
