@@ -18,6 +18,7 @@ const SETTLED_NS: u64 = 20_000_000;
 const FLOOD_NS: u64 = 250_000_000;
 
 /// What a look at the counters is worth.
+#[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Look {
     /// What moved was counted since the last drop, or why not has been said.
@@ -26,6 +27,18 @@ pub enum Look {
     Late,
     /// So it may, in the middle of a flood: after this look others have their own.
     Opens,
+}
+
+/// As a function that stands alone returns it.
+impl From<u32> for Look {
+    #[inline(always)]
+    fn from(number: u32) -> Self {
+        match number {
+            1 => Self::Late,
+            2 => Self::Opens,
+            _ => Self::Own,
+        }
+    }
 }
 
 /// The counters of this namespace are not looked at for a drop on this CPU that was folded.

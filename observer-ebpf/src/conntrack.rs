@@ -38,6 +38,14 @@ pub fn fill(nfct: u64, to: &mut Conn) -> bool {
     true
 }
 
+/// [`fill`], by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn conntrack_fill(nfct: u64, to: *mut Conn) -> u32 {
+    // SAFETY: this CPU's element.
+    u32::from(!to.is_null() && fill(nfct, unsafe { &mut *to }))
+}
+
 /// Tuples and status: at once where they lie as in every kernel so far, else one by one.
 #[inline(always)]
 fn read_conn(conn: u64, to: &mut Conn) -> bool {

@@ -51,8 +51,17 @@ const AT_ONCE: usize = 4;
 const _: () = assert!(GROUP_WORDS.is_multiple_of(2 * AT_ONCE));
 
 /// Compares every candidate of the namespace with its baseline, remembers what moved, and takes the new baseline.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn counters_compare(scratch: *mut Scratch, cpu_offset: u64, net: u64) -> u32 {
+    if scratch.is_null() {
+        return Look::Own as u32;
+    }
+    compare(scratch, cpu_offset, net) as u32
+}
+
 #[inline(always)]
-pub fn compare(scratch: *mut Scratch, cpu_offset: u64, net: u64) -> Look {
+fn compare(scratch: *mut Scratch, cpu_offset: u64, net: u64) -> Look {
     // SAFETY: this CPU's element.
     let event = unsafe { &mut (*scratch).event };
     event.moved_count = 0;

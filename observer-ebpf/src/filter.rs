@@ -167,6 +167,24 @@ fn view_matches(filter: &Filter, view: &View) -> bool {
 
 #[inline(always)]
 fn in_networks(networks: &[Network; MAX_FILTER], count: u32, address: &[u64; 2]) -> bool {
+    filter_has_network(networks, count, address[0], address[1]) != 0
+}
+
+/// [`in_networks`], by itself: the address in two words.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn filter_has_network(
+    networks: *const [Network; MAX_FILTER],
+    count: u32,
+    upper: u64,
+    lower: u64,
+) -> u32 {
+    // SAFETY: a field of a map's element.
+    u32::from(!networks.is_null() && is_listed(unsafe { &*networks }, count, [upper, lower]))
+}
+
+#[inline(always)]
+fn is_listed(networks: &[Network; MAX_FILTER], count: u32, address: [u64; 2]) -> bool {
     for (i, network) in networks.iter().enumerate() {
         if i as u32 >= count {
             break;
@@ -255,7 +273,35 @@ fn iface_matches(filter: &Filter, sight: &Sight<'_>) -> bool {
 /// The headers as they are now. A header cut short has port 0.
 #[inline(always)]
 pub fn from_headers(view: &mut View, sight: &Sight<'_>) {
-    let header = sight.header;
+    filter_from_headers(view, sight.header, sight.header_bytes);
+}
+
+/// [`from_headers`], by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn filter_from_headers(
+    view: *mut View,
+    header: *const [u8; HEADER_BYTES],
+    header_bytes: u32,
+) -> u32 {
+    if view.is_null() || header.is_null() {
+        return 0;
+    }
+    // SAFETY: this CPU's elements.
+    let (view, header) = unsafe { (&mut *view, &*header) };
+    read_headers(view, &Headers { header, header_bytes });
+    0
+}
+
+/// What is there of a packet, from its network header on.
+struct Headers<'a> {
+    header: &'a [u8; HEADER_BYTES],
+    header_bytes: u32,
+}
+
+#[inline(always)]
+fn read_headers(view: &mut View, packet: &Headers<'_>) {
+    let header = packet.header;
     view.src_port = 0;
     view.dst_port = 0;
     view.means = Matched::Headers as u8;
@@ -272,11 +318,11 @@ pub fn from_headers(view: &mut View, sight: &Sight<'_>) {
     } else {
         view.src = [word(header, 8), word(header, 16)];
         view.dst = [word(header, 24), word(header, 32)];
-        skip_extensions(view, sight);
+        skip_extensions(view, packet);
     }
     let (_, at) = where_it_is(view);
     if at != 0 {
-        ports(view, sight, u32::from(at));
+        ports(view, packet, u32::from(at));
     }
 }
 
@@ -303,52 +349,52 @@ fn where_it_is(view: &View) -> (u8, u16) {
 }
 
 #[inline(always)]
-fn ports(view: &mut View, sight: &Sight<'_>, at: u32) {
-    if at + 4 > sight.header_bytes {
+fn ports(view: &mut View, packet: &Headers<'_>, at: u32) {
+    if at + 4 > packet.header_bytes {
         return;
     }
-    view.src_port = be16(sight, at);
-    view.dst_port = be16(sight, at + 2);
+    view.src_port = be16(packet, at);
+    view.dst_port = be16(packet, at + 2);
 }
 
 /// Two bytes as they lie in memory.
 #[inline(always)]
-fn be16(sight: &Sight<'_>, at: u32) -> u16 {
-    u16::from_ne_bytes([byte(sight, at), byte(sight, at + 1)])
+fn be16(packet: &Headers<'_>, at: u32) -> u16 {
+    u16::from_ne_bytes([byte(packet, at), byte(packet, at + 1)])
 }
 
 /// The index is masked, so that the verifier sees that it is in bounds.
 #[inline(always)]
-fn byte(sight: &Sight<'_>, at: u32) -> u8 {
-    sight.header[(at & (HEADER_BYTES as u32 - 1)) as usize]
+fn byte(packet: &Headers<'_>, at: u32) -> u8 {
+    packet.header[(at & (HEADER_BYTES as u32 - 1)) as usize]
 }
 
 /// Walks IPv6 extension headers: sets `proto`, and `at` to where the transport header starts; 0 if there is none.
 #[inline(always)]
-fn skip_extensions(view: &mut View, sight: &Sight<'_>) {
-    go_on(view, sight.header[6], 40);
+fn skip_extensions(view: &mut View, packet: &Headers<'_>) {
+    go_on(view, packet.header[6], 40);
     for _ in 0..6 {
         let (next, at) = where_it_is(view);
         let at = u32::from(at);
         let len = match next {
             // hop-by-hop, routing, destination options
-            0 | 43 | 60 => (u32::from(byte(sight, at + 1)) + 1) * 8,
+            0 | 43 | 60 => (u32::from(byte(packet, at + 1)) + 1) * 8,
             // fragment: only the first has ports
             44 => {
-                if byte(sight, at + 2) != 0 || byte(sight, at + 3) & 0xf8 != 0 {
-                    return go_on(view, byte(sight, at), 0);
+                if byte(packet, at + 2) != 0 || byte(packet, at + 3) & 0xf8 != 0 {
+                    return go_on(view, byte(packet, at), 0);
                 }
                 8
             }
             // authentication
-            51 => (u32::from(byte(sight, at + 1)) + 2) * 4,
+            51 => (u32::from(byte(packet, at + 1)) + 2) * 4,
             _ => return,
         };
-        if at + 8 > sight.header_bytes {
+        if at + 8 > packet.header_bytes {
             return go_on(view, 0, 0);
         }
-        go_on(view, byte(sight, at), (at + len) as u16);
-        if at + len >= sight.header_bytes {
+        go_on(view, byte(packet, at), (at + len) as u16);
+        if at + len >= packet.header_bytes {
             return;
         }
     }

@@ -75,8 +75,18 @@ pub fn looked(began_ns: u64) {
 }
 
 /// Whether a drop that the filter matches is to be counted only; it has been, then, among its flow's. `view`: its headers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn flood_fold(allowance: *mut Allowance, view: *const View, event: *const DropEvent) -> u32 {
+    if allowance.is_null() || view.is_null() || event.is_null() {
+        return 0;
+    }
+    // SAFETY: elements of maps.
+    u32::from(unsafe { fold(allowance, &*view, &*event) })
+}
+
 #[inline(always)]
-pub fn fold(allowance: *mut Allowance, view: &View, event: &DropEvent) -> bool {
+fn fold(allowance: *mut Allowance, view: &View, event: &DropEvent) -> bool {
     let key = FoldKey {
         src: view.src,
         dst: view.dst,

@@ -55,7 +55,19 @@ fn route_device(skb: u64) -> Option<u64> {
 /// Fills what the record says of the packet itself; false if it is not an IP packet.
 #[inline(always)]
 pub fn fill(skb: u64, event: &mut DropEvent) -> bool {
-    event.skb = skb;
+    skb_fill(skb, event) != 0
+}
+
+/// [`fill`], by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn skb_fill(skb: u64, event: *mut DropEvent) -> u32 {
+    // SAFETY: this CPU's element.
+    u32::from(!event.is_null() && filled(skb, unsafe { &mut *event }))
+}
+
+#[inline(always)]
+fn filled(skb: u64, event: &mut DropEvent) -> bool {
     event.len_bytes = field(skb, offset!(skb_len)).unwrap_or(0);
     event.mark = field(skb, offset!(skb_mark)).unwrap_or(0);
     event.iif = field(skb, offset!(skb_iif)).unwrap_or(0);

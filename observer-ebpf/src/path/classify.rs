@@ -5,7 +5,7 @@ use observer_common::{Count, Filter, PATH_FILTER, hook_flag};
 
 use super::frame::{Frame, PathCpu, tracking};
 use super::{OUTPUT, PREROUTING, is_inet, packet};
-use crate::conntrack;
+use crate::conntrack::conntrack_fill;
 use crate::filter::{self, Sight};
 use crate::look::Look;
 use crate::maps::{FLOWS, count};
@@ -33,7 +33,7 @@ pub fn classify(skb: impl Look, frame: *mut Frame, cpu: *mut PathCpu, filter: &F
     let nfct = frame.event.nfct;
     // The packet within, or the connection's other addresses: in one place, since the verifier follows the filter anew in each.
     if !packet::unwrap_tunnel(skb, &mut frame.event) {
-        if !conntrack::fill(nfct, &mut frame.event.conn) {
+        if conntrack_fill(nfct, &mut frame.event.conn) == 0 {
             return if filter.dst_count | filter.src_count | filter.port_count == 0 {
                 tracking::NONE
             } else {
@@ -52,6 +52,22 @@ pub fn classify(skb: impl Look, frame: *mut Frame, cpu: *mut PathCpu, filter: &F
 /// Whether the filter matches what the record has of the packet so far.
 #[inline(always)]
 pub fn is_match(frame: &mut Frame, cpu: *mut PathCpu, filter: &Filter) -> bool {
+    path_is_match(frame, cpu, filter) != 0
+}
+
+/// [`is_match`], by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn path_is_match(frame: *mut Frame, cpu: *mut PathCpu, filter: *const Filter) -> u32 {
+    if frame.is_null() || cpu.is_null() || filter.is_null() {
+        return 0;
+    }
+    // SAFETY: this CPU's element, and one of a map.
+    u32::from(unsafe { matches(&mut *frame, cpu, &*filter) })
+}
+
+#[inline(always)]
+fn matches(frame: &mut Frame, cpu: *mut PathCpu, filter: &Filter) -> bool {
     let event = &frame.event;
     let sight = Sight {
         header: &event.before,

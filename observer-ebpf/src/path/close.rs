@@ -5,7 +5,8 @@ use observer_common::{Count, HookEvent, HookRuns, MAX_STEPS, NetState, PATH_FILT
 
 use super::classify::{is_match, remember};
 use super::frame::{self, Frame, tracking};
-use super::{is_inet, list_of, nat, packet, snapshot};
+use super::snapshot::snapshot_compare;
+use super::{is_inet, list_of, nat, packet};
 use crate::conntrack;
 use crate::counters;
 use crate::look::{Look, Plain};
@@ -18,7 +19,7 @@ use crate::nets;
 pub fn left(frame: *mut Frame, depth: u32, returned: i32, skb: impl Look) {
     // SAFETY: this CPU's element.
     unsafe { (*frame).event.returned = returned };
-    snapshot::compare(frame, depth);
+    snapshot_compare(frame, depth);
     if returned == 1 {
         // SAFETY: as above.
         let event = unsafe { &mut (*frame).event };
@@ -33,6 +34,18 @@ pub fn left(frame: *mut Frame, depth: u32, returned: i32, skb: impl Look) {
 /// The packet is being freed: if it is in a hook right now, its record is written. True if so.
 #[inline(always)]
 pub fn freed(skb: u64) -> bool {
+    path_freed(skb) != 0
+}
+
+/// [`freed`], by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn path_freed(skb: u64) -> u32 {
+    u32::from(is_freed(skb))
+}
+
+#[inline(always)]
+fn is_freed(skb: u64) -> bool {
     let Some(frame) = frame::innermost(skb).or_else(|| frame::spare(skb)) else {
         return false;
     };
@@ -42,7 +55,7 @@ pub fn freed(skb: u64) -> bool {
         (*frame).event.returned = -1;
         (*frame).event.flags |= hook_flag::FREED;
     }
-    snapshot::compare(frame, depth);
+    snapshot_compare(frame, depth);
     let skb = Plain(skb);
     // SAFETY: as above.
     let event = unsafe { &mut (*frame).event };
@@ -69,7 +82,7 @@ fn connection(event: &mut HookEvent, nfct: u64) {
 
 /// True if the record was written.
 #[inline(always)]
-pub fn finish(frame: *mut Frame) -> bool {
+fn finish(frame: *mut Frame) -> bool {
     // SAFETY: this CPU's element.
     let of = unsafe { &mut *frame };
     of.closed = 1;
@@ -83,6 +96,12 @@ pub fn finish(frame: *mut Frame) -> bool {
             return false;
         }
     }
+    write(of)
+}
+
+/// Completes the record and writes it: true if it could.
+#[inline(always)]
+fn write(of: &mut Frame) -> bool {
     // Freed inside one, or its exit was not seen: what it decided is not known.
     if of.nft.open != 0 {
         of.event.flags |= hook_flag::UNSEEN;

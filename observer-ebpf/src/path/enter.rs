@@ -6,6 +6,7 @@ use observer_common::{Count, EventKind, Filter, HookEvent, MAX_DEPTH, PATH_FILTE
 use super::classify::classify;
 use super::frame::{self, Frame, Function, OURS_ONLY, PathCpu, Running, tracking};
 use super::sight::Sight;
+use super::snapshot::snapshot_compare;
 use super::{glance, is_inet, list_of, nat, passing, snapshot};
 use crate::look::Look;
 use crate::maps::{FILTER, PATH_CPU, count};
@@ -222,7 +223,7 @@ fn choose_runs(frame: *mut Frame, cpu: *mut PathCpu, depth: u32) {
 #[inline(always)]
 fn pause(depth: u32) {
     let Some(frame) = frame::at(depth) else { return };
-    snapshot::compare(frame, depth);
+    snapshot_compare(frame, depth);
 }
 
 /// What this CPU remembers from before the probes were put on anew is void.

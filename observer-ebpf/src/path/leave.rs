@@ -4,7 +4,7 @@ use observer_common::{Count, MAX_DEPTH, hook_flag};
 
 use super::close;
 use super::frame::{self, Frame, tracking};
-use super::snapshot;
+use super::snapshot::snapshot_take;
 use crate::look::Look;
 use crate::maps::count;
 
@@ -89,6 +89,6 @@ fn resume(depth: u32) {
             && (*frame).event.flags & hook_flag::COUNTERS != 0
     };
     if wanted {
-        snapshot::take(frame, depth);
+        snapshot_take(frame, depth);
     }
 }

@@ -56,15 +56,30 @@ pub fn take(frame: *mut Frame, depth: u32) {
     }
 }
 
+/// [`take`], by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn snapshot_take(frame: *mut Frame, depth: u32) -> u32 {
+    if !frame.is_null() {
+        take(frame, depth);
+    }
+    0
+}
+
 /// Adds to the frame's steps what moved since the copy. The copy is then out of date.
-#[inline(always)]
-pub fn compare(frame: *mut Frame, depth: u32) {
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn snapshot_compare(frame: *mut Frame, depth: u32) -> u32 {
+    if frame.is_null() {
+        return 0;
+    }
     // SAFETY: this CPU's element.
     if unsafe { (*frame).has_snapshot } != 0 {
         run(frame, depth, compare_one as *mut c_void);
         // SAFETY: as above.
         unsafe { (*frame).has_snapshot = 0 };
     }
+    0
 }
 
 #[inline(always)]

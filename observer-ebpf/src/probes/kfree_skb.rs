@@ -17,9 +17,13 @@ use observer_common::{
 
 use crate::{
     behind::{self, Look},
-    bytes, conntrack, cost, counters, cpu,
+    bytes,
+    conntrack::{self, conntrack_fill},
+    cost,
+    counters::counters_compare,
+    cpu,
     filter::{self, Sight},
-    flood,
+    flood::{self, flood_fold},
     maps::{EVENTS, FILTER, NO_WAKEUP, NOT_LOSS, SCRATCH, Scratch, count},
     memory::{bounded, offset},
     path, skb, stack,
@@ -42,12 +46,16 @@ fn dropped(ctx: &BtfTracePointContext) -> Option<()> {
         count(Count::Seen);
     }
     let scratch = SCRATCH.get_ptr_mut(0)?;
-    let skb = ctx.arg::<*const u8>(0) as u64;
     let location = ctx.arg::<u64>(1);
     let reason: u32 = if offset!(has_reason) != 0 { ctx.arg(2) } else { 0 };
     // SAFETY: this CPU's element; the kernel does not enter a program twice on one CPU.
     let event = unsafe { &mut (*scratch).event };
     event.kind = EventKind::Drop as u32;
+    // SAFETY: this CPU's element; volatile, so that it is read back as a number.
+    let skb = unsafe {
+        core::ptr::write_volatile(&raw mut event.skb, ctx.arg::<*const u8>(0) as u64);
+        core::ptr::read_volatile(&raw const event.skb)
+    };
     event.location = location;
     event.reason = reason;
     event.flags = 0;
@@ -148,7 +156,7 @@ fn look_at_counters(scratch: *mut Scratch, net: u64, fate: Fate) -> Look {
         behind::unseen(net);
         return Look::Own;
     }
-    let look = cpu::offset_of_this_cpu(scratch).map(|offset| counters::compare(scratch, offset, net));
+    let look = cpu::offset_of_this_cpu(scratch).map(|offset| counters_compare(scratch, offset, net).into());
     if let Some(began) = began {
         flood::looked(began);
     }
@@ -165,7 +173,7 @@ fn choose(scratch: *mut Scratch, filter: &Filter, skb: u64, allowance: *mut Allo
     if !is_ip {
         return Fate::NotIp;
     }
-    let has_conn = conntrack::fill(conntrack::of(skb), &mut event.conn);
+    let has_conn = conntrack_fill(conntrack::of(skb), &mut event.conn) != 0;
     if has_conn {
         event.flags |= flag::CONN;
     }
@@ -179,10 +187,9 @@ fn choose(scratch: *mut Scratch, filter: &Filter, skb: u64, allowance: *mut Allo
     };
     // SAFETY: this CPU's element.
     let views = unsafe { &raw mut (*scratch).views };
-    let Some(matched) = filter::matches(DROP_FILTER, filter, views, &sight) else {
+    if drop_is_match(scratch, filter) == 0 {
         return Fate::Outside;
-    };
-    event.matched = matched;
+    }
     if flood::is_plenty(allowance) {
         return Fate::Told;
     }
@@ -191,11 +198,35 @@ fn choose(scratch: *mut Scratch, filter: &Filter, skb: u64, allowance: *mut Allo
     if filter.active == 0 {
         filter::from_headers(view, &sight);
     }
-    if flood::fold(allowance, view, event) {
+    if flood_fold(allowance, view, event) != 0 {
         Fate::Folded
     } else {
         Fate::Other
     }
+}
+
+/// Whether the filter matches what the record has of the packet.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn drop_is_match(scratch: *mut Scratch, filter: *const Filter) -> u32 {
+    if scratch.is_null() || filter.is_null() {
+        return 0;
+    }
+    // SAFETY: this CPU's element.
+    let event = unsafe { &mut (*scratch).event };
+    let sight = Sight {
+        header: &event.header,
+        header_bytes: event.header_bytes,
+        conn: (event.flags & flag::CONN != 0).then_some(&event.conn),
+        inode: event.netns_inode,
+        dev: &event.dev_name,
+        route: &event.route_name,
+    };
+    // SAFETY: this CPU's element, and one of a map.
+    let matched = unsafe { filter::matches(DROP_FILTER, &*filter, &raw mut (*scratch).views, &sight) };
+    let Some(matched) = matched else { return 0 };
+    event.matched = matched;
+    1
 }
 
 #[inline(always)]

@@ -1,21 +1,33 @@
 //! What this kernel lets programs attach to, told by the kernel and not by the program under test.
 
 use std::fs;
+use std::sync::LazyLock;
+
+/// What the kernel allows. It is asked once: all its symbols are some 200,000 lines, which it takes seconds to print where it is
+/// emulated, and what is built into it does not change.
+static ALLOWED: LazyLock<Allowed> = LazyLock::new(|| {
+    let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    let programs = allows_programs(&symbols);
+    Allowed {
+        programs,
+        path: programs && allows_path(&lockdown, &symbols),
+    }
+});
+
+struct Allowed {
+    programs: bool,
+    path: bool,
+}
 
 /// Whether the kernel is young enough for observer's programs at all: they call `bpf_loop()` (Linux 5.17).
 pub fn programs() -> bool {
-    allows_programs(&symbols())
+    ALLOWED.programs
 }
 
 /// Whether paths can be observed: kprobes are built in, and no lockdown forbids fentry and kprobes.
 pub fn path() -> bool {
-    let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-    let symbols = symbols();
-    allows_programs(&symbols) && allows_path(&lockdown, &symbols)
-}
-
-fn symbols() -> String {
-    fs::read_to_string("/proc/kallsyms").unwrap_or_default()
+    ALLOWED.path
 }
 
 fn allows_programs(symbols: &str) -> bool {
