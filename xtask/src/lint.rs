@@ -60,7 +60,7 @@ pub fn licences() -> Result<()> {
         // It runs for a second: what its own profile spends on optimising it never comes back.
         deny.install(|cargo| {
             cargo
-                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
                 .env("CARGO_PROFILE_RELEASE_LTO", "off")
                 .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
         })?;
