@@ -75,11 +75,6 @@ impl SavedTable {
         save::each_rule(name, headings, lines, take)
     }
 
-    /// How many rules a chain has.
-    pub fn count(&self, chain: &str) -> usize {
-        self.chains.get(chain).map_or(0, Texts::len)
-    }
-
     /// The text of a rule, by its index in its chain.
     pub fn rule(&self, chain: &str, index: usize) -> Option<&str> {
         self.chains.get(chain)?.get(index)
@@ -175,7 +170,7 @@ impl Saved {
         let names: HashSet<&str> = table.chains.iter().map(|chain| chain.name.as_str()).collect();
         chains
             .iter()
-            .all(|(name, texts)| texts.len() == 0 || names.contains(name.as_str()))
+            .all(|(name, texts)| texts.is_empty() || names.contains(name.as_str()))
             && read.all(|chain| {
                 chains.get(&chain.name).is_some_and(|texts| {
                     texts.len() == chain.rules.len()

@@ -28,12 +28,17 @@ struct Condition<'a> {
 enum Right<'a> {
     /// This number, and nothing else on the left.
     Number(u64),
+    /// What is larger.
+    Wide(Box<Wide<'a>>),
+}
+
+enum Wide<'a> {
     /// As many parts as there are on the left.
-    Constant(Box<Vec<Matcher>>),
+    Constant(Vec<Matcher>),
     /// A set by its name.
-    Named(Box<&'a str>),
+    Named(&'a str),
     /// A set that is part of the rule.
-    Unnamed(Box<&'a [Element]>),
+    Unnamed(&'a [Element]),
 }
 
 /// What the rules of a table ask first, each once: thousands of rules ask for the same few fields.
@@ -117,13 +122,19 @@ impl Leading<'_, '_> {
     }
 }
 
+impl<'a> Wide<'a> {
+    fn boxed(self) -> Right<'a> {
+        Right::Wide(Box::new(self))
+    }
+}
+
 impl Right<'_> {
     fn of(constant: Vec<Matcher>) -> Self {
         let number = match constant[..] {
             [Matcher::Exact(number)] => u64::try_from(number).ok(),
             _ => None,
         };
-        number.map_or_else(|| Self::Constant(Box::new(constant)), Self::Number)
+        number.map_or_else(|| Wide::Constant(constant).boxed(), Self::Number)
     }
 }
 
@@ -138,8 +149,8 @@ impl<'a> Condition<'a> {
             return None;
         };
         let right = match right {
-            Expression::Set(elements) => Right::Unnamed(Box::new(elements)),
-            Expression::Reference(name) => Right::Named(Box::new(name)),
+            Expression::Set(elements) => Wide::Unnamed(elements).boxed(),
+            Expression::Reference(name) => Wide::Named(name).boxed(),
             constant => {
                 let types = Datatype::of(left);
                 let constant = parts(constant, &types);
@@ -157,11 +168,14 @@ impl<'a> Condition<'a> {
         if loaded.contains(&Loaded::Missing) {
             return true;
         }
-        let found = match &self.right {
+        let wide = match &self.right {
             Right::Number(number) => return self.is_no(all(&[Matcher::Exact((*number).into())], loaded)),
-            Right::Constant(parts) => return self.is_no(all(parts, loaded)),
-            Right::Named(name) => table.set(name),
-            Right::Unnamed(elements) => table.unnamed(elements),
+            Right::Wide(wide) => &**wide,
+        };
+        let found = match wide {
+            Wide::Constant(parts) => return self.is_no(all(parts, loaded)),
+            Wide::Named(name) => table.set(name),
+            Wide::Unnamed(elements) => table.unnamed(elements),
         };
         found.is_some_and(|set| self.is_no(set.find(loaded).is_there()))
     }
