@@ -365,7 +365,7 @@ fn run(cli: Cli) -> Result<bool> {
             Ok(true)
         }
         Verb::BenchSize { observer, only } => {
-            bench::size::run(&observer, &RunDir::start()?, &only)?;
+            bench::size::run(&data, &observer, &RunDir::start()?, &only)?;
             Ok(true)
         }
         Verb::BenchRewrite { observer, only } => {

@@ -72,7 +72,7 @@ pub(super) fn of_rule(statements: &[Statement]) -> Option<(Effect, CountedBy)> {
                 return Some((effect, CountedBy::Own(packets, bytes)));
             }
             Statement::Counter(ValueOrName::Name(Expression::Word(name))) => {
-                return Some((effect, CountedBy::Named(name.clone())));
+                return Some((effect, CountedBy::Named(name.to_string())));
             }
             Statement::Log(_) | Statement::Last(_) | Statement::Notrack => {}
             _ => break,

@@ -24,7 +24,7 @@ use std::net::IpAddr;
 
 use crate::report::record::{Confidence, DropInfo, Evidence, Layer, Packet, PacketFamily, Proto, TcpFlags};
 
-pub use near_miss::{hint_rule, near_miss, place, target};
+pub use near_miss::{Rules, hint_rule, near_miss, place, rule, target};
 pub use nft_near_miss::{nft_near_miss, nft_never_asked, nft_then};
 pub use symbol::plain as plain_symbol;
 

@@ -2,10 +2,47 @@
 
 use crate::evaluate::{Miss, NearMiss, Place};
 use crate::report::record::{Hint, HintKind, HintRule, Rule};
-use crate::ruleset::xtables::save::{Action, Table};
+use crate::ruleset::xtables::save::{self, Action, Table};
+
+/// A table whose rules are told.
+pub trait Rules {
+    /// Its name.
+    fn table(&self) -> &str;
+    /// The name of a chain.
+    fn chain(&self, chain: usize) -> Option<&str>;
+    /// A rule, as the trace has rules.
+    fn rule(&self, place: Place) -> Option<Rule>;
+}
+
+impl Rules for Table {
+    fn table(&self) -> &str {
+        &self.name
+    }
+
+    fn chain(&self, chain: usize) -> Option<&str> {
+        self.chains.get(chain).map(|chain| &*chain.name)
+    }
+
+    fn rule(&self, place: Place) -> Option<Rule> {
+        let found = self.chains.get(place.chain)?.rules.get(place.rule?)?;
+        let text = self.text(place.chain, found);
+        Some(rule(place, text, found, target(self, &found.action)))
+    }
+}
+
+/// A rule, as the trace has rules.
+pub fn rule(place: Place, text: String, rule: &save::Rule, target: Option<String>) -> Rule {
+    Rule {
+        number: place.rule.and_then(|index| u32::try_from(index + 1).ok()),
+        handle: None,
+        text: Some(text),
+        comment: rule.comment().map(str::to_owned),
+        target,
+    }
+}
 
 /// A near miss as a hint; `None` if the table has no such rule.
-pub fn near_miss(near: &NearMiss, table: &Table) -> Option<Hint> {
+pub fn near_miss(near: &NearMiss, table: &dyn Rules) -> Option<Hint> {
     let rule = hint_rule(table, near.place)?;
     let mut text = near.misses.iter().map(words).collect::<Vec<_>>().join("; and ");
     if let Some(before) = near.behind {
@@ -48,8 +85,8 @@ fn words(miss: &Miss) -> String {
 }
 
 /// `rule 3 of DOCKER`, `the policy of INPUT`
-pub fn place(table: &Table, place: Place) -> Option<String> {
-    let chain = &table.chains.get(place.chain)?.name;
+pub fn place(table: &dyn Rules, place: Place) -> Option<String> {
+    let chain = table.chain(place.chain)?;
     Some(match place.rule {
         Some(rule) => format!("rule {} of {chain}", rule + 1),
         None => format!("the policy of {chain}"),
@@ -57,20 +94,11 @@ pub fn place(table: &Table, place: Place) -> Option<String> {
 }
 
 /// A rule with its place, as the trace has rules.
-pub fn hint_rule(table: &Table, place: Place) -> Option<HintRule> {
-    let chain = table.chains.get(place.chain)?;
-    let index = place.rule?;
-    let rule = chain.rules.get(index)?;
+pub fn hint_rule(table: &dyn Rules, place: Place) -> Option<HintRule> {
     Some(HintRule {
-        table: table.name.to_string(),
-        chain: chain.name.to_string(),
-        rule: Rule {
-            number: u32::try_from(index + 1).ok(),
-            handle: None,
-            text: Some(table.text(place.chain, rule)),
-            comment: rule.comment().map(str::to_owned),
-            target: target(table, &rule.action),
-        },
+        table: table.table().to_owned(),
+        chain: table.chain(place.chain)?.to_owned(),
+        rule: table.rule(place)?,
     })
 }
 

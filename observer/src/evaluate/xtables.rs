@@ -68,7 +68,8 @@ fn priority(table: &str, hook: Hook) -> i32 {
     }
 }
 
-fn rule(saved: &save::Rule, sets: &Sets) -> Rule {
+/// Makes a rule ready. `sets`: those that it may ask.
+pub fn rule(saved: &save::Rule, sets: &Sets) -> Rule {
     let mut conditions = Vec::new();
     header(&saved.header, &mut conditions);
     for found in &saved.matches {

@@ -71,11 +71,11 @@ fn step(step: &Step, evaluator: &Evaluator<'_>) -> Option<PathStep> {
     };
     Some(match &step.end {
         Some(Final::Verdict(Verdict::Jump(to))) => PathStep {
-            jump: Some(to.clone()),
+            jump: Some(to.to_string()),
             ..told
         },
         Some(Final::Verdict(Verdict::Goto(to))) => PathStep {
-            goto: Some(to.clone()),
+            goto: Some(to.to_string()),
             ..told
         },
         Some(Final::Verdict(verdict)) => PathStep {
@@ -201,7 +201,7 @@ fn why(statement: &Statement, family: Family) -> String {
         Statement::Set(_) => "it depends on what the set holds at that moment",
         Statement::Xt { .. } => "nft does not list what this extension asks",
         _ if is_about(|one| matches!(one, Expression::Numgen { .. })) => "it is drawn by lot",
-        _ if is_about(|one| matches!(one, Expression::Jhash { .. } | Expression::Symhash { .. })) => {
+        _ if is_about(|one| matches!(one, Expression::Jhash(_) | Expression::Symhash { .. })) => {
             "it depends on a hash"
         }
         _ if is_about(|one| matches!(one, Expression::Fib { .. } | Expression::Rt { .. })) => {
@@ -284,7 +284,7 @@ fn chain_path(passage: &ChainPassage, at: Place, evaluator: &Evaluator<'_>) -> V
             _ => continue,
         };
         let table = evaluator.table(step.place);
-        stack.extend(table.and_then(|table| table.chains.iter().position(|chain| chain.name == *to)));
+        stack.extend(table.and_then(|table| table.chains.iter().position(|chain| *to == *chain.name)));
     }
     if let Some(depth) = stack.iter().position(|known| *known == at.chain) {
         stack.truncate(depth + 1);

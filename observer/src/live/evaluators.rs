@@ -16,16 +16,21 @@ self_cell!(
     struct Ready {
         owner: Rc<Ruleset>,
         #[covariant]
-        dependent: Evaluator,
+        dependent: Both,
     }
 );
+
+/// They share what is large.
+struct Both<'a> {
+    now: Evaluator<'a>,
+    past: Evaluator<'a>,
+}
 
 /// A ruleset, and what it is asked by.
 pub struct Prepared {
     ruleset: Rc<Ruleset>,
     in_part: HashSet<u64>,
-    now: OnceCell<Ready>,
-    past: OnceCell<Ready>,
+    ready: OnceCell<Ready>,
 }
 
 impl Prepared {
@@ -34,8 +39,7 @@ impl Prepared {
         Self {
             ruleset,
             in_part,
-            now: OnceCell::new(),
-            past: OnceCell::new(),
+            ready: OnceCell::new(),
         }
     }
 
@@ -46,18 +50,28 @@ impl Prepared {
 
     /// As its reader takes it ([`Evaluator::new`]).
     pub fn now(&self) -> &Evaluator<'_> {
-        let ready = || Ready::new(Rc::clone(&self.ruleset), |ruleset| Evaluator::new(ruleset));
-        self.now.get_or_init(ready).borrow_dependent()
+        &self.both().now
     }
 
-    /// For packets that came before it was listed ([`Evaluator::of_the_past`]).
+    /// For packets that came before it was listed ([`Evaluator::past`]).
     pub fn past(&self) -> &Evaluator<'_> {
+        &self.both().past
+    }
+
+    /// Whether nobody else has the ruleset.
+    fn is_let_go(&self) -> bool {
+        Rc::strong_count(&self.ruleset) == 1 + usize::from(self.ready.get().is_some())
+    }
+
+    fn both(&self) -> &Both<'_> {
         let ready = || {
             Ready::new(Rc::clone(&self.ruleset), |ruleset| {
-                Evaluator::of_the_past(ruleset, &self.in_part)
+                let now = Evaluator::new(ruleset);
+                let past = now.past(&self.in_part);
+                Both { now, past }
             })
         };
-        self.past.get_or_init(ready).borrow_dependent()
+        self.ready.get_or_init(ready).borrow_dependent()
     }
 }
 
@@ -82,6 +96,11 @@ impl Evaluators {
         self.kept.push(Rc::clone(&prepared));
         prepared
     }
+
+    /// Forgets those whose ruleset nobody else has any more: another is in force.
+    pub fn forget_let_go(&mut self) {
+        self.kept.retain(|known| !known.is_let_go());
+    }
 }
 
 #[cfg(test)]
@@ -102,9 +121,21 @@ mod tests {
             of(&mut evaluators, ruleset);
         }
         assert_eq!(evaluators.kept.len(), MOST);
+        evaluators.forget_let_go();
+        assert_eq!(evaluators.kept.len(), MOST, "somebody has them");
         assert!(
             !Rc::ptr_eq(&first, &of(&mut evaluators, &rulesets[0])),
             "it was let go"
         );
+    }
+
+    #[test]
+    fn a_ruleset_that_was_let_go_is_not_kept() {
+        let mut evaluators = Evaluators::default();
+        let asked = evaluators.of(Rc::default(), HashSet::new);
+        asked.now();
+        evaluators.of(Rc::default(), HashSet::new);
+        evaluators.forget_let_go();
+        assert!(evaluators.kept.is_empty());
     }
 }

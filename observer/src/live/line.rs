@@ -447,6 +447,9 @@ fn prepared(
     index: usize,
 ) -> Option<Rc<Prepared>> {
     let table = snapshot.tables.get(index)?;
+    // Not both rulesets at once.
+    texts.forget_replaced(known, snapshot, table);
+    evaluators.forget_let_go();
     let ruleset = texts.model(known, snapshot, index)?;
     Some(evaluators.of(ruleset, || in_part(table)))
 }

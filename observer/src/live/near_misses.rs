@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 
 use super::budget::PerSecond;
+use super::model::Model;
 use super::replay::{Looked, saved_instead};
-use super::ruletext::{Model, Ruletext};
+use super::ruletext::Ruletext;
 use super::sets::AskedSets;
 use crate::diagnose::near_miss;
 use crate::evaluate::{
@@ -114,7 +115,7 @@ fn look(
     let way = outcomes.find(|outcome| outcome.verdict == Verdict::Drop(place))?;
     let near = near_misses(table, hook, (packet, &way.doubts), &Unknown, bounds, MOST);
     let telling = near.iter().filter(|near| near.distance <= NearMiss::TELLING);
-    let hints = telling.filter_map(|near| near_miss(near, &model.saved));
+    let hints = telling.filter_map(|near| near_miss(near, model));
     Some(Looked::near(hints.collect()))
 }
 
@@ -126,7 +127,7 @@ fn subject(info: &DropInfo, text: &Ruletext) -> Option<(std::rc::Rc<Model>, Hook
         return None;
     }
     let model = text.model(table)?;
-    let chain = model.saved.chain(chain)?;
+    let chain = model.chain(chain)?;
     let rule = match info.cause? {
         Cause::Policy => None,
         Cause::Rule => {

@@ -10,9 +10,9 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::budget::PerSecond;
 use super::evaluators::Prepared;
+use super::model::Model;
 use super::near_misses;
 use super::nft_misses;
-use super::ruletext::Model;
 use crate::attribute::{Asked, Question, Replayed, Site};
 use crate::evaluate::nftables::{self, Device, Evaluator};
 use crate::evaluate::{self, Bounds, Deaths, Unknown};
@@ -262,11 +262,11 @@ fn ask_saved(model: &Model, table: usize, snapshot: &Snapshot, drop: &DropLine, 
     };
     let deaths = saved_deaths(model, drop, hook, &mut bounds);
     let places = deaths.places.iter().map(|place| {
-        let name = &model.saved.chains.get(place.chain)?.name;
+        let name = model.chain_name(place.chain)?;
         let mut chains = snapshot.tables.get(table)?.chains.iter();
         Some(Place {
             table,
-            chain: chains.position(|chain| *chain.name == **name)?,
+            chain: chains.position(|chain| chain.name == name)?,
             rule: place.rule,
             ending: Ending::Certain,
         })
@@ -295,14 +295,12 @@ pub fn saved_instead(
         return None;
     }
     let told = deaths.places.iter().filter_map(|place| {
-        let chain = model.saved.chains.get(place.chain)?;
-        let rule = place.rule.and_then(|rule| chain.rules.get(rule));
         Some(Candidate {
-            table: model.saved.name.to_string(),
-            chain: chain.name.to_string(),
+            table: model.name().to_owned(),
+            chain: model.chain_name(place.chain)?.to_owned(),
             rule: place.rule.and_then(|rule| u32::try_from(rule + 1).ok()),
             policy: place.rule.is_none().then(|| "DROP".to_owned()),
-            text: rule.map(|rule| model.saved.text(place.chain, rule)),
+            text: model.text(*place).map(str::to_owned),
         })
     });
     Some(told.collect())

@@ -7,14 +7,13 @@ use std::rc::Rc;
 
 use super::allowance::Allowance;
 use super::clock;
+use super::last::{Last, Wanted};
 use super::line::Known;
+use super::model::Model;
 use crate::attribute::tool;
-use crate::evaluate::{self, xtables};
 use crate::report::record::{Backend, Flow, Packet, TableFamily, Tool};
-use crate::ruleset::ipset::Sets;
 use crate::ruleset::nftables::listing::{Family, InForce, ListedBy, Ruleset};
 use crate::ruleset::text::Saved;
-use crate::ruleset::xtables::save;
 use crate::ruleset::{Place, Snapshot, Table};
 use crate::trace::{KUBE_PROXY_MAPS, KUBE_PROXY_TABLE, Services};
 
@@ -27,27 +26,21 @@ const MOST_MODELS: usize = 4;
 /// So much is remembered to have been listed.
 const MOST_SEEN: usize = 4096;
 
-/// A snapshot's generation, a backend and family. Not a hash of the rules: large matches lie behind pointers.
-type Key = (u32, Backend, TableFamily);
-
 /// The outputs.
 pub struct Ruletexts {
     serial: u64,
-    known: HashMap<Key, Rc<Ruletext>>,
-    /// Tables of nf_tables' own, by generation and index.
-    tables: HashMap<(u32, usize), Rc<Ruletext>>,
+    known: Last<Rc<Ruletext>>,
+    /// Tables of nf_tables' own.
+    tables: Last<Rc<Ruletext>>,
     /// The same as models.
-    models: HashMap<(u32, usize), Listing>,
-    /// Services of kube-proxy's tables in its nftables mode, by generation and index.
-    kube_proxy: HashMap<(u32, usize), Rc<Services>>,
+    models: Last<Listing>,
+    /// Services of kube-proxy's tables in its nftables mode.
+    kube_proxy: Last<Rc<Services>>,
     /// For all of these, when they are listed first, and later.
     allowances: [Allowance; 2],
     /// What was listed before.
     seen: HashSet<Wanted>,
 }
-
-/// What is listed: a namespace's inode, and a backend's tables of a family or one of them.
-type Wanted = (u32, Backend, TableFamily, String);
 
 /// A table of nf_tables as a model.
 #[derive(Clone, Default)]
@@ -68,14 +61,6 @@ pub struct Ruletext {
     models: RefCell<HashMap<String, Option<Rc<Model>>>>,
     /// Whether it shows the snapshot's tables, by their index.
     fits: RefCell<HashMap<usize, bool>>,
-}
-
-/// A table of iptables, to be shown and to be evaluated.
-pub struct Model {
-    /// As it is saved.
-    pub saved: save::Table,
-    /// As it is evaluated.
-    pub table: evaluate::Table,
 }
 
 impl Ruletext {
@@ -99,10 +84,8 @@ impl Ruletext {
         if let Some(known) = models.get(table) {
             return known.clone();
         }
-        let model = self.saved.model(table).map(|saved| {
-            let table = xtables::table(&saved, &Sets::default());
-            Rc::new(Model { saved, table })
-        });
+        let texts = self.saved.table(table);
+        let model = texts.and_then(|texts| Model::of(table, Rc::clone(texts)).map(Rc::new));
         models.insert(table.to_owned(), model.clone());
         model
     }
@@ -112,10 +95,10 @@ impl Default for Ruletexts {
     fn default() -> Self {
         Self {
             serial: 0,
-            known: HashMap::new(),
-            tables: HashMap::new(),
-            models: HashMap::new(),
-            kube_proxy: HashMap::new(),
+            known: Last::new(MOST),
+            tables: Last::new(MOST),
+            models: Last::new(MOST_MODELS),
+            kube_proxy: Last::new(MOST),
             allowances: [Allowance::default(), Allowance::again()],
             seen: HashSet::new(),
         }
@@ -183,9 +166,9 @@ impl Ruletexts {
         index: usize,
         table: &Table,
     ) -> Rc<Services> {
-        let key = (snapshot.generation, index);
-        if let Some(services) = self.kube_proxy.get(&key) {
-            return Rc::clone(services);
+        let wanted = one(snapshot, table);
+        if let Some(services) = self.kube_proxy.get(&wanted, snapshot.generation) {
+            return services;
         }
         let Some(listing) = self.listing(known, snapshot, index) else {
             return Rc::default();
@@ -196,10 +179,8 @@ impl Ruletexts {
         let maps = KUBE_PROXY_MAPS.iter().filter_map(|map| listed?.set(map));
         maps.for_each(|map| services.add_map(map));
         let services = Rc::new(services);
-        if self.kube_proxy.len() >= MOST {
-            self.kube_proxy.clear();
-        }
-        self.kube_proxy.insert(key, Rc::clone(&services));
+        self.kube_proxy
+            .put(wanted, snapshot.generation, Rc::clone(&services));
         services
     }
 
@@ -209,25 +190,29 @@ impl Ruletexts {
             .map(|listing| listing.ruleset)
     }
 
-    fn listing(&mut self, known: &Known<'_>, snapshot: &Snapshot, index: usize) -> Option<Listing> {
-        let key = (snapshot.generation, index);
-        if let Some(listing) = self.models.get(&key) {
-            return Some(listing.clone());
+    /// Forgets the model of a table that was replaced, if this snapshot's is not known yet.
+    pub fn forget_replaced(&mut self, known: &Known<'_>, snapshot: &Snapshot, table: &Table) {
+        let wanted = one(snapshot, table);
+        if self.models.get(&wanted, snapshot.generation).is_none() && known.is_in_force(snapshot) {
+            self.models.forget(&wanted);
         }
+    }
+
+    fn listing(&mut self, known: &Known<'_>, snapshot: &Snapshot, index: usize) -> Option<Listing> {
         let table = snapshot.tables.get(index)?;
+        let wanted = one(snapshot, table);
+        if let Some(listing) = self.models.get(&wanted, snapshot.generation) {
+            return Some(listing);
+        }
         let family = Family::named(table.family.name())?;
         let list = || InForce::of_table(snapshot.inode, family, &table.name);
-        let wanted = (snapshot.inode, table.backend, table.family, table.name.clone());
-        let listed = self.list(known, snapshot, wanted, list)?;
+        let listed = self.list(known, snapshot, wanted.clone(), list)?;
         let is_whole = |listed: &InForce| listed.by == ListedBy::Kernel && listed.unread.is_none();
         let listing = listed.map_or_else(Listing::default, |listed| Listing {
             is_whole: is_whole(&listed),
             ruleset: Rc::new(listed.ruleset),
         });
-        if self.models.len() >= MOST_MODELS {
-            self.models.clear();
-        }
-        self.models.insert(key, listing.clone());
+        self.models.put(wanted, snapshot.generation, listing.clone());
         Some(listing)
     }
 
@@ -240,9 +225,9 @@ impl Ruletexts {
         index: usize,
         table: &Table,
     ) -> Rc<Ruletext> {
-        let key = (snapshot.generation, index);
-        if let Some(text) = self.tables.get(&key) {
-            return Rc::clone(text);
+        let wanted = one(snapshot, table);
+        if let Some(text) = self.tables.get(&wanted, snapshot.generation) {
+            return text;
         }
         let Some(listing) = self.listing(known, snapshot, index) else {
             return Rc::default();
@@ -251,9 +236,8 @@ impl Ruletexts {
         let saved = match whole.and_then(|ruleset| Saved::of_ruleset(ruleset, table)) {
             Some((saved, false)) => saved,
             of_kernel => {
-                let wanted = (snapshot.inode, table.backend, table.family, table.name.clone());
                 let run = || Saved::run_nft(snapshot.inode, table);
-                let Some(run) = self.list(known, snapshot, wanted, run) else {
+                let Some(run) = self.list(known, snapshot, wanted.clone(), run) else {
                     return Rc::default();
                 };
                 run.or(of_kernel.map(|(saved, _)| saved)).unwrap_or_default()
@@ -265,10 +249,7 @@ impl Ruletexts {
             serial: self.serial,
             ..Ruletext::default()
         });
-        if self.tables.len() >= MOST {
-            self.tables.clear();
-        }
-        self.tables.insert(key, Rc::clone(&text));
+        self.tables.put(wanted, snapshot.generation, Rc::clone(&text));
         text
     }
 
@@ -310,13 +291,15 @@ impl Ruletexts {
         backend: Backend,
         family: TableFamily,
     ) -> Rc<Ruletext> {
-        let key = (snapshot.generation, backend, family);
-        if let Some(text) = self.known.get(&key) {
-            return Rc::clone(text);
+        let wanted = (snapshot.inode, backend, family, String::new());
+        if let Some(text) = self.known.get(&wanted, snapshot.generation) {
+            return text;
+        }
+        if known.is_in_force(snapshot) {
+            self.known.forget(&wanted);
         }
         let ask = || Saved::of(snapshot.inode, backend, family).unwrap_or_default();
-        let wanted = (snapshot.inode, backend, family, String::new());
-        let Some(saved) = self.list(known, snapshot, wanted, ask) else {
+        let Some(saved) = self.list(known, snapshot, wanted.clone(), ask) else {
             return Rc::default();
         };
         let mut services = Services::default();
@@ -328,12 +311,14 @@ impl Ruletexts {
             services,
             ..Ruletext::default()
         });
-        if self.known.len() >= MOST {
-            self.known.clear();
-        }
-        self.known.insert(key, Rc::clone(&text));
+        self.known.put(wanted, snapshot.generation, Rc::clone(&text));
         text
     }
+}
+
+/// One table of a snapshot.
+fn one(snapshot: &Snapshot, table: &Table) -> Wanted {
+    (snapshot.inode, table.backend, table.family, table.name.clone())
 }
 
 /// Whether iptables-nft-save may show one of these rules of the table as if it asked less than it does: nft put it there.

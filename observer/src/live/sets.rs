@@ -7,10 +7,11 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::budget::PerSecond;
-use super::ruletext::{Model, Ruletext};
-use crate::evaluate::{Table, xtables};
+use super::model::Model;
+use super::ruletext::Ruletext;
+use crate::evaluate::Table;
 use crate::kernel::{NetnsNames, enter};
-use crate::ruleset::ipset::{self, Sets, asked_by};
+use crate::ruleset::ipset::{self, Sets};
 
 /// So much time is taken for reading them in a second of drops.
 const TIME_A_SECOND: Duration = Duration::from_millis(100);
@@ -60,7 +61,7 @@ impl AskedSets {
         time_ns: u64,
         read: impl FnOnce(&[String]) -> Option<Sets>,
     ) -> Option<Rc<WithSets>> {
-        let key = (text.serial, model.saved.name.to_string());
+        let key = (text.serial, model.name().to_owned());
         let names = self.names(&key, text, model);
         if names.is_empty() {
             return None;
@@ -75,11 +76,11 @@ impl AskedSets {
             return None;
         }
         let begun = Instant::now();
-        let with = read(&names).map(|mut sets| {
+        let with = read(&names).and_then(|mut sets| {
             // A member that goes by itself may have been there when the packet died.
             sets.forget_those_with_timeouts();
-            let table = xtables::table(&model.saved, &sets);
-            Rc::new(WithSets { second, table })
+            let table = model.with(&sets)?;
+            Some(Rc::new(WithSets { second, table }))
         });
         self.time.spend(begun.elapsed());
         let with = with?;
@@ -95,11 +96,7 @@ impl AskedSets {
             let mut rules = text.saved.rules(table);
             rules.any(|rule| rule.text.contains(" -j SET "))
         };
-        let mut names: Vec<String> = asked_by(std::slice::from_ref(&model.saved))
-            .map(str::to_owned)
-            .collect();
-        names.sort_unstable();
-        names.dedup();
+        let mut names = model.sets.to_vec();
         // Packets that change sets may have changed them since.
         if names.len() > MOST_SETS || (!names.is_empty() && TABLES.iter().any(changes)) {
             names.clear();

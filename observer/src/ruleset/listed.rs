@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::Table;
 use super::nftables::listing::{Family, Ruleset, Statement};
 use super::text::{Saved, run_tool};
+use super::texts::Texts;
 
 impl Saved {
     /// One table as the kernel listed it, and whether its rules ask extensions of iptables, which that list only names.
@@ -16,14 +17,17 @@ impl Saved {
             .iter()
             .map(|chain| (chain.name.as_str(), chain.rules.as_slice()));
         let listed: HashMap<&str, &[_]> = by_name.collect();
-        let rules = |chain: &super::Chain| -> Vec<String> {
+        let rules = |chain: &super::Chain| -> Texts {
             let of_chain = listed.get(chain.name.as_str()).copied().unwrap_or_default();
             let by_handle: HashMap<_, _> = of_chain.iter().map(|rule| (rule.handle, rule)).collect();
             let found = chain
                 .rules
                 .iter()
                 .map_while(|rule| by_handle.get(&Some(rule.handle)));
-            found.map(|rule| rule.text(family)).collect()
+            let mut texts = Texts::default();
+            found.for_each(|rule| texts.push(&rule.text(family)));
+            texts.shrink();
+            texts
         };
         let mut all = known.chains.iter().flat_map(|chain| &chain.rules);
         let is_extension = |statement: &Statement| matches!(statement, Statement::Xt { .. });
@@ -53,7 +57,7 @@ impl Saved {
                 .rules
                 .iter()
                 .map_while(|rule| texts.get(&(chain.name.as_str(), rule.handle)));
-            texts.map(|text| (*text).to_owned()).collect()
+            texts.copied().collect()
         };
         Self::of_table(
             &table.name,

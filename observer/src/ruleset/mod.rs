@@ -15,6 +15,7 @@ mod runs;
 mod snapshot;
 mod store;
 pub mod text;
+pub mod texts;
 pub mod xtables;
 
 pub use hooks::{HookDevice, HookFunction, Hooks, INET_HOOKS};

@@ -7,12 +7,15 @@ use std::io::{self, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
+use std::string::FromUtf8Error;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use super::Table;
-use super::nftables::netlink::{OfIptables, of_iptables};
+use super::nftables::netlink::{TextsOfIptables, texts_of_iptables};
+use super::texts::Texts;
 use super::xtables::save;
 use crate::kernel::{NetnsNames, enter};
 use crate::privilege::{OF_TOOLS, capabilities};
@@ -41,12 +44,41 @@ pub struct SavedRule<'a> {
     pub text: &'a str,
 }
 
-/// What `iptables-save` printed: by table, the rules of each chain in order.
+/// What `iptables-save` printed, by table.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Saved {
-    tables: HashMap<String, HashMap<String, Vec<String>>>,
-    /// The lines that declare a table's chains, in order: `:FORWARD DROP [5:300]`. None for what nft lists.
-    headings: HashMap<String, Vec<String>>,
+    tables: HashMap<String, Rc<SavedTable>>,
+}
+
+/// A table: the rules of each chain in order.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct SavedTable {
+    /// The lines that declare its chains, in order: `:FORWARD DROP [5:300]`. None for what nft lists.
+    headings: Option<Vec<String>>,
+    /// Rules by chain.
+    pub chains: HashMap<String, Texts>,
+}
+
+impl SavedTable {
+    /// A table of iptables whose chains are declared so, without rules.
+    pub fn declared(headings: Vec<String>) -> Self {
+        Self {
+            headings: Some(headings),
+            chains: HashMap::new(),
+        }
+    }
+
+    /// Its rules one by one ([`save::each_rule`]), with the table without them; `None` if it is none of iptables', or not understood.
+    pub fn each_rule(&self, name: &str, take: &mut dyn FnMut(usize, save::Rule)) -> Option<save::Table> {
+        let headings = self.headings.as_ref()?.iter().map(String::as_str);
+        let lines = self.chains.values().flat_map(Texts::iter);
+        save::each_rule(name, headings, lines, take)
+    }
+
+    /// The text of a rule, by its index in its chain.
+    pub fn rule(&self, chain: &str, index: usize) -> Option<&str> {
+        self.chains.get(chain)?.get(index)
+    }
 }
 
 impl Saved {
@@ -57,93 +89,83 @@ impl Saved {
             && let Some(of) = of_kernel(inode, family)
         {
             let mut saved = Self::default();
-            of.tables.iter().for_each(|table| saved.add(table));
+            let tables = of.tables.into_iter();
+            saved
+                .tables
+                .extend(tables.map(|(name, table)| (name, Rc::new(table))));
             for (table, _) in &of.not_told {
-                saved.extend(Self::parse(&run_save(inode, backend, family, Some(table))?));
+                let of_tool = Self::parse(&run_save(inode, backend, family, Some(table))?);
+                saved.tables.extend(of_tool.tables);
             }
             return Some(saved);
         }
         Some(Self::parse(&run_save(inode, backend, family, None)?))
     }
 
-    /// Adds a table.
-    fn add(&mut self, table: &save::Table) {
-        let chains = table.chains.iter().enumerate();
-        let texts = |(index, chain): (usize, &save::Chain)| {
-            let rules = chain.rules.iter().map(|rule| table.text(index, rule));
-            (chain.name.to_string(), rules.collect())
-        };
-        let name = table.name.to_string();
-        self.tables.insert(name.clone(), chains.map(texts).collect());
-        self.headings
-            .insert(name, table.chains.iter().map(save::heading).collect());
-    }
-
-    fn extend(&mut self, other: Self) {
-        self.tables.extend(other.tables);
-        self.headings.extend(other.headings);
-    }
-
     /// One table's rules, by chain.
-    pub fn of_table(name: &str, chains: HashMap<String, Vec<String>>) -> Self {
+    pub fn of_table(name: &str, chains: HashMap<String, Texts>) -> Self {
+        let table = SavedTable {
+            headings: None,
+            chains,
+        };
         Self {
-            tables: HashMap::from([(name.to_owned(), chains)]),
-            headings: HashMap::new(),
+            tables: HashMap::from([(name.to_owned(), Rc::new(table))]),
         }
     }
 
     /// Reads the tool's output.
     pub fn parse(text: &str) -> Self {
-        let mut saved = Self::default();
-        let mut table: Option<&mut HashMap<String, Vec<String>>> = None;
-        let mut headings = None;
+        let mut tables: HashMap<String, SavedTable> = HashMap::new();
+        let mut table: Option<&mut SavedTable> = None;
         for line in text.lines() {
             if let Some(name) = line.strip_prefix('*') {
-                table = Some(saved.tables.entry(name.to_owned()).or_default());
-                headings = Some(saved.headings.entry(name.to_owned()).or_default());
+                let begun = tables.entry(name.to_owned()).or_default();
+                begun.headings.get_or_insert_default();
+                table = Some(begun);
             } else if let (Some(chain), Some(table)) = (line.strip_prefix(':'), table.as_mut()) {
                 let name = chain.split(' ').next().unwrap_or(chain);
-                table.entry(name.to_owned()).or_default();
-                headings
-                    .iter_mut()
-                    .for_each(|headings| headings.push(line.to_owned()));
+                table.chains.entry(name.to_owned()).or_default();
+                table.headings.get_or_insert_default().push(line.to_owned());
             } else if let (Some(rule), Some(table)) = (line.strip_prefix("-A "), table.as_mut()) {
                 let name = rule.split(' ').next().unwrap_or(rule);
-                table.entry(name.to_owned()).or_default().push(line.to_owned());
+                match table.chains.get_mut(name) {
+                    Some(chain) => chain.push(line),
+                    None => _ = table.chains.insert(name.to_owned(), [line].into_iter().collect()),
+                }
             }
         }
-        saved
+        let whole = |(name, mut table): (_, SavedTable)| {
+            table.chains.values_mut().for_each(Texts::shrink);
+            (name, Rc::new(table))
+        };
+        Self {
+            tables: tables.into_iter().map(whole).collect(),
+        }
+    }
+
+    /// A table.
+    pub fn table(&self, name: &str) -> Option<&Rc<SavedTable>> {
+        self.tables.get(name)
     }
 
     /// The text of a rule, by its index in its chain.
     pub fn rule(&self, table: &str, chain: &str, index: usize) -> Option<&str> {
-        self.tables.get(table)?.get(chain)?.get(index).map(String::as_str)
+        self.tables.get(table)?.rule(chain, index)
     }
 
     /// Every rule of a table.
     pub fn rules(&self, table: &str) -> impl Iterator<Item = SavedRule<'_>> {
-        let chains = self.tables.get(table).into_iter().flatten();
+        let chains = self.tables.get(table).into_iter().flat_map(|table| &table.chains);
         chains.flat_map(|(chain, rules)| rules.iter().map(move |text| SavedRule { chain, text }))
-    }
-
-    /// A table as a model; `None` if it is none of iptables', or not understood.
-    pub fn model(&self, table: &str) -> Option<save::Table> {
-        let (headings, chains) = (self.headings.get(table)?, self.tables.get(table)?);
-        let rules = chains.values().flatten();
-        let lines: Vec<&str> = headings.iter().chain(rules).map(String::as_str).collect();
-        let text = format!("*{table}\n{}\nCOMMIT\n", lines.join("\n"));
-        let document = save::parse(&text)
-            .inspect_err(|error| log::debug!("{table}: {error}"))
-            .ok()?;
-        document.into_tables().next()
     }
 
     /// Whether this is the table that was read from the kernel: the same chains with as many rules, and the same
     /// targets. iptables-nft shows all the built-in chains of a table, also those that are not there.
     pub fn fits(&self, table: &Table) -> bool {
-        let Some(chains) = self.tables.get(&table.name) else {
+        let Some(saved) = self.tables.get(&table.name) else {
             return false;
         };
+        let chains = &saved.chains;
         let mut read = table.chains.iter();
         let names: HashSet<&str> = table.chains.iter().map(|chain| chain.name.as_str()).collect();
         chains
@@ -194,13 +216,13 @@ pub fn words(line: &str) -> Vec<String> {
 }
 
 /// The tables of iptables-nft as the kernel lists them.
-fn of_kernel(inode: u32, family: TableFamily) -> Option<OfIptables> {
+fn of_kernel(inode: u32, family: TableFamily) -> Option<TextsOfIptables> {
     let family = match family {
         TableFamily::Ip => save::Family::Ip,
         TableFamily::Ip6 => save::Family::Ip6,
         _ => return None,
     };
-    let of = of_iptables(inode, family)
+    let of = texts_of_iptables(inode, family)
         .inspect_err(|error| log::debug!("tables of iptables-nft over netlink: {error}"))
         .ok()?;
     for (table, what) in &of.not_told {
@@ -309,9 +331,10 @@ fn output(mut command: Command) -> Option<String> {
     // It ends once the child has closed its side.
     let _ = reader.join();
     let text = output.ok()?.ok()?;
+    let lossy = |error: FromUtf8Error| String::from_utf8_lossy(error.as_bytes()).into_owned();
     status
         .success()
-        .then(|| String::from_utf8_lossy(&text).into_owned())
+        .then(|| String::from_utf8(text).unwrap_or_else(lossy))
 }
 
 #[cfg(test)]
@@ -347,22 +370,25 @@ COMMIT
 
     #[test]
     fn a_table_is_modelled_with_its_policies_and_its_rules_in_order() {
-        let table = Saved::parse(SAVED).model("filter").expect("a table");
+        let saved = Saved::parse(SAVED);
+        let mut rules = Vec::new();
+        let table = saved
+            .table("filter")
+            .and_then(|table| table.each_rule("filter", &mut |chain, rule| rules.push((chain, rule))));
+        let table = table.expect("a table");
         let forward = table.chain("FORWARD").expect("a chain");
         assert_eq!(table.chains[forward].policy, Some(save::Policy::Drop));
-        let texts: Vec<_> = table.chains[forward]
-            .rules
+        let texts: Vec<_> = rules
             .iter()
-            .map(|rule| table.text(forward, rule))
+            .map(|(chain, rule)| table.text(*chain, rule))
             .collect();
         assert_eq!(texts[1], "-A FORWARD -d 10.244.0.0/16 -j ACCEPT");
         assert_eq!(texts.len(), 2);
-        assert_eq!(Saved::parse(SAVED).model("raw"), None);
-        let listed = Saved::of_table(
-            "filter",
-            HashMap::from([("x".to_owned(), vec!["drop".to_owned()])]),
-        );
-        assert_eq!(listed.model("filter"), None);
+        assert_eq!(saved.table("raw"), None);
+        let texts = HashMap::from([("x".to_owned(), ["drop"].into_iter().collect())]);
+        let listed = Saved::of_table("filter", texts);
+        let table = listed.table("filter").expect("a table");
+        assert_eq!(table.each_rule("filter", &mut |_, _| {}), None);
     }
 
     #[test]

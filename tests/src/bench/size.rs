@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::net::UdpSocket;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,13 +14,15 @@ use super::process;
 use super::table::{Table, mib, ms};
 use super::watching::Watching;
 use crate::cluster::rules::{restore, tool};
-use crate::cluster::{Backend, Family};
+use crate::cluster::{Backend, Cluster, Data, Family, Setup};
 use crate::exec;
 use crate::netns::Netns;
 use crate::run_dir::RunDir;
 
 const RULES: u32 = 50_000;
 const ELEMENTS: u32 = 10_000;
+/// One of so many rules drops what is sent to its port; so the last does.
+const DROPS_EACH: u32 = 2_500;
 /// The least of so many runs is told: others work on this machine, too.
 const RUNS: usize = 5;
 /// Rules of which it is not known whether they match, in front: each doubles the ways.
@@ -39,19 +42,22 @@ const PACKET: [&str; 10] = [
 ];
 
 /// Measures those with this in their name (`legacy`, `nft`, `native`) and prints a table.
-pub fn run(observer: &Path, run: &RunDir, only: &str) -> Result<()> {
+pub fn run(data: &Data, observer: &Path, run: &RunDir, only: &str) -> Result<()> {
     let _alone = run.alone()?;
     let mut table = Table::default();
     for backend in [Backend::Legacy, Backend::Nft, Backend::Native]
         .into_iter()
         .filter(|backend| backend.word().contains(only))
     {
-        let name = format!("bench-size-{}-{}", backend.word(), std::process::id());
-        run.will_name(&name)?;
+        let setup = Setup {
+            backend,
+            family: Family::Ip,
+            prefix: format!("size-{}-{}-", backend.word(), std::process::id()),
+        };
         let size = Size {
             observer,
             backend,
-            netns: Netns::create(&name)?,
+            cluster: Cluster::up(data, "router", &setup, run)?,
         };
         size.measure(&mut table)?;
     }
@@ -59,11 +65,11 @@ pub fn run(observer: &Path, run: &RunDir, only: &str) -> Result<()> {
     Ok(())
 }
 
-/// A namespace full of rules.
+/// A cluster whose router is full of rules.
 struct Size<'a> {
     observer: &'a Path,
     backend: Backend,
-    netns: Netns,
+    cluster: Cluster,
 }
 
 impl Size<'_> {
@@ -76,7 +82,7 @@ impl Size<'_> {
         let begun = Instant::now();
         let few = self.saved()?;
         let saving = begun.elapsed();
-        let watching = Watching::start_with(self.observer, &["--netns", self.netns.name()])?;
+        let watching = Watching::start_with(self.observer, &["--netns", self.router()?.name()])?;
         let memory = process::memory(watching.pid())?;
         table.add(
             &format!("{what}: exec → `start` line of `watch`"),
@@ -86,7 +92,24 @@ impl Size<'_> {
                 mib(memory.most),
                 mib(memory.resident)
             ),
-            "< 2 s, 300 MiB",
+            "< 300 ms, 50 MiB",
+        );
+        let told = self.drops(&watching)?;
+        let memory = process::memory(watching.pid())?;
+        table.add(
+            &format!(
+                "{what}: when drops by {} of them and the policy were told",
+                told.drops - 1
+            ),
+            format!(
+                "{} at most, {} then; {} named, {} with the rule's text, {} with near misses",
+                mib(memory.most),
+                mib(memory.resident),
+                told.named,
+                told.with_text,
+                told.with_hints
+            ),
+            "< 50 MiB",
         );
         watching.end()?;
         let live = self.least(&[])?;
@@ -123,23 +146,51 @@ impl Size<'_> {
         Ok(())
     }
 
+    fn router(&self) -> Result<&Netns> {
+        self.cluster.node("router")
+    }
+
+    /// Has each rule that drops take one packet, and the policy one, and waits until all are told.
+    fn drops(&self, watching: &Watching) -> Result<Told> {
+        let server = self.cluster.names().fill("{{server}}")?;
+        let mut told = Told::default();
+        for port in (0..RULES)
+            .filter(|rule| drops(*rule))
+            .map(port)
+            .chain([RULES + 1])
+        {
+            self.cluster.node("client")?.run(|| {
+                let socket = UdpSocket::bind("0.0.0.0:0").context("cannot bind a UDP socket")?;
+                socket
+                    .send_to(b"drop", format!("{server}:{port}"))
+                    .context("cannot send")
+            })?;
+            told.add(&watching.dropped(port)?);
+        }
+        Ok(told)
+    }
+
     fn load(&self) -> Result<()> {
         let mut text = String::new();
         if self.backend == Backend::Native {
             native(&mut text)?;
-            return exec::run(Some(&self.netns), "nft", &["-f", "-"], &text).map(drop);
+            return exec::run(Some(self.router()?), "nft", &["-f", "-"], &text).map(drop);
         }
         text.push_str("*filter\n:FORWARD DROP [0:0]\n");
         for rule in 0..RULES {
+            if drops(rule) {
+                writeln!(text, "-A FORWARD -p udp -m udp --dport {} -j DROP", port(rule))?;
+                continue;
+            }
             writeln!(
                 text,
                 "-A FORWARD -s {} -d 172.16.0.0/16 -p tcp -m tcp --dport {} -j ACCEPT",
                 address(10, rule),
-                rule + 1
+                port(rule)
             )?;
         }
         text.push_str("COMMIT\n");
-        restore(&self.netns, self.backend, Family::Ip, &text, true)
+        restore(self.router()?, self.backend, Family::Ip, &text, true)
     }
 
     /// Adds rules that may match or not, and leave another packet behind each time.
@@ -155,7 +206,7 @@ impl Size<'_> {
                     tool(of_iptables, Family::Ip)
                 ),
             };
-            exec::shell(Some(&self.netns), &script)?;
+            exec::shell(Some(self.router()?), &script)?;
         }
         Ok(())
     }
@@ -163,13 +214,13 @@ impl Size<'_> {
     /// What the tool lists, in a file.
     fn saved(&self) -> Result<Saved> {
         let text = match self.backend {
-            Backend::Native => exec::run(Some(&self.netns), "nft", &["-j", "list", "ruleset"], "")?,
+            Backend::Native => exec::run(Some(self.router()?), "nft", &["-j", "list", "ruleset"], "")?,
             of_iptables => {
                 let program = format!("{}-save", tool(of_iptables, Family::Ip));
-                exec::run(Some(&self.netns), &program, &[], "")?
+                exec::run(Some(self.router()?), &program, &[], "")?
             }
         };
-        let file = std::env::temp_dir().join(format!("{}.rules", self.netns.name()));
+        let file = std::env::temp_dir().join(format!("{}.rules", self.router()?.name()));
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         Ok(Saved(file))
     }
@@ -192,7 +243,7 @@ impl Size<'_> {
         let mut command = Command::new(self.observer);
         command.arg("explain").args(PACKET).args(options);
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        exec::confine(&mut command, Some(&self.netns));
+        exec::confine(&mut command, Some(self.router()?));
         let begun = Instant::now();
         let child = command
             .spawn()
@@ -217,6 +268,25 @@ impl Saved {
 impl Drop for Saved {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// How drops were told.
+#[derive(Default)]
+struct Told {
+    drops: usize,
+    named: usize,
+    with_text: usize,
+    with_hints: usize,
+}
+
+impl Told {
+    fn add(&mut self, line: &serde_json::Value) {
+        self.drops += 1;
+        self.named += usize::from(line["drop"]["confidence"] != "unknown");
+        self.with_text += usize::from(line["drop"]["rule"]["text"].is_string());
+        let mut hints = line["hints"].as_array().into_iter().flatten();
+        self.with_hints += usize::from(hints.any(|hint| hint["kind"] == "near-miss"));
     }
 }
 
@@ -273,20 +343,31 @@ fn native(text: &mut String) -> Result<()> {
     text.push_str("chain forward { type filter hook forward priority 0; policy drop;\n");
     for rule in 0..RULES {
         match rule % 10 {
-            6 => writeln!(text, "ip saddr @addresses tcp dport {} accept", rule + 1)?,
-            7 => writeln!(text, "ip daddr @networks tcp dport {} accept", rule + 1)?,
+            _ if drops(rule) => writeln!(text, "udp dport {} drop", port(rule))?,
+            6 => writeln!(text, "ip saddr @addresses tcp dport {} accept", port(rule))?,
+            7 => writeln!(text, "ip daddr @networks tcp dport {} accept", port(rule))?,
             8 => text.push_str("ip daddr . tcp dport @pairs counter accept\n"),
             9 => text.push_str("ip daddr . meta l4proto . th dport vmap @services\n"),
             _ => writeln!(
                 text,
                 "ip saddr {} tcp dport {} accept",
                 address(10, rule),
-                rule + 1
+                port(rule)
             )?,
         }
     }
     text.push_str("}\n}\n");
     Ok(())
+}
+
+/// Whether a rule drops what is sent to its port.
+fn drops(rule: u32) -> bool {
+    rule % DROPS_EACH == DROPS_EACH - 1
+}
+
+/// Each rule has its own.
+fn port(rule: u32) -> u32 {
+    rule + 1
 }
 
 /// A set with its elements.

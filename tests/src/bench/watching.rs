@@ -91,13 +91,22 @@ impl Watching {
         self.lines.recv_timeout(time).ok()
     }
 
-    /// The next drop of a packet for `port`.
+    /// When the next drop of a packet for `port` came.
     pub(super) fn drop_for(&self, port: u16) -> Result<Instant> {
+        self.next_drop(port.into()).map(|(came, _)| came)
+    }
+
+    /// The line of the next drop of a packet for `port`.
+    pub(super) fn dropped(&self, port: u32) -> Result<serde_json::Value> {
+        self.next_drop(port).map(|(_, line)| line)
+    }
+
+    fn next_drop(&self, port: u32) -> Result<(Instant, serde_json::Value)> {
         loop {
             let (came, line) = self.line()?;
             let line: serde_json::Value = serde_json::from_str(&line)?;
             if line["kind"] == "drop" && line["packet"]["dport"] == port {
-                return Ok(came);
+                return Ok((came, line));
             }
         }
     }

@@ -297,7 +297,9 @@ fn as_json_tells(ruleset: &mut Ruleset) {
 }
 
 fn forget_time(element: &mut Element) {
-    element.expires = element.expires.map(|_| 0);
+    if let Some(own) = &mut element.own {
+        own.expires = own.expires.map(|_| 0);
+    }
 }
 
 /// In which order nft lists `syn | ack` among others is chance.

@@ -66,15 +66,14 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// Makes a ruleset ready for packets that came before it was listed. Rules with these handles ask more than is listed.
-    pub fn of_the_past(ruleset: &'a Ruleset, in_part: &HashSet<u64>) -> Self {
-        let tables = ruleset.tables.iter();
+    /// The same for packets that came before the ruleset was listed. Rules with these handles ask more than is listed.
+    #[must_use]
+    pub fn past(&self, in_part: &HashSet<u64>) -> Self {
+        let tables = self.tables.iter();
         Self {
-            ruleset,
-            tables: tables
-                .map(|table| PreparedTable::of_the_past(table, in_part))
-                .collect(),
-            tracked: Tracked::of(ruleset),
+            ruleset: self.ruleset,
+            tables: tables.map(|table| table.past(in_part)).collect(),
+            tracked: self.tracked,
         }
     }
 

@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     fn word(word: &str) -> Expression {
-        Expression::Word(word.to_owned())
+        Expression::Word(word.into())
     }
 
     #[test]

@@ -246,7 +246,7 @@ impl Scene<'_> {
 fn shown(loaded: &Loaded, datatype: Datatype) -> String {
     match loaded {
         Loaded::Is(Data::Text(text)) if text.is_empty() => "none".to_owned(),
-        Loaded::Is(Data::Text(text)) => Expression::Word(text.clone()).text(&[datatype]),
+        Loaded::Is(Data::Text(text)) => Expression::Word(text.into()).text(&[datatype]),
         Loaded::Is(Data::Number(number)) if number.is_exact() => constant(number.value, datatype),
         // Some bits of it are not known, and those that were asked for are others.
         _ => "something else".to_owned(),
@@ -256,11 +256,11 @@ fn shown(loaded: &Loaded, datatype: Datatype) -> String {
 fn constant(value: u128, datatype: Datatype) -> String {
     let number = u64::try_from(value).unwrap_or(u64::MAX);
     let expression = match datatype {
-        Datatype::Ipv4Address => Expression::Word(Ipv4Addr::from_bits(number as u32).to_string()),
-        Datatype::Ipv6Address => Expression::Word(Ipv6Addr::from_bits(value).to_string()),
+        Datatype::Ipv4Address => Expression::Word(Ipv4Addr::from_bits(number as u32).to_string().into()),
+        Datatype::Ipv6Address => Expression::Word(Ipv6Addr::from_bits(value).to_string().into()),
         _ if datatype.is_bits() => bits(number, datatype),
         _ => match symbols::name(datatype.names(), number) {
-            Some(name) => Expression::Word(name.to_owned()),
+            Some(name) => Expression::Word(name.into()),
             None => Expression::Number(number),
         },
     };
@@ -277,7 +277,7 @@ fn bits(number: u64, datatype: Datatype) -> Expression {
     }
     Expression::List(
         set.iter()
-            .map(|(name, _)| Expression::Word((*name).to_owned()))
+            .map(|(name, _)| Expression::Word((*name).into()))
             .collect(),
     )
 }

@@ -180,7 +180,7 @@ fn reply(tuple: &Tuple) -> Option<record::Tuple> {
 fn translation<'a>(path: &Path, nft: &Evaluator<'a>) -> Option<&'a Nat> {
     let rule = nft.rule(path.decided_by?)?;
     rule.statements.iter().find_map(|statement| match statement {
-        Statement::Nat(nat) => Some(nat),
+        Statement::Nat(nat) => Some(&**nat),
         _ => None,
     })
 }

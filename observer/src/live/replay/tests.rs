@@ -36,7 +36,7 @@ fn another_rule_than_the_kernels_is_told_with_its_text() {
     ]}"#;
     let ruleset = Ruleset::read(json).expect("a ruleset");
     let instead = |drop: &DropLine, in_part: &[u64], rule| {
-        let evaluator = Evaluator::of_the_past(&ruleset, &in_part.iter().copied().collect());
+        let evaluator = Evaluator::new(&ruleset).past(&in_part.iter().copied().collect());
         let packet = nft_misses::packet(drop, Hook::Forward);
         nft_instead(&evaluator, (Family::Inet, "lab", "forward"), &packet, |place| {
             place.rule == rule

@@ -198,8 +198,12 @@ const NOT_KNOWN: (&str, bool) = ("the set's elements are not known", true);
 
 /// The sets that the matches of these tables name.
 pub fn asked_by(tables: &[Table]) -> impl Iterator<Item = &str> {
-    let matches = rules_of(tables).flat_map(|rule| &rule.matches);
-    matches.filter_map(|found| match found {
+    rules_of(tables).flat_map(asked)
+}
+
+/// The sets that the matches of a rule name.
+pub fn asked(rule: &super::xtables::save::Rule) -> impl Iterator<Item = &str> {
+    rule.matches.iter().filter_map(|found| match found {
         Match::Other(extension) if &*extension.name == "set" => set_name(extension),
         _ => None,
     })

@@ -70,7 +70,7 @@ fn element(element: &Element) -> Option<(Key, String)> {
     let name = chain
         .and_then(|(_, chain)| of_chain(chain))
         .map(|(name, _)| name)
-        .or_else(|| service_name(element.comment.as_deref()?))?;
+        .or_else(|| service_name(element.comment()?))?;
     let key = (
         word(address)?.parse().ok()?,
         number(&word(proto)?)?,
@@ -82,7 +82,7 @@ fn element(element: &Element) -> Option<(Key, String)> {
 /// A part of a key, as it is written.
 fn word(part: &Expression) -> Option<String> {
     match part {
-        Expression::Word(word) => Some(word.clone()),
+        Expression::Word(word) => Some(word.to_string()),
         Expression::Number(number) => Some(number.to_string()),
         _ => None,
     }
@@ -101,20 +101,25 @@ fn number(proto: &str) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ruleset::nftables::listing::{Name, Own};
 
     /// An element of a map, as it is listed.
     fn listed(key: [&str; 2], port: u64, data: Verdict, comment: Option<&str>) -> Element {
-        let words = key.into_iter().map(|word| Expression::Word(word.to_owned()));
+        let words = key.into_iter().map(|word| Expression::Word(word.into()));
         let parts = words.chain([Expression::Number(port)]).collect();
         Element {
             data: Some(Expression::Verdict(data)),
-            comment: comment.map(str::to_owned),
+            own: Own {
+                comment: comment.map(Name::from),
+                ..Own::default()
+            }
+            .of_element(),
             ..Element::of(Expression::Concatenation(parts))
         }
     }
 
     fn goto(chain: &str) -> Verdict {
-        Verdict::Goto(chain.to_owned())
+        Verdict::Goto(chain.into())
     }
 
     fn map(elements: Vec<Element>) -> Set {
@@ -227,7 +232,7 @@ mod tests {
     fn what_is_no_map_of_kube_proxy_adds_nothing() {
         let mut services = Services::default();
         services.add_map(&map(vec![
-            Element::of(Expression::Word("1.2.3.4".to_owned())),
+            Element::of(Expression::Word("1.2.3.4".into())),
             listed(["1.2.3.4", "tcp"], 1, Verdict::Drop, None),
             listed(["x", "tcp"], 1, goto("a-b-c/d/tcp/e"), None),
             listed(["1.2.3.4", "tcp"], 65_536, goto("a-b-c/d/tcp/e"), None),

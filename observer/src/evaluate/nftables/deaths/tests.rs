@@ -60,7 +60,7 @@ fn packet(mark: u32) -> Packet {
 
 /// The numbers of the rules that the packet can have died by, and whether it can have lived on.
 fn died(ruleset: &Ruleset, in_part: &[u64], packet: &Packet) -> (Vec<usize>, bool) {
-    let evaluator = Evaluator::of_the_past(ruleset, &in_part.iter().copied().collect::<HashSet<_>>());
+    let evaluator = Evaluator::new(ruleset).past(&in_part.iter().copied().collect::<HashSet<_>>());
     let deaths = evaluator
         .deaths((Family::Inet, "t", "b"), packet, &mut 1000)
         .expect("a base chain");

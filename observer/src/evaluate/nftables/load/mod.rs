@@ -50,25 +50,19 @@ impl Scene<'_> {
                 below(*modulus, *offset)
             }
             // What is hashed must be there.
-            Expression::Jhash {
-                of, modulus, offset, ..
-            } => {
-                let parts = self.load_parts(of);
+            Expression::Jhash(hash) => {
+                let parts = self.load_parts(&hash.of);
                 if parts.contains(&Loaded::Missing) {
                     Loaded::Missing
                 } else if parts.contains(&Loaded::Unknown) {
                     Loaded::Unknown
                 } else {
-                    below(*modulus, *offset)
+                    below(hash.modulus, hash.offset)
                 }
             }
             Expression::Map { key, data } => self.mapped(key, data),
             Expression::Fib { result, flags } if result == "type" => self.address_kind(flags),
-            Expression::Option {
-                of: "tcp option",
-                field: None,
-                ..
-            } => self.tcp_option_there(),
+            Expression::Option { of, field: None, .. } if of == "tcp option" => self.tcp_option_there(),
             // Everything else is asked of something that is not part of a packet: routes, sockets, options.
             _ => Loaded::Unknown,
         }

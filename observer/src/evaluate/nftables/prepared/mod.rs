@@ -5,25 +5,27 @@ mod order;
 mod set;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::ruleset::nftables::listing::{
     Datatype, Element, Expression, Rule, Set, Statement, Table, ValueOrName, Verdict,
 };
-use leading::Asked;
+use leading::{Asked, OfChain};
 pub(super) use leading::{Known, Leading};
 pub(super) use set::{Found, PreparedSet};
 
-/// A table with its names.
+/// A table with its names. What is large is shared by all that are made of one.
+#[derive(Clone)]
 pub(super) struct PreparedTable<'a> {
     pub(super) table: &'a Table,
-    chains: HashMap<&'a str, usize>,
-    names: HashMap<&'a str, usize>,
+    chains: Arc<HashMap<&'a str, usize>>,
+    names: Arc<HashMap<&'a str, usize>>,
     sets: Vec<PreparedSet<'a>>,
     /// Sets that are part of rules, by the address of their elements.
-    unnamed: HashMap<usize, PreparedSet<'a>>,
+    unnamed: Arc<HashMap<usize, PreparedSet<'a>>>,
     /// For each rule of each chain what it asks before it does anything.
-    leading: Vec<Vec<Leading<'a>>>,
-    asked: Asked<'a>,
+    leading: Arc<Vec<OfChain<'a>>>,
+    asked: Arc<Asked<'a>>,
     /// Handles of rules that ask more than is listed.
     in_part: HashSet<u64>,
     /// Whether packets are of another moment than the list.
@@ -32,45 +34,44 @@ pub(super) struct PreparedTable<'a> {
 
 impl<'a> PreparedTable<'a> {
     pub(super) fn of(table: &'a Table) -> Self {
-        fn by_name<'a>(names: impl Iterator<Item = &'a str>) -> HashMap<&'a str, usize> {
-            names.enumerate().map(|(index, name)| (name, index)).collect()
+        fn by_name<'a>(names: impl Iterator<Item = &'a str>) -> Arc<HashMap<&'a str, usize>> {
+            Arc::new(names.enumerate().map(|(index, name)| (name, index)).collect())
         }
         let mut asked = Asked::default();
-        let mut leading = |rule| Leading::of(rule, &mut asked);
         let chains = table.chains.iter();
         let leading = chains
-            .map(|chain| chain.rules.iter().map(&mut leading).collect())
+            .map(|chain| OfChain::of(&chain.rules, &mut asked))
             .collect();
-        let mut prepared = Self {
+        let mut unnamed = HashMap::new();
+        let rules = table.chains.iter().flat_map(|chain| &chain.rules);
+        for statement in rules.flat_map(|rule| &rule.statements) {
+            each_set(statement, &mut |key, elements| {
+                if !elements.is_empty() {
+                    let set = PreparedSet::of(elements, &Datatype::of(key));
+                    unnamed.insert(elements.as_ptr().addr(), set);
+                }
+            });
+        }
+        Self {
             table,
             chains: by_name(table.chains.iter().map(|chain| chain.name.as_str())),
             names: by_name(table.sets.iter().map(|set| set.name.as_str())),
             sets: table.sets.iter().map(PreparedSet::named).collect(),
-            unnamed: HashMap::new(),
-            leading,
-            asked,
+            unnamed: Arc::new(unnamed),
+            leading: Arc::new(leading),
+            asked: Arc::new(asked),
             in_part: HashSet::new(),
             is_of_the_past: false,
-        };
-        let rules = || table.chains.iter().flat_map(|chain| &chain.rules);
-        for statement in rules().flat_map(|rule| &rule.statements) {
-            each_set(statement, &mut |key, elements| {
-                if !elements.is_empty() {
-                    let set = PreparedSet::of(elements, &Datatype::of(key));
-                    prepared.unnamed.insert(elements.as_ptr().addr(), set);
-                }
-            });
         }
-        prepared
     }
 
     /// The same for a packet of another moment than the list's: elements whose time runs out may have been there or not.
     /// Rules with these handles ask more than is listed.
-    pub(super) fn of_the_past(table: &'a Table, in_part: &HashSet<u64>) -> Self {
-        let mut prepared = Self::of(table);
+    pub(super) fn past(&self, in_part: &HashSet<u64>) -> Self {
+        let mut prepared = self.clone();
         prepared.in_part.clone_from(in_part);
         prepared.is_of_the_past = true;
-        for (set, listed) in prepared.sets.iter_mut().zip(&table.sets) {
+        for (set, listed) in prepared.sets.iter_mut().zip(&self.table.sets) {
             if may_expire(listed) {
                 set.is_dynamic = true;
             }
@@ -84,8 +85,8 @@ impl<'a> PreparedTable<'a> {
     }
 
     /// What a rule asks first.
-    pub(super) fn leading(&self, chain: usize, rule: usize) -> Option<&Leading<'a>> {
-        self.leading.get(chain)?.get(rule)
+    pub(super) fn leading(&self, chain: usize, rule: usize) -> Option<Leading<'_, 'a>> {
+        self.leading.get(chain)?.rule(rule)
     }
 
     pub(super) fn chain(&self, name: &str) -> Option<usize> {
@@ -104,7 +105,8 @@ impl<'a> PreparedTable<'a> {
 
 /// Whether elements of a set go by themselves.
 fn may_expire(set: &Set) -> bool {
-    let of_elements = || set.elements.iter().any(|element| element.timeout.is_some());
+    let is_timed = |element: &Element| element.own.as_ref().is_some_and(|own| own.timeout.is_some());
+    let of_elements = || set.elements.iter().any(is_timed);
     set.timeout.is_some() || set.flags.iter().any(|flag| flag == "timeout") || of_elements()
 }
 

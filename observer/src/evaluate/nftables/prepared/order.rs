@@ -1,6 +1,6 @@
 //! Elements in the order of one part of their keys, so that a number finds those that it may match without asking all.
 
-use super::set::PreparedElement;
+use super::set::Elements;
 use crate::evaluate::nftables::matcher::Matcher;
 
 /// Fewer are asked one by one.
@@ -11,19 +11,19 @@ pub(super) struct Order {
     part: usize,
     /// Where intervals begin, ascending.
     from: Vec<u128>,
-    /// The farthest that an interval reaches of those up to here.
+    /// The farthest that an interval reaches of those up to here; empty where each is one number.
     reach: Vec<u128>,
     /// Which elements they are of.
-    element: Vec<usize>,
+    element: Vec<u32>,
     /// Elements that are no interval there.
-    others: Vec<usize>,
+    others: Vec<u32>,
     /// How many different beginnings there are.
     distinct: usize,
 }
 
 impl Order {
     /// One for each part of the key in which elements are intervals; the one that tells them apart best first.
-    pub(super) fn all(elements: &[PreparedElement<'_>], parts: usize) -> Vec<Self> {
+    pub(super) fn all(elements: &Elements<'_>, parts: usize) -> Vec<Self> {
         if elements.len() < FEW {
             return Vec::new();
         }
@@ -33,10 +33,10 @@ impl Order {
         orders
     }
 
-    fn of(elements: &[PreparedElement<'_>], part: usize) -> Self {
+    fn of(elements: &Elements<'_>, part: usize) -> Self {
         let mut intervals = Vec::new();
         let mut others = Vec::new();
-        for (index, element) in elements.iter().enumerate() {
+        for (index, element) in (0..).zip(elements.iter()) {
             match element.parts.get(part) {
                 Some(Matcher::Exact(number)) => intervals.push((*number, *number, index)),
                 Some(Matcher::Range(from, to)) => intervals.push((*from, *to, index)),
@@ -48,10 +48,15 @@ impl Order {
             *reach = (*to).max(*reach);
             Some(*reach)
         });
+        let is_interval = |(from, to, _): &(u128, u128, u32)| from != to;
+        let reach = match intervals.iter().any(is_interval) {
+            true => reach.collect(),
+            false => Vec::new(),
+        };
         let from: Vec<u128> = intervals.iter().map(|(from, ..)| *from).collect();
         Self {
             part,
-            reach: reach.collect(),
+            reach,
             element: intervals.iter().map(|(.., index)| *index).collect(),
             distinct: from.chunk_by(|one, next| one == next).count(),
             from,
@@ -69,12 +74,21 @@ impl Order {
         let begun = self.from.partition_point(|from| *from <= number);
         let reaching = (0..begun)
             .rev()
-            .take_while(|index| self.reach.get(*index).is_some_and(|reach| *reach >= number));
-        let mut found: Vec<usize> = reaching
+            .take_while(|index| self.farthest(*index).is_some_and(|reach| reach >= number));
+        let mut found: Vec<u32> = reaching
             .filter_map(|index| self.element.get(index).copied())
             .collect();
         found.extend(&self.others);
         found.sort_unstable();
-        found
+        found.into_iter().map(|index| index as usize).collect()
+    }
+
+    fn farthest(&self, index: usize) -> Option<u128> {
+        let reach = if self.reach.is_empty() {
+            &self.from
+        } else {
+            &self.reach
+        };
+        reach.get(index).copied()
     }
 }

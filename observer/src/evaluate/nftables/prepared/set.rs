@@ -1,5 +1,7 @@
 //! The elements of a set or map, found by their keys.
 
+use std::sync::Arc;
+
 use super::order::Order;
 use crate::evaluate::nftables::matcher::Matcher;
 use crate::evaluate::nftables::value::{Data, Loaded, Number, Truth};
@@ -9,32 +11,80 @@ use crate::ruleset::nftables::listing::{Datatype, Element, Expression, Set};
 const MOST_CANDIDATES: usize = 64;
 
 /// The elements of a set or map.
+#[derive(Clone)]
 pub(in super::super) struct PreparedSet<'a> {
-    elements: Vec<PreparedElement<'a>>,
+    elements: Arc<Elements<'a>>,
     /// `*`
     rest: Option<&'a Element>,
     /// Keys have one part, and every element is one number.
     is_exact: bool,
     /// By parts of the key, the part that tells elements apart best first.
-    orders: Vec<Order>,
+    orders: Arc<Vec<Order>>,
     /// Packets change it, so what it holds is not known.
     pub(super) is_dynamic: bool,
     /// How many elements it can hold.
     pub(in super::super) room: Option<u64>,
 }
 
-/// An element whose key is ready to be compared.
-pub(super) struct PreparedElement<'a> {
-    pub(super) parts: Vec<Matcher>,
+/// Elements whose keys are ready to be compared.
+#[derive(Default)]
+pub(super) struct Elements<'a> {
+    elements: Vec<&'a Element>,
+    /// The parts of their keys, one element's behind the other's.
+    parts: Vec<Matcher>,
+    /// Where those of each element end.
+    ends: Vec<u32>,
+}
+
+/// One of them.
+pub(super) struct PreparedElement<'t, 'a> {
+    pub(super) parts: &'t [Matcher],
     element: &'a Element,
 }
 
-impl PreparedElement<'_> {
+impl<'a> Elements<'a> {
+    fn of(elements: impl Iterator<Item = &'a Element>, types: &[Datatype]) -> Self {
+        let mut all = Self::default();
+        for element in elements {
+            all.parts.extend(parts(&element.key, types));
+            let Ok(end) = u32::try_from(all.parts.len()) else {
+                break;
+            };
+            all.elements.push(element);
+            all.ends.push(end);
+        }
+        all.elements.shrink_to_fit();
+        all.parts.shrink_to_fit();
+        all.ends.shrink_to_fit();
+        all
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.elements.len()
+    }
+
+    fn get(&self, index: usize) -> Option<PreparedElement<'_, 'a>> {
+        let begin = match index.checked_sub(1) {
+            None => 0,
+            Some(before) => *self.ends.get(before)?,
+        };
+        Some(PreparedElement {
+            parts: self.parts.get(begin as usize..*self.ends.get(index)? as usize)?,
+            element: self.elements.get(index)?,
+        })
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = PreparedElement<'_, 'a>> {
+        (0..self.len()).filter_map(|index| self.get(index))
+    }
+}
+
+impl PreparedElement<'_, '_> {
     fn test(&self, key: &[Loaded]) -> Truth {
         if self.parts.len() != key.len() {
             return Truth::Unknown;
         }
-        all(&self.parts, key)
+        all(self.parts, key)
     }
 }
 
@@ -83,20 +133,14 @@ impl<'a> PreparedSet<'a> {
         let is_rest = |element: &&Element| {
             matches!(element.key, Expression::Wildcard) && types.first() != Some(&Datatype::DeviceName)
         };
-        let prepared: Vec<_> = elements
+        let prepared = Elements::of(elements.iter().filter(|element| !is_rest(element)), types);
+        let is_exact = prepared
             .iter()
-            .filter(|element| !is_rest(element))
-            .map(|element| PreparedElement {
-                parts: parts(&element.key, types),
-                element,
-            })
-            .collect();
+            .all(|element| matches!(element.parts, [Matcher::Exact(_)]));
         Self {
-            is_exact: prepared
-                .iter()
-                .all(|element| matches!(element.parts.as_slice(), [Matcher::Exact(_)])),
-            orders: Order::all(&prepared, types.len()),
-            elements: prepared,
+            is_exact,
+            orders: Arc::new(Order::all(&prepared, types.len())),
+            elements: Arc::new(prepared),
             rest: elements.iter().find(is_rest),
             is_dynamic: false,
             room: None,
@@ -191,7 +235,7 @@ impl<'a> PreparedSet<'a> {
     }
 
     /// The elements that a key may match, in their order: all that it does match, and of those that it may match more than are told.
-    fn likely(&self, key: &[Loaded]) -> impl Iterator<Item = &PreparedElement<'a>> {
+    fn likely(&self, key: &[Loaded]) -> impl Iterator<Item = PreparedElement<'_, 'a>> {
         let by_order = self.orders.iter().find_map(|order| match key.get(order.part()) {
             Some(Loaded::Is(Data::Number(number))) if number.is_exact() => Some(order.at(number.value)),
             _ => None,
@@ -237,7 +281,7 @@ mod tests {
     use super::*;
 
     fn word(text: &str) -> Expression {
-        Expression::Word(text.to_owned())
+        Expression::Word(text.into())
     }
 
     fn addresses(from: u32, to: u32) -> Expression {
@@ -291,7 +335,7 @@ mod tests {
             };
             let ordered = PreparedSet::of(&elements, types);
             let mut plain = PreparedSet::of(&elements, types);
-            plain.orders.clear();
+            plain.orders = Arc::default();
             assert!(!ordered.orders.is_empty());
             for _ in 0..200 {
                 let unknown = [0, 0, 0, 3][next(4) as usize];

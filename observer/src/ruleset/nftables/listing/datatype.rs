@@ -159,9 +159,7 @@ impl Datatype {
             },
             Expression::Osf { .. } => Self::Text,
             Expression::Binary { operands, .. } => operands.first().map_or(Self::Other, Self::of_one),
-            Expression::Numgen { .. } | Expression::Jhash { .. } | Expression::Symhash { .. } => {
-                Self::Integer
-            }
+            Expression::Numgen { .. } | Expression::Jhash(_) | Expression::Symhash { .. } => Self::Integer,
             Expression::Verdict(_) => Self::Verdict,
             _ => Self::Other,
         }

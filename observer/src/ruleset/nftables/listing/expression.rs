@@ -1,7 +1,10 @@
 //! Expressions: constants, what they are compared with, and where it comes from in the packet.
 
+use compact_str::CompactString;
+
 use super::Statement;
 use super::model::Value;
+use super::name::Name;
 
 /// A part of a rule or of a set that has a value.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,7 +14,7 @@ pub enum Expression {
     /// Whether something is there (`exists`, `missing`).
     Exists(bool),
     /// A name, an address, anything that nft writes as text.
-    Word(String),
+    Word(CompactString),
     /// `@name`: a named set or map.
     Reference(String),
     /// `*`: whatever no other element of the set matches.
@@ -43,18 +46,18 @@ pub enum Expression {
     /// A field of an IPv6 extension header, or whether it is there.
     Exthdr {
         /// `frag`, `hbh`, …
-        name: String,
+        name: Name,
         /// Its field.
-        field: Option<String>,
+        field: Option<Name>,
     },
     /// A field of an IPv4 option (`ip option`), a TCP option, a chunk of SCTP or an option of DCCP.
     Option {
         /// `ip option`, `tcp option`, `sctp chunk`, `dccp option`.
-        of: &'static str,
+        of: Name,
         /// Its name, or its number.
-        name: String,
+        name: Name,
         /// Its field.
-        field: Option<String>,
+        field: Option<Name>,
     },
     /// Bits of a TCP option: `@number,offset,length`.
     RawTcpOption {
@@ -70,39 +73,30 @@ pub enum Expression {
     /// What conntrack knows of its connection.
     Ct {
         /// `state`, `mark`, `ip saddr`, …
-        key: String,
+        key: Name,
         /// `original` or `reply`.
-        direction: Option<String>,
+        direction: Option<Name>,
         /// `ip` or `ip6`.
-        family: Option<String>,
+        family: Option<Name>,
     },
     /// Its route.
     Rt {
         /// `nexthop`, `classid`, …
-        key: String,
+        key: Name,
         /// `ip` or `ip6`.
-        family: Option<String>,
+        family: Option<Name>,
     },
     /// A number from a generator.
     Numgen {
         /// `inc` or `random`.
-        mode: String,
+        mode: Name,
         /// It is smaller than this …
         modulus: u64,
         /// … and this is added.
         offset: u64,
     },
     /// A hash of something.
-    Jhash {
-        /// Of what.
-        of: Box<Expression>,
-        /// It is smaller than this …
-        modulus: u64,
-        /// … from this start.
-        seed: Option<u64>,
-        /// What is added.
-        offset: u64,
-    },
+    Jhash(Box<Jhash>),
     /// The packet's symmetric hash.
     Symhash {
         /// It is smaller than this …
@@ -113,34 +107,34 @@ pub enum Expression {
     /// What the routing table says.
     Fib {
         /// `oif`, `oifname` or `type`.
-        result: String,
+        result: Name,
         /// What is looked up: `saddr`, `daddr`, `mark`, `iif`, `oif`.
-        flags: Vec<String>,
+        flags: Box<[String]>,
     },
     /// The socket that the packet is for.
     Socket {
         /// `transparent`, `mark`, `wildcard`, `cgroupv2`.
-        key: String,
+        key: Name,
         /// The depth of the control group.
         level: Option<u64>,
     },
     /// The operating system that its SYN looks like.
     Osf {
         /// `name` or `version`.
-        key: String,
+        key: Name,
         /// `loose` or `skip`.
-        ttl: Option<String>,
+        ttl: Option<Name>,
     },
     /// Its IPsec state.
     Ipsec {
         /// `reqid`, `spi`, `ip saddr`, …
-        key: String,
+        key: Name,
         /// `in` or `out`.
-        direction: String,
+        direction: Name,
         /// Which of several, from 0.
-        number: u64,
+        number: u32,
         /// `ip` or `ip6`.
-        family: Option<String>,
+        family: Option<Name>,
     },
     /// `key map data`
     Map {
@@ -152,7 +146,7 @@ pub enum Expression {
     /// A verdict, as an element's data.
     Verdict(Verdict),
     /// Something that this version does not know, as JSON.
-    Unknown(Value),
+    Unknown(Box<Value>),
 }
 
 /// Bits of a packet.
@@ -161,19 +155,32 @@ pub enum Payload {
     /// `tcp dport`
     Field {
         /// The header.
-        protocol: String,
+        protocol: Name,
         /// Its field.
-        field: String,
+        field: Name,
     },
     /// `@th,16,16`
     Raw {
         /// `ll`, `nh`, `th` or `ih`.
-        base: String,
+        base: Name,
         /// In bits.
         offset: u64,
         /// In bits.
         length: u64,
     },
+}
+
+/// A hash of something.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Jhash {
+    /// Of what.
+    pub of: Expression,
+    /// It is smaller than this …
+    pub modulus: u64,
+    /// … from this start.
+    pub seed: Option<u64>,
+    /// What is added.
+    pub offset: u64,
 }
 
 /// What is done between two values.
@@ -224,6 +231,13 @@ pub struct Element {
     pub key: Expression,
     /// What is found there, in a map.
     pub data: Option<Expression>,
+    /// What few elements have.
+    pub own: Option<Box<Own>>,
+}
+
+/// What an element may have beside key and data.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Own {
     /// Its own counters, limits, ….
     pub statements: Vec<Statement>,
     /// How long it lives, in seconds.
@@ -231,7 +245,7 @@ pub struct Element {
     /// How long it has left, in seconds.
     pub expires: Option<u64>,
     /// Its comment.
-    pub comment: Option<String>,
+    pub comment: Option<Name>,
 }
 
 impl Element {
@@ -240,11 +254,20 @@ impl Element {
         Self {
             key,
             data: None,
-            statements: Vec::new(),
-            timeout: None,
-            expires: None,
-            comment: None,
+            own: None,
         }
+    }
+
+    /// Its comment.
+    pub fn comment(&self) -> Option<&str> {
+        self.own.as_ref()?.comment.as_deref()
+    }
+}
+
+impl Own {
+    /// As an element has it: nothing is nothing.
+    pub fn of_element(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
     }
 }
 
@@ -260,7 +283,19 @@ pub enum Verdict {
     /// The calling chain goes on.
     Return,
     /// Another chain is walked, then this one goes on.
-    Jump(String),
+    Jump(Name),
     /// Another chain is walked instead of this one.
-    Goto(String),
+    Goto(Name),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expressions_and_statements_stay_small_since_there_are_so_many() {
+        assert!(size_of::<Expression>() <= 32);
+        assert!(size_of::<Statement>() <= 56);
+        assert!(size_of::<Element>() <= 72);
+    }
 }

@@ -10,7 +10,9 @@ mod expression;
 mod left_out;
 mod live;
 mod model;
+mod name;
 mod read;
+mod shared;
 mod statement;
 pub mod symbols;
 mod write;
@@ -19,12 +21,14 @@ mod write;
 pub(crate) mod tests;
 
 pub use datatype::Datatype;
-pub use expression::{BinaryOperator, Element, Expression, Payload, Verdict};
+pub use expression::{BinaryOperator, Element, Expression, Jhash, Own, Payload, Verdict};
 pub use left_out::as_json_tells;
 pub use live::{InForce, ListedBy};
 pub use model::{
     BaseChain, Chain, Family, Flowtable, Object, ObjectKind, Rule, Ruleset, Set, Table, Value, ValueOrName,
 };
+pub use name::Name;
 pub use read::ReadError;
+pub(super) use shared::Shared;
 pub use statement::{Counter, Limit, LogStatement, Nat, NatKind, Operator, Quota, SetUpdate, Statement};
 pub use write::Handles;

@@ -1,7 +1,10 @@
 //! Statements: what a rule asks and does, from left to right.
 
+use std::sync::Arc;
+
 use super::expression::{Element, Expression, Verdict};
 use super::model::{Value, ValueOrName};
+use super::name::Name;
 
 /// One statement of a rule.
 #[derive(Clone, Debug, PartialEq)]
@@ -9,7 +12,7 @@ pub enum Statement {
     /// The rule ends here unless this holds.
     Match {
         /// What is compared.
-        left: Expression,
+        left: Arc<Expression>,
         /// How.
         operator: Operator,
         /// With what.
@@ -20,7 +23,7 @@ pub enum Statement {
     /// A verdict from a map.
     Vmap {
         /// What is looked up.
-        key: Expression,
+        key: Arc<Expression>,
         /// Where.
         data: Expression,
     },
@@ -38,13 +41,13 @@ pub enum Statement {
         over: bool,
     },
     /// Tells the log.
-    Log(LogStatement),
+    Log(Box<LogStatement>),
     /// Network address translation.
-    Nat(Nat),
+    Nat(Box<Nat>),
     /// Ends the packet with an answer.
     Reject {
         /// `icmp`, `icmpv6`, `icmpx` or `tcp reset`.
-        kind: Option<String>,
+        kind: Option<Name>,
         /// The code.
         code: Option<Expression>,
     },
@@ -53,14 +56,14 @@ pub enum Statement {
         /// Which queue, or how it is chosen.
         number: Option<Expression>,
         /// `bypass`, `fanout`.
-        flags: Vec<String>,
+        flags: Box<[String]>,
     },
     /// Sets a field of the packet, its mark, its connection's mark, ….
     Mangle {
         /// What is set.
         key: Expression,
         /// To what.
-        value: Expression,
+        value: Box<Expression>,
     },
     /// `ct helper set`, `ct timeout set`, `ct expectation set`: gives the connection a named object.
     CtObject {
@@ -76,27 +79,27 @@ pub enum Statement {
         /// Whom to.
         address: Option<Expression>,
         /// By which device.
-        device: Option<Expression>,
+        device: Option<Box<Expression>>,
     },
     /// Sends the packet elsewhere, from ingress.
     Fwd {
         /// By which device.
         device: Expression,
         /// `ip` or `ip6`.
-        family: Option<String>,
+        family: Option<Name>,
         /// Whom to.
-        address: Option<Expression>,
+        address: Option<Box<Expression>>,
     },
     /// Changes an element of a set or map.
-    Set(SetUpdate),
+    Set(Box<SetUpdate>),
     /// Answers in the place of the server.
     Synproxy(ValueOrName<Value>),
     /// Hands the packet to a local socket.
     Tproxy {
         /// `ip` or `ip6`.
-        family: Option<String>,
+        family: Option<Name>,
         /// The socket's address.
-        address: Option<Expression>,
+        address: Option<Box<Expression>>,
         /// Its port.
         port: Option<Expression>,
     },
@@ -110,7 +113,7 @@ pub enum Statement {
     /// A set made by the rule itself.
     Meter {
         /// Its name.
-        name: String,
+        name: Name,
         /// What it counts by.
         key: Box<Element>,
         /// What it does for each.
@@ -200,13 +203,13 @@ pub struct Limit {
     /// So many …
     pub rate: u64,
     /// … of these (`packets`, `bytes`, `kbytes`, `mbytes`) …
-    pub unit: String,
+    pub unit: Name,
     /// … in each of these (`second`, `minute`, …).
-    pub per: String,
+    pub per: Name,
     /// So many at once; none where nft does not say.
     pub burst: Option<u64>,
     /// The burst's unit.
-    pub burst_unit: String,
+    pub burst_unit: Name,
     /// Matches beyond the rate instead of up to it.
     pub over: bool,
 }

@@ -6,7 +6,7 @@ use std::thread;
 
 use super::Listed;
 use super::builder::{Builder, NFGENMSG_BYTES, SUBSYSTEM};
-use super::iptables::{Collector, OfIptables};
+use super::iptables::{As, Collector, OfIptables, TextsOfIptables};
 use super::objects::{family, number};
 use super::types::Devices;
 use super::wire::{Attrs, text};
@@ -109,7 +109,7 @@ pub fn list_and_tell(of: Of<'_>, tell: &mut dyn FnMut(&Message<'_>)) -> io::Resu
 /// As for [`list`].
 pub fn list_with_iptables(inode: u32, family: save::Family) -> io::Result<(Listed, OfIptables)> {
     let ask = |asking: &mut Asking, is_all_wanted: bool| {
-        let mut collector = Collector::of(family, false);
+        let mut collector = Collector::of(family, As::Rules { has_counters: false });
         let mut tell = |message: &Message<'_>| match collector.take(message) {
             _ if is_all_wanted => Wanted::AsNft,
             wanted => wanted,
@@ -130,29 +130,35 @@ pub fn list_with_iptables(inode: u32, family: save::Family) -> io::Result<(Liste
     })
 }
 
-/// The tables that iptables-nft keeps for a family in the network namespace with this inode.
-///
-/// # Errors
-/// As for [`list`].
-pub fn of_iptables(inode: u32, family: save::Family) -> io::Result<OfIptables> {
-    within(inode, || of_iptables_here(family, false))
-}
-
 /// The tables that iptables-nft keeps for a family in the network namespace that this thread is in, with what rules have counted or
 /// without.
 ///
 /// # Errors
 /// As for [`list_here`].
 pub fn of_iptables_here(family: save::Family, has_counters: bool) -> io::Result<OfIptables> {
+    collected(family, As::Rules { has_counters }).map(Collector::finish)
+}
+
+/// The tables that iptables-nft keeps for a family in the network namespace with this inode, as iptables-nft-save prints them.
+///
+/// # Errors
+/// As for [`list`].
+pub fn texts_of_iptables(inode: u32, family: save::Family) -> io::Result<TextsOfIptables> {
+    within(inode, || {
+        collected(family, As::Texts).map(Collector::finish_texts)
+    })
+}
+
+fn collected(family: save::Family, kept_as: As) -> io::Result<Collector> {
     let (collector, _) = unchanged(|asking| {
-        let mut collector = Collector::of(family, has_counters);
+        let mut collector = Collector::of(family, kept_as);
         let number = collector.number();
         for kind in [TABLE, CHAIN, RULE] {
             asking.dump(kind, number, |_| {}, |message| _ = collector.take(message))?;
         }
         Ok(collector)
     })?;
-    Ok(collector.finish())
+    Ok(collector)
 }
 
 fn listed(builder: Builder, generation: u32) -> Listed {

@@ -9,7 +9,7 @@ use super::types::Devices;
 use super::wire::{Attrs, user_text};
 use super::{NotRead, Unread};
 use crate::kernel::netlink::{Message, attributes};
-use crate::ruleset::nftables::listing::{Family, Rule, Ruleset, Statement, Table, Value};
+use crate::ruleset::nftables::listing::{Family, Rule, Ruleset, Shared, Statement, Table, Value};
 
 /// `NFNL_SUBSYS_NFTABLES`
 pub(super) const SUBSYSTEM: u16 = 10 << 8;
@@ -35,6 +35,7 @@ pub(super) struct Builder {
     sets: Vec<HashMap<String, Known>>,
     order: Vec<Vec<String>>,
     is_settled: bool,
+    shared: Shared,
     unread: Unread,
 }
 
@@ -197,11 +198,14 @@ impl Builder {
         let reader = Reader::new(family, &self.sets[table], &self.devices);
         let statements = reader.read(expressions);
         let is_read = statements.is_some();
+        let mut statements = statements.unwrap_or_else(|| vec![not_read()]);
+        self.shared.share(&mut statements);
+        statements.shrink_to_fit();
         let chain = &mut self.ruleset.tables[table].chains[chain];
         chain.rules.push(Rule {
             handle,
             comment: user_text(attrs.get(7), 0),
-            statements: statements.unwrap_or_else(|| vec![not_read()]),
+            statements,
         });
         if is_read {
             return Ok(());
@@ -215,6 +219,8 @@ impl Builder {
     /// The ruleset, when all is there.
     pub(super) fn finish(mut self) -> (Ruleset, Unread) {
         self.settle();
+        let chains = self.ruleset.tables.iter_mut().flat_map(|table| &mut table.chains);
+        chains.for_each(|chain| chain.rules.shrink_to_fit());
         for (table, (mut sets, order)) in self.sets.into_iter().zip(self.order).enumerate() {
             let named = order.iter().filter_map(|name| sets.remove(name));
             let shown = named.filter(|known| !known.is_anonymous).map(|known| known.set);

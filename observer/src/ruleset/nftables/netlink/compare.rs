@@ -1,5 +1,7 @@
 //! Comparisons with constants.
 
+use std::sync::Arc;
+
 use super::fields::Base;
 use super::rule::{Left, Loaded, Reader, binary, full, payload_expression, run_of_ones};
 use super::types::{self, IPV4, IPV6, Order, Type, value};
@@ -157,7 +159,7 @@ impl Reader<'_> {
                     _ => Operator::None,
                 };
                 self.push(Statement::Match {
-                    left: inner,
+                    left: inner.into(),
                     operator,
                     right,
                 });
@@ -166,7 +168,7 @@ impl Reader<'_> {
             let left = binary(BinaryOperator::And, inner, types::list_of_bits(bits, inner_of)?);
             let right = types::list_of_bits(number, inner_of)?;
             self.push(Statement::Match {
-                left,
+                left: left.into(),
                 operator,
                 right,
             });
@@ -192,8 +194,9 @@ impl Reader<'_> {
         right: Expression,
         number: Option<u128>,
     ) -> Option<()> {
+        let left = Arc::new(left);
         let at = self.push(Statement::Match {
-            left: left.clone(),
+            left: Arc::clone(&left),
             operator,
             right,
         });
@@ -221,7 +224,7 @@ impl Reader<'_> {
         let right = self.ends(left, from, to)?;
         let (left, _) = self.expression(left)?;
         Some(Statement::Match {
-            left,
+            left: left.into(),
             operator: Operator::Equal,
             right,
         })

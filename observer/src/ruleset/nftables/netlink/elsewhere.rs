@@ -98,14 +98,14 @@ impl Reader<'_> {
             _ => "ip6",
         };
         let is_told = self.family == Family::Inet && address.is_some();
-        self.push(Statement::Nat(Nat {
+        self.push(Statement::Nat(Box::new(Nat {
             kind,
             family: is_told.then(|| of_family.to_owned()),
             address,
             port,
             flags: flags(attrs.be32(7).unwrap_or_default())?,
             type_flags: Vec::new(),
-        }));
+        })));
         Some(())
     }
 
@@ -124,14 +124,14 @@ impl Reader<'_> {
         [of_flags, least, most]: [usize; 3],
     ) -> Option<()> {
         let port = self.between(attrs.be32(least), attrs.be32(most), Type::of(SERVICE)?)?;
-        self.push(Statement::Nat(Nat {
+        self.push(Statement::Nat(Box::new(Nat {
             kind,
             family: None,
             address: None,
             port,
             flags: flags(attrs.be32(of_flags).unwrap_or_default())?,
             type_flags: Vec::new(),
-        }));
+        })));
         Some(())
     }
 
@@ -151,8 +151,8 @@ impl Reader<'_> {
             _ => None,
         };
         self.push(Statement::Tproxy {
-            family: word.filter(|_| self.family == Family::Inet).map(str::to_owned),
-            address,
+            family: word.filter(|_| self.family == Family::Inet).map(Into::into),
+            address: address.map(Box::new),
             port,
         });
         Some(())
@@ -175,7 +175,7 @@ impl Reader<'_> {
         };
         self.push(Statement::Dup {
             address: Some(address),
-            device,
+            device: device.map(Box::new),
         });
         Some(())
     }
@@ -187,7 +187,7 @@ impl Reader<'_> {
             (Some(to), Some(family)) => {
                 let word = if family == NFPROTO_IPV4 { "ip" } else { "ip6" };
                 let to = self.taken(to, address_type(family)?)?;
-                (Some(word.to_owned()), Some(to))
+                (Some(word.into()), Some(Box::new(to)))
             }
             _ => return None,
         };

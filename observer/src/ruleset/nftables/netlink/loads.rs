@@ -75,12 +75,12 @@ pub(super) fn ct(attrs: &Attrs<'_>) -> Option<(Expression, Type)> {
     };
     let direction = match attrs.u8(3) {
         None => None,
-        Some(0) => Some("original".to_owned()),
-        Some(1) => Some("reply".to_owned()),
+        Some(0) => Some("original".into()),
+        Some(1) => Some("reply".into()),
         Some(_) => return None,
     };
     let expression = Expression::Ct {
-        key: key.to_owned(),
+        key: key.into(),
         direction,
         family: None,
     };
@@ -98,8 +98,8 @@ pub(super) fn rt(attrs: &Attrs<'_>) -> Option<(Expression, Type)> {
         _ => return None,
     };
     let expression = Expression::Rt {
-        key: key.to_owned(),
-        family: family.map(str::to_owned),
+        key: key.into(),
+        family: family.map(Into::into),
     };
     Some((expression, Type::wide(id, bits, order)))
 }
@@ -113,7 +113,7 @@ pub(super) fn socket(attrs: &Attrs<'_>) -> Option<(Expression, Type)> {
         _ => return None,
     };
     let expression = Expression::Socket {
-        key: key.to_owned(),
+        key: key.into(),
         level: None,
     };
     Some((expression, Type::wide(id, bits, Host)))
@@ -139,7 +139,7 @@ pub(super) fn fib(attrs: &Attrs<'_>) -> Option<(Expression, Type)> {
     }
     let set = FLAGS.iter().enumerate().filter(|(bit, _)| flags >> bit & 1 == 1);
     let expression = Expression::Fib {
-        result: result.to_owned(),
+        result: result.into(),
         flags: set.map(|(_, name)| (*name).to_owned()).collect(),
     };
     Some((expression, of))
@@ -149,8 +149,8 @@ pub(super) fn fib(attrs: &Attrs<'_>) -> Option<(Expression, Type)> {
 pub(super) fn osf(attrs: &Attrs<'_>) -> Option<(Expression, Type)> {
     let ttl = match attrs.u8(2).unwrap_or_default() {
         0 => None,
-        1 => Some("loose".to_owned()),
-        2 => Some("skip".to_owned()),
+        1 => Some("loose".into()),
+        2 => Some("skip".into()),
         _ => return None,
     };
     let key = if attrs.be32(3).unwrap_or_default() & 1 != 0 {
@@ -158,10 +158,7 @@ pub(super) fn osf(attrs: &Attrs<'_>) -> Option<(Expression, Type)> {
     } else {
         "name"
     };
-    let expression = Expression::Osf {
-        key: key.to_owned(),
-        ttl,
-    };
+    let expression = Expression::Osf { key: key.into(), ttl };
     Some((expression, Type::wide(STRING, 128, Host)))
 }
 
@@ -173,7 +170,7 @@ pub(super) fn numgen(attrs: &Attrs<'_>) -> Option<(Expression, Type)> {
         _ => return None,
     };
     let expression = Expression::Numgen {
-        mode: mode.to_owned(),
+        mode: mode.into(),
         modulus: u64::from(attrs.be32(2)?),
         offset: u64::from(attrs.be32(4).unwrap_or_default()),
     };
@@ -231,17 +228,17 @@ pub(super) fn exthdr(attrs: &Attrs<'_>) -> Option<(Expression, Type, Option<&'st
             Some((row.2, row.3))
         }
     };
-    let name = name?.to_owned();
+    let name = name?.into();
     let of_type = match field {
         None => Type::of(BOOLEAN)?,
         Some((_, id)) => Type::wide(id, bits, Big),
     };
-    let field = field.map(|(field, _)| field.to_owned());
+    let field = field.map(|(field, _)| field.into());
     let (expression, header) = match of {
         "exthdr" => (Expression::Exthdr { name, field }, "ip6"),
         "tcp option" => (
             Expression::Option {
-                of: "tcp option",
+                of: "tcp option".into(),
                 name,
                 field,
             },
@@ -249,7 +246,7 @@ pub(super) fn exthdr(attrs: &Attrs<'_>) -> Option<(Expression, Type, Option<&'st
         ),
         _ => (
             Expression::Option {
-                of: "ip option",
+                of: "ip option".into(),
                 name,
                 field,
             },

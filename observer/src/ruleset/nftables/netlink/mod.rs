@@ -27,10 +27,10 @@ use crate::kernel::netlink::messages;
 use crate::ruleset::nftables::listing::Ruleset;
 
 pub use ask::{
-    Of, list, list_and_tell, list_here, list_with_iptables, of_iptables, of_iptables_here, tables,
-    tables_here,
+    Of, list, list_and_tell, list_here, list_with_iptables, of_iptables_here, tables, tables_here,
+    texts_of_iptables,
 };
-pub use iptables::OfIptables;
+pub use iptables::{OfIptables, TextsOfIptables};
 
 /// So many of what was not read are named.
 const MOST_NAMED: usize = 3;

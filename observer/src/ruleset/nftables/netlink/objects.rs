@@ -125,7 +125,7 @@ pub(super) fn object(family: Family, table: &str, attrs: &Attrs<'_>) -> Option<O
     let devices = Devices::default();
     let word = |number: u8| -> Option<String> {
         match types::number_value(u128::from(number), Type::of(types::PROTOCOL)?, &devices)? {
-            Expression::Word(word) => Some(word),
+            Expression::Word(word) => Some(word.into()),
             _ => None,
         }
     };

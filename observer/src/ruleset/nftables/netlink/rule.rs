@@ -9,7 +9,7 @@ use super::statements;
 use super::types::{self, Devices, INTEGER, Order, RAW, Type, value};
 use super::wire::Attrs;
 use crate::ruleset::nftables::listing::{
-    BinaryOperator, Element, Expression, Family, Operator, Payload, SetUpdate, Statement,
+    BinaryOperator, Element, Expression, Family, Jhash, Operator, Own, Payload, SetUpdate, Statement,
 };
 
 /// `NFT_RULE_MAXEXPRS`: the kernel takes no more.
@@ -132,7 +132,7 @@ impl<'a> Reader<'a> {
                     let value = self.assigned(&from, of)?;
                     self.push(Statement::Mangle {
                         key: expression,
-                        value,
+                        value: Box::new(value),
                     });
                     return Some(());
                 }
@@ -289,14 +289,17 @@ impl<'a> Reader<'a> {
             (set & kept == 0).then_some(())?;
             let key = payload_expression(&field);
             let value = types::number_value(set >> shift, field.of, self.devices)?;
-            self.push(Statement::Mangle { key, value });
+            self.push(Statement::Mangle {
+                key,
+                value: Box::new(value),
+            });
             return Some(());
         }
         let field = self.field(base, offset, bits)?;
         let value = self.assigned(&written, field.of)?;
         self.push(Statement::Mangle {
             key: payload_expression(&field),
-            value,
+            value: Box::new(value),
         });
         Some(())
     }
@@ -322,7 +325,10 @@ impl<'a> Reader<'a> {
         };
         let from = self.register(from)?.clone();
         let value = self.assigned(&from, of)?;
-        self.push(Statement::Mangle { key, value });
+        self.push(Statement::Mangle {
+            key,
+            value: Box::new(value),
+        });
         Some(())
     }
 
@@ -333,7 +339,10 @@ impl<'a> Reader<'a> {
         };
         let from = self.register(from)?.clone();
         let value = self.assigned(&from, of)?;
-        self.push(Statement::Mangle { key, value });
+        self.push(Statement::Mangle {
+            key,
+            value: Box::new(value),
+        });
         Some(())
     }
 
@@ -343,12 +352,12 @@ impl<'a> Reader<'a> {
             return self.load(to, loads::symhash(attrs)?);
         }
         let (of, _) = self.concatenation(attrs.be32(1)?, attrs.be32(3)? as usize)?;
-        let expression = Expression::Jhash {
-            of: Box::new(of),
+        let expression = Expression::Jhash(Box::new(Jhash {
+            of,
             modulus: u64::from(attrs.be32(4)?),
             seed: attrs.be32(5).map(u64::from),
             offset: u64::from(attrs.be32(6).unwrap_or_default()),
-        };
+        }));
         self.load(to, (expression, Type::wide(INTEGER, 32, Order::Host)))
     }
 
@@ -440,7 +449,7 @@ impl<'a> Reader<'a> {
                     return Some((payload_expression(&field), field.of));
                 }
                 let raw = Payload::Raw {
-                    base: base.name().to_owned(),
+                    base: base.name().into(),
                     offset: u64::from(offset),
                     length: u64::from(bits),
                 };
@@ -557,7 +566,7 @@ impl<'a> Reader<'a> {
             };
             self.icmp_types(&key, &data);
             self.push(Statement::Match {
-                left: key,
+                left: key.into(),
                 operator,
                 right: data,
             });
@@ -568,7 +577,10 @@ impl<'a> Reader<'a> {
         }
         if known.data == Data::Verdict {
             (to == 0).then_some(())?;
-            self.push(Statement::Vmap { key, data });
+            self.push(Statement::Vmap {
+                key: key.into(),
+                data,
+            });
             return Some(());
         }
         let Data::Value(types) = &known.data else {
@@ -644,22 +656,26 @@ impl<'a> Reader<'a> {
         };
         let statements = own.into_iter().map(statements::uncounted).collect();
         let timeout = attrs.be64(6).map(|ms| ms / 1000).filter(|seconds| *seconds > 0);
-        self.push(Statement::Set(SetUpdate {
+        self.push(Statement::Set(Box::new(SetUpdate {
             operation: operation.to_owned(),
             element: Element {
                 data,
-                timeout,
+                own: Own {
+                    timeout,
+                    ..Own::default()
+                }
+                .of_element(),
                 ..Element::of(key)
             },
             set: name,
             statements,
-        }));
+        })));
         Some(())
     }
 
     fn object(&mut self, attrs: &Attrs<'_>) -> Option<()> {
         if let Some(kind) = attrs.be32(1) {
-            let name = Expression::Word(attrs.text(2)?);
+            let name = Expression::Word(attrs.text(2)?.into());
             self.push(statements::reference(kind, name)?);
             return Some(());
         }
@@ -852,8 +868,8 @@ fn of_set(known: &Known) -> Expression {
 
 pub(super) fn payload_expression(field: &Field) -> Expression {
     Expression::Payload(Payload::Field {
-        protocol: field.protocol.to_owned(),
-        field: field.name.to_owned(),
+        protocol: field.protocol.into(),
+        field: field.name.into(),
     })
 }
 

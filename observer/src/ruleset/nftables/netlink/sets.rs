@@ -4,7 +4,7 @@ use super::NotRead;
 use super::statements;
 use super::types::{self, Devices, Order, Type, value};
 use super::wire::{Attrs, user_data, user_text};
-use crate::ruleset::nftables::listing::{Element, Expression, Set, Statement, Verdict};
+use crate::ruleset::nftables::listing::{Element, Expression, Name, Own, Set, Statement, Verdict};
 
 // include/uapi/linux/netfilter/nf_tables.h, `enum nft_set_flags`
 const ANONYMOUS: u32 = 0x1;
@@ -221,7 +221,7 @@ impl Known {
             _ if is_end => None,
             Data::None => None,
             Data::Verdict => Some(Expression::Verdict(verdict(attrs.nest(2)?.nest(2)?)?)),
-            Data::Object(_) => Some(Expression::Word(attrs.text(9)?)),
+            Data::Object(_) => Some(Expression::Word(attrs.text(9)?.into())),
             Data::Value(types) => {
                 if self.has_data_intervals {
                     return None;
@@ -242,10 +242,13 @@ impl Known {
             element: Element {
                 key: shown,
                 data,
-                statements: own_statements(attrs, 7, 11, devices)?,
-                timeout: seconds(4),
-                expires: seconds(5),
-                comment: user_text(attrs.get(6), 0),
+                own: Own {
+                    statements: own_statements(attrs, 7, 11, devices)?,
+                    timeout: seconds(4),
+                    expires: seconds(5),
+                    comment: user_text(attrs.get(6), 0).map(Name::from),
+                }
+                .of_element(),
             },
         });
         Some(())
@@ -300,6 +303,7 @@ impl Known {
             }
         }
         elements.extend(other);
+        elements.shrink_to_fit();
         self.set.elements = elements;
         Some(())
     }
@@ -455,8 +459,8 @@ pub(super) fn verdict(attrs: Attrs<'_>) -> Option<Verdict> {
         0 => Verdict::Drop,
         1 => Verdict::Accept,
         -1 => Verdict::Continue,
-        -3 => Verdict::Jump(attrs.text(2)?),
-        -4 => Verdict::Goto(attrs.text(2)?),
+        -3 => Verdict::Jump(attrs.text(2)?.into()),
+        -4 => Verdict::Goto(attrs.text(2)?.into()),
         -5 => Verdict::Return,
         _ => return None,
     })

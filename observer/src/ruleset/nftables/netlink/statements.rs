@@ -45,7 +45,7 @@ pub(super) fn plain(name: &str, attrs: &Attrs<'_>, devices: &Devices) -> Option<
             count: u64::from(attrs.be32(1)?),
             over: attrs.be32(2).unwrap_or_default() & 1 != 0,
         },
-        "log" => Statement::Log(log(attrs)?),
+        "log" => Statement::Log(Box::new(log(attrs)?)),
         "reject" => reject(attrs, devices)?,
         "notrack" => Statement::Notrack,
         "synproxy" => Statement::Synproxy(ValueOrName::Value(synproxy(attrs)?)),
@@ -83,10 +83,10 @@ pub(super) fn limit(attrs: &Attrs<'_>) -> Option<Limit> {
     };
     Some(Limit {
         rate,
-        unit: unit.to_owned(),
-        per: per.to_owned(),
+        unit: unit.into(),
+        per: per.into(),
         burst,
-        burst_unit: burst_unit.to_owned(),
+        burst_unit: burst_unit.into(),
         over,
     })
 }
@@ -156,7 +156,7 @@ fn reject(attrs: &Attrs<'_>, devices: &Devices) -> Option<Statement> {
     let (kind, of) = match attrs.be32(1)? {
         1 => {
             return Some(Statement::Reject {
-                kind: Some("tcp reset".to_owned()),
+                kind: Some("tcp reset".into()),
                 code: None,
             });
         }
@@ -165,7 +165,7 @@ fn reject(attrs: &Attrs<'_>, devices: &Devices) -> Option<Statement> {
         _ => return None,
     };
     Some(Statement::Reject {
-        kind: Some(kind.to_owned()),
+        kind: Some(kind.into()),
         code: Some(types::number_value(
             u128::from(attrs.u8(2)?),
             Type::of(of)?,
@@ -178,7 +178,7 @@ fn reject(attrs: &Attrs<'_>, devices: &Devices) -> Option<Statement> {
 pub(super) fn for_ipv6(statement: Statement, attrs: &Attrs<'_>, devices: &Devices) -> Option<Statement> {
     match statement {
         Statement::Reject { kind: Some(kind), .. } if kind == "icmp" => Some(Statement::Reject {
-            kind: Some("icmpv6".to_owned()),
+            kind: Some("icmpv6".into()),
             code: Some(types::number_value(
                 u128::from(attrs.u8(2)?),
                 Type::of(types::ICMPV6_CODE)?,
@@ -252,7 +252,7 @@ pub(super) fn reference(kind: u32, name: Expression) -> Option<Statement> {
         },
         "secmark" => Statement::Mangle {
             key: Expression::Meta("secmark".to_owned()),
-            value: name,
+            value: Box::new(name),
         },
         _ => return None,
     })

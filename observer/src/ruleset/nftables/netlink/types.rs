@@ -182,14 +182,14 @@ pub(super) fn value(bytes: &[u8], of: Type, devices: &Devices) -> Option<Express
 /// As [`value`], of a number.
 pub(super) fn number_value(number: u128, of: Type, devices: &Devices) -> Option<Expression> {
     let plain = || u64::try_from(number).ok().map(Expression::Number);
-    let word = |word: String| Some(Expression::Word(word));
+    let word = |word: String| Some(Expression::Word(word.into()));
     match of.id {
         IPV4 => word(Ipv4Addr::from(u32::try_from(number).ok()?).to_string()),
         IPV6 => word(Ipv6Addr::from(number).to_string()),
         ETHER => {
             let bytes = u64::try_from(number).ok()?.to_be_bytes();
             let parts: Vec<String> = bytes[2..].iter().map(|byte| format!("{byte:02x}")).collect();
-            (bytes[..2] == [0, 0]).then(|| Expression::Word(parts.join(":")))
+            (bytes[..2] == [0, 0]).then(|| Expression::Word(parts.join(":").into()))
         }
         DEVICE => {
             let index = u32::try_from(number).ok()?;
@@ -274,7 +274,7 @@ fn bits(number: u128, of: Type) -> Option<Vec<Expression>> {
         }
         let value = 1_u128.checked_shl(bit)?;
         Some(match named(value, of) {
-            Some(name) => Expression::Word(name.to_owned()),
+            Some(name) => Expression::Word(name.into()),
             None => Expression::Number(u64::try_from(value).ok()?),
         })
     };
@@ -314,9 +314,10 @@ pub(super) fn device_name(bytes: &[u8]) -> Option<Expression> {
         Some(stem) => format!("{stem}\\*"),
         None => name,
     };
-    Some(Expression::Word(if is_prefix && bytes.len() < 16 {
+    let word = if is_prefix && bytes.len() < 16 {
         format!("{escaped}*")
     } else {
         escaped
-    }))
+    };
+    Some(Expression::Word(word.into()))
 }

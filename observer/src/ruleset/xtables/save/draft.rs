@@ -1,12 +1,15 @@
 //! Tables put together from what the kernel has, instead of from text. What is read is read by the same functions, so that the model
 //! is the same.
 
+use std::collections::HashMap;
+
 use super::extension::{Extension, Opt, Value};
 use super::header::Header;
 use super::line::Target;
 use super::matches::Match;
 use super::parse::action;
 use super::pieces::Pieces;
+use super::render::printed;
 use super::table::{Chain, Counters, Family, Rule, Table};
 use super::target::Action;
 use super::words::is_bare;
@@ -49,6 +52,29 @@ impl Draft {
     /// Whether it has a target.
     pub fn has_target(&self) -> bool {
         self.target.is_some()
+    }
+
+    /// As the tool prints it in a chain, from `-A` on. `index` has the table's chains by their names, and `named` gives them names.
+    pub fn text<'a>(
+        self,
+        chain: usize,
+        index: &HashMap<Box<str>, usize>,
+        named: &dyn Fn(usize) -> Option<&'a str>,
+    ) -> String {
+        printed(chain, &self.rule(index), named)
+    }
+
+    fn rule(self, index: &HashMap<Box<str>, usize>) -> Rule {
+        let matches = self.matches.into_iter();
+        Rule {
+            counters: self.counters,
+            header: self.header,
+            matches: matches
+                .map(|found| Match::read(&found.name, found.options))
+                .collect(),
+            action: self.target.map_or(Action::None, |target| action(index, target)),
+            written: None,
+        }
     }
 
     /// Gives it a target: an extension, a verdict, or a chain's name.
@@ -140,18 +166,7 @@ impl DraftTable {
         let mut table = self.table;
         table.expect(self.rules.iter().map(|(chain, _)| *chain));
         for (chain, draft) in self.rules {
-            let matches = draft.matches.into_iter();
-            let rule = Rule {
-                counters: draft.counters,
-                header: draft.header,
-                matches: matches
-                    .map(|found| Match::read(&found.name, found.options))
-                    .collect(),
-                action: draft
-                    .target
-                    .map_or(Action::None, |target| action(&table.index, target)),
-                written: None,
-            };
+            let rule = draft.rule(&table.index);
             if let Some(chain) = table.chains.get_mut(chain) {
                 chain.rules.push(rule);
             }

@@ -6,6 +6,7 @@
 mod address;
 mod conntrack;
 mod draft;
+mod each;
 mod extension;
 mod header;
 mod line;
@@ -23,6 +24,7 @@ mod words;
 pub use address::{Net, Range};
 pub use conntrack::{Conntrack, CtStates, CtTuple};
 pub use draft::{Draft, DraftTable};
+pub use each::each_rule;
 pub use extension::{Extension, Opt, Value};
 pub use header::{Device, Header, Protocol, Signed};
 pub use matches::{AddrType, Match};

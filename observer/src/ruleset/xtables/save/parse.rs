@@ -17,9 +17,9 @@ pub struct ParseError {
 }
 
 /// Longer than any line of a real ruleset.
-const MOST_BYTES: usize = 64 << 10;
+pub(super) const MOST_BYTES: usize = 64 << 10;
 /// More rules and chains than any real ruleset has.
-const MOST: usize = 1_000_000;
+pub(super) const MOST: usize = 1_000_000;
 
 /// Reads what `iptables-save` prints.
 ///
@@ -60,7 +60,7 @@ struct Reader {
 
 /// A table whose jumps are names yet: a chain may be declared after a rule that jumps to it.
 #[derive(Default)]
-struct Unresolved {
+pub(super) struct Unresolved {
     table: Table,
     rules: Pieces<(usize, Rule, Option<Target>, Box<str>)>,
 }
@@ -102,15 +102,9 @@ impl Reader {
         if name.is_empty() || name.contains(char::is_whitespace) {
             return Err("names no table".to_owned());
         }
-        self.table = Some(Unresolved {
-            table: Table {
-                name: name.into(),
-                family: self.family,
-                is_nft: self.is_nft,
-                ..Table::default()
-            },
-            rules: Pieces::default(),
-        });
+        let mut table = Unresolved::named(name);
+        (table.table.family, table.table.is_nft) = (self.family, self.is_nft);
+        self.table = Some(table);
         Ok(())
     }
 }
@@ -127,8 +121,19 @@ fn family(tool: &str) -> Option<Family> {
 }
 
 impl Unresolved {
+    /// A table without chains.
+    pub(super) fn named(name: &str) -> Self {
+        Self {
+            table: Table {
+                name: name.into(),
+                ..Table::default()
+            },
+            rules: Pieces::default(),
+        }
+    }
+
     /// `FORWARD DROP [5:300]`, `DOCKER-USER - [0:0]`
-    fn chain(&mut self, text: &str) -> Result<(), String> {
+    pub(super) fn chain(&mut self, text: &str) -> Result<(), String> {
         let mut words = text.split_ascii_whitespace();
         let name = words.next().unwrap_or_default();
         let policy = match words.next() {
@@ -172,7 +177,7 @@ impl Unresolved {
         Ok(())
     }
 
-    fn resolve(self) -> Table {
+    pub(super) fn resolve(self) -> Table {
         let mut table = self.table;
         table.expect(self.rules.iter().map(|(chain, ..)| *chain));
         for (chain, mut rule, target, text) in self.rules {

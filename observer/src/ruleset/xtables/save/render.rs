@@ -58,32 +58,39 @@ impl Table {
 
     /// A rule of a chain, from `-A` on, in the tool's words.
     pub(super) fn printed(&self, chain: usize, rule: &Rule) -> String {
-        let name = |chain: usize| self.chains.get(chain).map_or("?", |chain| &chain.name);
-        let mut out = format!("-A {}", name(chain));
-        rule.header.render(&mut out);
-        for found in &rule.matches {
-            found.render(&mut out);
-        }
-        let target = match &rule.action {
-            Action::None => return out,
-            Action::Accept => " -j ACCEPT",
-            Action::Drop => " -j DROP",
-            Action::Return => " -j RETURN",
-            Action::Queue => " -j QUEUE",
-            Action::Jump(chain) => &format!(" -j {}", name(*chain)),
-            Action::Goto(chain) => &format!(" -g {}", name(*chain)),
-            action => {
-                if let Some(extension) = action.extension() {
-                    out.push_str(" -j ");
-                    out.push_str(&extension.name);
-                    extension.render(&mut out);
-                }
-                return out;
-            }
-        };
-        out.push_str(target);
-        out
+        printed(chain, rule, &|chain| {
+            self.chains.get(chain).map(|chain| &*chain.name)
+        })
     }
+}
+
+/// A rule of a chain, from `-A` on, in the tool's words. `named` gives chains their names.
+pub(super) fn printed<'a>(chain: usize, rule: &Rule, named: &dyn Fn(usize) -> Option<&'a str>) -> String {
+    let name = |chain: usize| named(chain).unwrap_or("?");
+    let mut out = format!("-A {}", name(chain));
+    rule.header.render(&mut out);
+    for found in &rule.matches {
+        found.render(&mut out);
+    }
+    let target = match &rule.action {
+        Action::None => return out,
+        Action::Accept => " -j ACCEPT",
+        Action::Drop => " -j DROP",
+        Action::Return => " -j RETURN",
+        Action::Queue => " -j QUEUE",
+        Action::Jump(chain) => &format!(" -j {}", name(*chain)),
+        Action::Goto(chain) => &format!(" -g {}", name(*chain)),
+        action => {
+            if let Some(extension) = action.extension() {
+                out.push_str(" -j ");
+                out.push_str(&extension.name);
+                extension.render(&mut out);
+            }
+            return out;
+        }
+    };
+    out.push_str(target);
+    out
 }
 
 impl fmt::Display for super::extension::Extension {

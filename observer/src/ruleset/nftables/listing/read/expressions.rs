@@ -2,12 +2,13 @@
 
 use super::fields::Fields;
 use super::sets;
-use crate::ruleset::nftables::listing::expression::{BinaryOperator, Expression, Payload, Verdict};
+use crate::ruleset::nftables::listing::expression::{BinaryOperator, Expression, Jhash, Payload, Verdict};
 use crate::ruleset::nftables::listing::model::Value;
+use crate::ruleset::nftables::listing::name::Name;
 
 /// Reads an expression; what is not known stays JSON.
 pub(super) fn expression(value: &Value) -> Expression {
-    known(value).unwrap_or_else(|| Expression::Unknown(value.clone()))
+    known(value).unwrap_or_else(|| Expression::Unknown(Box::new(value.clone())))
 }
 
 fn known(value: &Value) -> Option<Expression> {
@@ -17,7 +18,7 @@ fn known(value: &Value) -> Option<Expression> {
         Value::String(text) if text == "*" => Some(Expression::Wildcard),
         Value::String(text) => Some(match text.strip_prefix('@') {
             Some(name) => Expression::Reference(name.to_owned()),
-            None => Expression::Word(text.clone()),
+            None => Expression::Word(text.into()),
         }),
         Value::Array(list) => Some(Expression::List(list.iter().map(expression).collect())),
         Value::Object(members) => {
@@ -71,7 +72,7 @@ fn object(kind: &str, body: &Value) -> Option<Expression> {
 
 /// `{"accept": null}`, `{"jump": {"target": "chain"}}`
 pub(super) fn verdict(kind: &str, body: &Value) -> Option<Verdict> {
-    let target = || body.get("target")?.as_str().map(str::to_owned);
+    let target = || body.get("target")?.as_str().map(Name::from);
     Some(match kind {
         "accept" => Verdict::Accept,
         "drop" => Verdict::Drop,
@@ -89,8 +90,8 @@ fn selector(kind: &str, fields: Fields<'_>) -> Option<Expression> {
     Some(match kind {
         "payload" => Expression::Payload(payload(fields)?),
         "exthdr" => Expression::Exthdr {
-            name: fields.only(&["name", "field", "offset"])?.text("name")?,
-            field: fields.text("field"),
+            name: fields.only(&["name", "field", "offset"])?.name("name")?,
+            field: fields.name("field"),
         },
         "ip option" => option("ip option", fields)?,
         "sctp chunk" => option("sctp chunk", fields)?,
@@ -105,74 +106,72 @@ fn selector(kind: &str, fields: Fields<'_>) -> Option<Expression> {
         },
         "meta" => Expression::Meta(fields.only(&["key"])?.text("key")?),
         "ct" => Expression::Ct {
-            key: fields.only(&["key", "dir", "family"])?.text("key")?,
-            direction: fields.text("dir"),
-            family: fields.text("family"),
+            key: fields.only(&["key", "dir", "family"])?.name("key")?,
+            direction: fields.name("dir"),
+            family: fields.name("family"),
         },
         "rt" => Expression::Rt {
-            key: fields.only(&["key", "family"])?.text("key")?,
-            family: fields.text("family"),
+            key: fields.only(&["key", "family"])?.name("key")?,
+            family: fields.name("family"),
         },
         "numgen" => Expression::Numgen {
-            mode: fields.only(&["mode", "mod", "offset"])?.text("mode")?,
+            mode: fields.only(&["mode", "mod", "offset"])?.name("mode")?,
             modulus: fields.number("mod")?,
             offset: offset(),
         },
-        "jhash" => Expression::Jhash {
-            of: Box::new(expression(
-                fields.only(&["mod", "offset", "expr", "seed"])?.get("expr")?,
-            )),
+        "jhash" => Expression::Jhash(Box::new(Jhash {
+            of: expression(fields.only(&["mod", "offset", "expr", "seed"])?.get("expr")?),
             modulus: fields.number("mod")?,
             seed: fields.number("seed"),
             offset: offset(),
-        },
+        })),
         "symhash" => Expression::Symhash {
             modulus: fields.only(&["mod", "offset"])?.number("mod")?,
             offset: offset(),
         },
         "fib" => Expression::Fib {
-            result: fields.only(&["result", "flags"])?.text("result")?,
-            flags: fields.words("flags"),
+            result: fields.only(&["result", "flags"])?.name("result")?,
+            flags: fields.words("flags").into(),
         },
         "socket" => Expression::Socket {
-            key: fields.only(&["key", "level"])?.text("key")?,
+            key: fields.only(&["key", "level"])?.name("key")?,
             level: fields.number("level"),
         },
         "osf" => Expression::Osf {
-            key: fields.only(&["key", "ttl"])?.text("key")?,
-            ttl: fields.text("ttl"),
+            key: fields.only(&["key", "ttl"])?.name("key")?,
+            ttl: fields.name("ttl"),
         },
         "ipsec" => Expression::Ipsec {
-            key: fields.only(&["key", "dir", "spnum", "family"])?.text("key")?,
-            direction: fields.text("dir")?,
-            number: fields.number("spnum").unwrap_or_default(),
-            family: fields.text("family"),
+            key: fields.only(&["key", "dir", "spnum", "family"])?.name("key")?,
+            direction: fields.name("dir")?,
+            number: fields.number("spnum").unwrap_or_default().try_into().ok()?,
+            family: fields.name("family"),
         },
         _ => return None,
     })
 }
 
 fn payload(fields: Fields<'_>) -> Option<Payload> {
-    Some(match fields.text("base") {
+    Some(match fields.name("base") {
         Some(base) => Payload::Raw {
             base,
             offset: fields.only(&["base", "offset", "len"])?.number("offset")?,
             length: fields.number("len")?,
         },
         None => Payload::Field {
-            protocol: fields.only(&["protocol", "field"])?.text("protocol")?,
-            field: fields.text("field")?,
+            protocol: fields.only(&["protocol", "field"])?.name("protocol")?,
+            field: fields.name("field")?,
         },
     })
 }
 
 fn option(of: &'static str, fields: Fields<'_>) -> Option<Expression> {
     Some(Expression::Option {
-        of,
+        of: of.into(),
         name: fields
             .only(&["name", "field"])?
-            .text("name")
-            .or_else(|| fields.text("type"))?,
-        field: fields.text("field"),
+            .name("name")
+            .or_else(|| fields.name("type"))?,
+        field: fields.name("field"),
     })
 }

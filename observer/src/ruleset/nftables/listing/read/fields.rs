@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::ruleset::nftables::listing::name::Name;
+
 /// An object of JSON.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a>(pub(super) &'a Map<String, Value>);
@@ -23,6 +25,11 @@ impl<'a> Fields<'a> {
             Value::Number(number) => Some(number.to_string()),
             _ => None,
         }
+    }
+
+    /// The same, as the parts of expressions have it.
+    pub(super) fn name(self, name: &str) -> Option<Name> {
+        self.text(name).map(Name::from)
     }
 
     pub(super) fn number(self, name: &str) -> Option<u64> {

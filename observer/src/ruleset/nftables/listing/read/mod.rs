@@ -15,6 +15,7 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, V
 use thiserror::Error;
 
 use super::model::{Chain, Family, Object, Rule, Ruleset, Set, Table, Value};
+use super::shared::Shared;
 use super::statement::Statement;
 use budget::Budgeted;
 use fields::Fields;
@@ -112,6 +113,7 @@ struct Builder {
     tables: HashMap<(Family, String), usize>,
     chains: HashMap<(usize, String), usize>,
     sets: HashMap<(usize, String), usize>,
+    shared: Shared,
 }
 
 impl Builder {
@@ -231,10 +233,12 @@ impl Builder {
         let name = fields.text("chain")?;
         let known = self.chains.get(&(table, name.clone())).copied();
         let chain = known.unwrap_or_else(|| self.add_chain(table, objects::unlisted_chain(name)));
+        let mut statements: Vec<_> = fields.list("expr").iter().map(statements::statement).collect();
+        self.shared.share(&mut statements);
         let rule = Rule {
             handle: fields.number("handle"),
             comment: fields.text("comment"),
-            statements: fields.list("expr").iter().map(statements::statement).collect(),
+            statements,
         };
         self.ruleset.tables[table].chains[chain].rules.push(rule);
         Some(())

@@ -3,7 +3,7 @@
 use super::expressions::expression;
 use super::fields::Fields;
 use super::statements;
-use crate::ruleset::nftables::listing::expression::Element;
+use crate::ruleset::nftables::listing::expression::{Element, Own};
 use crate::ruleset::nftables::listing::model::{Set, Value};
 
 pub(super) fn set(fields: Fields<'_>, is_map: bool) -> Option<Set> {
@@ -75,11 +75,14 @@ fn full_element(value: &Value) -> Option<Element> {
     Some(Element {
         key: expression(fields.get("val")?),
         data: None,
-        statements: own
-            .chain(fields.list("stmt").iter().map(statements::statement))
-            .collect(),
-        timeout: fields.number("timeout"),
-        expires: fields.number("expires"),
-        comment: fields.text("comment"),
+        own: Own {
+            statements: own
+                .chain(fields.list("stmt").iter().map(statements::statement))
+                .collect(),
+            timeout: fields.number("timeout"),
+            expires: fields.number("expires"),
+            comment: fields.name("comment"),
+        }
+        .of_element(),
     })
 }

@@ -31,7 +31,7 @@ fn known(value: &Value) -> Option<Statement> {
     Some(match kind.as_str() {
         "match" => comparison(fields)?,
         "vmap" => Statement::Vmap {
-            key: expression(fields.only(&["key", "data"])?.get("key")?),
+            key: expression(fields.only(&["key", "data"])?.get("key")?).into(),
             data: expression(fields.get("data")?),
         },
         "counter" => Statement::Counter(named(body, || counter(body))?),
@@ -42,29 +42,29 @@ fn known(value: &Value) -> Option<Statement> {
             count: fields.only(&["val", "inv"])?.number("val")?,
             over: fields.is_true("inv"),
         },
-        "log" => Statement::Log(log(fields)?),
-        "snat" => Statement::Nat(nat(NatKind::Snat, fields)?),
-        "dnat" => Statement::Nat(nat(NatKind::Dnat, fields)?),
-        "masquerade" => Statement::Nat(nat(NatKind::Masquerade, fields)?),
-        "redirect" => Statement::Nat(nat(NatKind::Redirect, fields)?),
+        "log" => Statement::Log(Box::new(log(fields)?)),
+        "snat" => nat(NatKind::Snat, fields)?,
+        "dnat" => nat(NatKind::Dnat, fields)?,
+        "masquerade" => nat(NatKind::Masquerade, fields)?,
+        "redirect" => nat(NatKind::Redirect, fields)?,
         "reject" => Statement::Reject {
-            kind: fields.only(&["type", "expr"])?.text("type"),
+            kind: fields.only(&["type", "expr"])?.name("type"),
             code: fields.get("expr").map(expression),
         },
         "queue" => Statement::Queue {
             number: fields.only(&["num", "flags"])?.get("num").map(expression),
-            flags: fields.words("flags"),
+            flags: fields.words("flags").into(),
         },
         "mangle" => Statement::Mangle {
             key: expression(fields.only(&["key", "value"])?.get("key")?),
-            value: expression(fields.get("value")?),
+            value: Box::new(expression(fields.get("value")?)),
         },
         "ct helper" => ct_object("helper", body),
         "ct timeout" => ct_object("timeout", body),
         "ct expectation" => ct_object("expectation", body),
         "set" | "map" => set_update(kind, fields)?,
         "meter" => Statement::Meter {
-            name: fields.only(&["name", "key", "stmt", "size"])?.text("name")?,
+            name: fields.only(&["name", "key", "stmt", "size"])?.name("name")?,
             key: Box::new(sets::bare_element(fields.get("key")?)),
             statement: Box::new(statement(fields.get("stmt")?)),
             size: fields.number("size"),
@@ -85,16 +85,16 @@ fn elsewhere(kind: &str, fields: Fields<'_>) -> Option<Statement> {
         "notrack" => Statement::Notrack,
         "dup" => Statement::Dup {
             address: fields.only(&["addr", "dev"])?.get("addr").map(expression),
-            device: fields.get("dev").map(expression),
+            device: fields.get("dev").map(|device| Box::new(expression(device))),
         },
         "fwd" => Statement::Fwd {
             device: expression(fields.only(&["dev", "family", "addr"])?.get("dev")?),
-            family: fields.text("family"),
-            address: fields.get("addr").map(expression),
+            family: fields.name("family"),
+            address: fields.get("addr").map(|address| Box::new(expression(address))),
         },
         "tproxy" => Statement::Tproxy {
-            family: fields.only(&["family", "addr", "port"])?.text("family"),
-            address: fields.get("addr").map(expression),
+            family: fields.only(&["family", "addr", "port"])?.name("family"),
+            address: fields.get("addr").map(|address| Box::new(expression(address))),
             port: fields.get("port").map(expression),
         },
         "flow" => Statement::Flow {
@@ -108,7 +108,7 @@ fn elsewhere(kind: &str, fields: Fields<'_>) -> Option<Statement> {
 fn comparison(fields: Fields<'_>) -> Option<Statement> {
     let fields = fields.only(&["op", "left", "right"])?;
     Some(Statement::Match {
-        left: expression(fields.get("left")?),
+        left: expression(fields.get("left")?).into(),
         operator: Operator::named(&fields.text("op")?)?,
         right: expression(fields.get("right")?),
     })
@@ -136,16 +136,16 @@ fn counter(body: &Value) -> Option<Counter> {
 
 /// A limit, of a rule or named.
 pub(super) fn limit(fields: Fields<'_>) -> Option<Limit> {
-    let unit = fields.text("rate_unit").unwrap_or_else(|| "packets".to_owned());
+    let unit = fields.name("rate_unit").unwrap_or_else(|| "packets".into());
     let in_packets = unit == "packets";
     Some(Limit {
         rate: fields.number("rate")?,
         unit,
-        per: fields.text("per").unwrap_or_else(|| "second".to_owned()),
+        per: fields.name("per").unwrap_or_else(|| "second".into()),
         burst: fields.number("burst"),
         burst_unit: match in_packets {
-            true => "packets".to_owned(),
-            false => fields.text("burst_unit").unwrap_or_else(|| "bytes".to_owned()),
+            true => "packets".into(),
+            false => fields.name("burst_unit").unwrap_or_else(|| "bytes".into()),
         },
         over: fields.is_true("inv"),
     })
@@ -186,16 +186,16 @@ fn log(fields: Fields<'_>) -> Option<LogStatement> {
     })
 }
 
-fn nat(kind: NatKind, fields: Fields<'_>) -> Option<Nat> {
+fn nat(kind: NatKind, fields: Fields<'_>) -> Option<Statement> {
     fields.only(&["family", "addr", "port", "flags", "type_flags"])?;
-    Some(Nat {
+    Some(Statement::Nat(Box::new(Nat {
         kind,
         family: fields.text("family"),
         address: fields.get("addr").map(expression),
         port: fields.get("port").map(expression),
         flags: fields.words("flags"),
         type_flags: fields.words("type_flags"),
-    })
+    })))
 }
 
 fn ct_object(kind: &'static str, body: &Value) -> Statement {
@@ -213,10 +213,10 @@ fn set_update(kind: &str, fields: Fields<'_>) -> Option<Statement> {
     let Expression::Reference(set) = expression(fields.get(kind)?) else {
         return None;
     };
-    Some(Statement::Set(SetUpdate {
+    Some(Statement::Set(Box::new(SetUpdate {
         operation: fields.text("op")?,
         element,
         set,
         statements: fields.list("stmt").iter().map(statement).collect(),
-    }))
+    })))
 }

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use super::statements::write_statement;
 use super::values::{write_binary, write_joined, write_seconds, write_value};
 use crate::ruleset::nftables::listing::datatype::Datatype;
-use crate::ruleset::nftables::listing::expression::{Element, Expression, Payload, Verdict};
+use crate::ruleset::nftables::listing::expression::{Element, Expression, Own, Payload, Verdict};
 use crate::ruleset::nftables::listing::model::Family;
+use crate::ruleset::nftables::listing::name::Name;
 
 /// Writes whatever is no plain value. `types` are those of what it is compared with or assigned to.
 pub(super) fn write_expression(out: &mut String, expression: &Expression, types: &[Datatype]) {
@@ -41,7 +42,7 @@ pub(super) fn write_expression(out: &mut String, expression: &Expression, types:
             write_known(out, expression)
         }
         Expression::Numgen { .. }
-        | Expression::Jhash { .. }
+        | Expression::Jhash(_)
         | Expression::Symhash { .. }
         | Expression::Fib { .. }
         | Expression::Socket { .. }
@@ -81,25 +82,31 @@ fn write_set(out: &mut String, elements: &[Element], keys: &[Datatype], data: &[
 /// An element of a set or map.
 pub(super) fn write_element(out: &mut String, element: &Element, keys: &[Datatype], data: &[Datatype]) {
     write_value(out, &element.key, keys);
-    for statement in &element.statements {
-        out.push(' ');
-        // No family: elements have no statements that depend on it.
-        write_statement(out, statement, Family::Inet);
-    }
-    if let Some(timeout) = element.timeout {
-        out.push_str(" timeout ");
-        write_seconds(out, timeout);
-    }
-    if let Some(expires) = element.expires {
-        out.push_str(" expires ");
-        write_seconds(out, expires);
-    }
-    if let Some(comment) = &element.comment {
-        let _ = write!(out, " comment \"{comment}\"");
+    if let Some(own) = &element.own {
+        write_own(out, own);
     }
     if let Some(value) = &element.data {
         out.push_str(" : ");
         write_value(out, value, data);
+    }
+}
+
+fn write_own(out: &mut String, own: &Own) {
+    for statement in &own.statements {
+        out.push(' ');
+        // No family: elements have no statements that depend on it.
+        write_statement(out, statement, Family::Inet);
+    }
+    if let Some(timeout) = own.timeout {
+        out.push_str(" timeout ");
+        write_seconds(out, timeout);
+    }
+    if let Some(expires) = own.expires {
+        out.push_str(" expires ");
+        write_seconds(out, expires);
+    }
+    if let Some(comment) = &own.comment {
+        let _ = write!(out, " comment \"{comment}\"");
     }
 }
 
@@ -159,7 +166,7 @@ fn write_extension(out: &mut String, expression: &Expression) -> std::fmt::Resul
 fn write_known(out: &mut String, expression: &Expression) -> std::fmt::Result {
     /// Keys that nft writes without `meta`.
     const BARE: [&str; 6] = ["iif", "iifname", "iifgroup", "oif", "oifname", "oifgroup"];
-    let with_space = |word: &Option<String>| word.as_ref().map(|word| format!("{word} ")).unwrap_or_default();
+    let with_space = |word: &Option<Name>| word.as_ref().map(|word| format!("{word} ")).unwrap_or_default();
     match expression {
         Expression::Meta(key) if BARE.contains(&key.as_str()) => write!(out, "{key}"),
         Expression::Meta(key) => write!(out, "meta {key}"),
@@ -203,19 +210,14 @@ fn write_computed(out: &mut String, expression: &Expression) -> std::fmt::Result
             write!(out, "symhash mod {modulus}")?;
             offset = *added;
         }
-        Expression::Jhash {
-            of,
-            modulus,
-            seed,
-            offset: added,
-        } => {
+        Expression::Jhash(hash) => {
             out.push_str("jhash ");
-            write_value(out, of, &Datatype::of(of));
-            write!(out, " mod {modulus}")?;
-            if let Some(seed) = seed {
+            write_value(out, &hash.of, &Datatype::of(&hash.of));
+            write!(out, " mod {}", hash.modulus)?;
+            if let Some(seed) = hash.seed {
                 write!(out, " seed 0x{seed:x}")?;
             }
-            offset = *added;
+            offset = hash.offset;
         }
         Expression::Fib { result, flags } => write!(out, "fib {} {result}", flags.join(" . "))?,
         Expression::Socket { key, level } => match level {

@@ -14,6 +14,8 @@ use super::ask::Wanted;
 use super::builder::{CHAIN, NFGENMSG_BYTES, RULE, TABLE};
 use super::wire::Attrs;
 use crate::kernel::netlink::Message;
+use crate::ruleset::text::SavedTable;
+use crate::ruleset::texts::Texts;
 use crate::ruleset::xtables::extensions::{KernelSets, SetNames};
 use crate::ruleset::xtables::save::{self, Counters, Draft, DraftTable, Family, Policy};
 use protocols::Protocols;
@@ -73,10 +75,28 @@ pub struct OfIptables {
     pub not_told: Vec<(String, String)>,
 }
 
+/// The same as the tool prints them.
+#[derive(Debug, Default)]
+pub struct TextsOfIptables {
+    /// Those that are told, by their names.
+    pub tables: Vec<(String, SavedTable)>,
+    /// As of [`OfIptables`].
+    pub not_told: Vec<(String, String)>,
+}
+
+/// As what rules are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum As {
+    /// As they are taken apart, with what they have counted or without.
+    Rules { has_counters: bool },
+    /// As the tool prints them: of a large ruleset a tenth of the memory.
+    Texts,
+}
+
 /// The tables of one family, while the kernel lists them.
 pub(super) struct Collector {
     family: Family,
-    has_counters: bool,
+    kept_as: As,
     protocols: Protocols,
     sets: Box<dyn SetNames>,
     tables: HashMap<String, Collected>,
@@ -85,7 +105,7 @@ pub(super) struct Collector {
 #[derive(Default)]
 struct Collected {
     chains: Vec<Chain>,
-    index: HashMap<String, usize>,
+    index: HashMap<Box<str>, usize>,
     /// What is not known.
     unknown: Option<String>,
 }
@@ -95,14 +115,20 @@ struct Chain {
     /// Of base chains.
     policy: Option<Policy>,
     counters: Counters,
-    rules: Vec<Draft>,
+    rules: Kept,
+}
+
+/// Rules of a chain.
+enum Kept {
+    Rules(Vec<Draft>),
+    Texts(Texts),
 }
 
 impl Collector {
-    pub(super) fn of(family: Family, has_counters: bool) -> Self {
+    pub(super) fn of(family: Family, kept_as: As) -> Self {
         Self {
             family,
-            has_counters,
+            kept_as,
             protocols: Protocols::of_machine(),
             sets: Box::new(KernelSets::default()),
             tables: HashMap::new(),
@@ -139,7 +165,7 @@ impl Collector {
             .filter(|table| table.unknown.is_none())?;
         match kind {
             CHAIN => {
-                if table.chain(attrs, builtin).is_none() {
+                if table.chain(attrs, builtin, self.kept_as).is_none() {
                     table.unknown = Some(format!("chain {}", attrs.text(3).unwrap_or_default()));
                 }
                 None
@@ -147,7 +173,7 @@ impl Collector {
             RULE => {
                 let mut context = rule::Context {
                     family: self.family,
-                    has_counters: self.has_counters,
+                    has_counters: self.kept_as == As::Rules { has_counters: true },
                     protocols: &self.protocols,
                     sets: &mut *self.sets,
                 };
@@ -167,23 +193,49 @@ impl Collector {
     }
 
     /// The tables, when all is there.
-    pub(super) fn finish(mut self) -> OfIptables {
-        let mut of = OfIptables::default();
+    pub(super) fn finish(self) -> OfIptables {
+        let (family, mut tables) = (self.family, Vec::new());
+        let not_told = self.each(|name, collected| tables.push(collected.table(name, family)));
+        OfIptables { tables, not_told }
+    }
+
+    /// The same as the tool prints them.
+    pub(super) fn finish_texts(self) -> TextsOfIptables {
+        let mut tables = Vec::new();
+        let not_told = self.each(|name, collected| tables.push((name.to_owned(), collected.texts())));
+        TextsOfIptables { tables, not_told }
+    }
+
+    /// Gives away tables with all their chains; those that are not told are returned.
+    fn each(mut self, mut told: impl FnMut(&str, Collected)) -> Vec<(String, String)> {
+        let mut not_told = Vec::new();
         for (name, builtin) in TABLES {
             match self.tables.remove(name) {
                 None => {}
                 Some(Collected {
                     unknown: Some(what), ..
-                }) => of.not_told.push((name.to_owned(), what)),
-                Some(collected) => of.tables.push(collected.table(name, builtin, self.family)),
+                }) => not_told.push((name.to_owned(), what)),
+                Some(mut collected) => {
+                    collected.arrange(builtin);
+                    told(name, collected);
+                }
             }
         }
-        of
+        not_told
+    }
+}
+
+impl Kept {
+    fn none(kept_as: As) -> Self {
+        match kept_as {
+            As::Rules { .. } => Self::Rules(Vec::new()),
+            As::Texts => Self::Texts(Texts::default()),
+        }
     }
 }
 
 impl Collected {
-    fn chain(&mut self, attrs: &Attrs<'_>, builtin: &[Builtin]) -> Option<()> {
+    fn chain(&mut self, attrs: &Attrs<'_>, builtin: &[Builtin], kept_as: As) -> Option<()> {
         let name = attrs.text(3).filter(|name| !name.is_empty())?;
         let known = builtin.iter().find(|known| known.0 == name);
         let policy = match (attrs.nest(4), known) {
@@ -213,23 +265,34 @@ impl Collected {
                 packets: number(2),
                 bytes: number(1),
             },
-            rules: Vec::new(),
+            rules: Kept::none(kept_as),
         };
-        let is_new = self.index.insert(name, self.chains.len()).is_none();
+        let is_new = self.index.insert(name.into(), self.chains.len()).is_none();
         self.chains.push(chain);
         is_new.then_some(())
     }
 
     fn rule(&mut self, attrs: &Attrs<'_>, context: &mut rule::Context<'_>) -> Option<()> {
-        let chain = *self.index.get(&attrs.text(2)?)?;
+        let index = *self.index.get(&*attrs.text(2)?)?;
         let draft = rule::read(attrs, context)?;
-        self.chains.get_mut(chain)?.rules.push(draft);
+        let mut text = None;
+        let draft = match &self.chains.get(index)?.rules {
+            Kept::Rules(_) => Some(draft),
+            Kept::Texts(_) => {
+                let named = |chain: usize| self.chains.get(chain).map(|chain| chain.name.as_str());
+                text = Some(draft.text(index, &self.index, &named));
+                None
+            }
+        };
+        match &mut self.chains.get_mut(index)?.rules {
+            Kept::Rules(rules) => rules.extend(draft),
+            Kept::Texts(texts) => text.iter().for_each(|text| texts.push(text)),
+        }
         Some(())
     }
 
     /// The tool shows all the chains that iptables would make, also those that are not there, then the others by their names.
-    fn table(mut self, name: &str, builtin: &[Builtin], family: Family) -> save::Table {
-        let mut table = DraftTable::new(name, family);
+    fn arrange(&mut self, builtin: &[Builtin]) {
         let place = |chain: &Chain| builtin.iter().position(|known| known.0 == chain.name);
         for known in builtin {
             if !self.index.contains_key(known.0) {
@@ -237,7 +300,7 @@ impl Collected {
                     name: known.0.to_owned(),
                     policy: Some(Policy::Accept),
                     counters: Counters::default(),
-                    rules: Vec::new(),
+                    rules: Kept::Rules(Vec::new()),
                 });
             }
         }
@@ -245,19 +308,45 @@ impl Collected {
             let key = |chain: &Chain| place(chain).unwrap_or(usize::MAX);
             key(one).cmp(&key(other)).then_with(|| one.name.cmp(&other.name))
         });
+    }
+
+    fn table(self, name: &str, family: Family) -> save::Table {
+        let mut table = DraftTable::new(name, family);
         for chain in self.chains {
-            let index = table.chain(save::Chain {
-                name: chain.name.into(),
-                policy: chain.policy,
-                counters: Some(chain.counters),
-                rules: Vec::new(),
-            });
-            for draft in chain.rules {
+            let index = table.chain(chain.declared());
+            let Kept::Rules(rules) = chain.rules else { continue };
+            for draft in rules {
                 if let Some(index) = index {
                     table.rule(index, draft);
                 }
             }
         }
         table.finish()
+    }
+
+    fn texts(self) -> SavedTable {
+        let headings = self.chains.iter().map(|chain| save::heading(&chain.declared()));
+        let mut table = SavedTable::declared(headings.collect());
+        for chain in self.chains {
+            let mut texts = match chain.rules {
+                Kept::Texts(texts) => texts,
+                Kept::Rules(_) => Texts::default(),
+            };
+            texts.shrink();
+            table.chains.insert(chain.name, texts);
+        }
+        table
+    }
+}
+
+impl Chain {
+    /// Without its rules.
+    fn declared(&self) -> save::Chain {
+        save::Chain {
+            name: self.name.as_str().into(),
+            policy: self.policy,
+            counters: Some(self.counters),
+            rules: Vec::new(),
+        }
     }
 }

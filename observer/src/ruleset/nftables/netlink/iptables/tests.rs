@@ -35,7 +35,7 @@ fn read(family: Family, bytes: &[u8]) -> OfIptables {
     let mut collector = Collector {
         protocols: Protocols::read(PROTOCOLS),
         sets: Box::new(Sets),
-        ..Collector::of(family, false)
+        ..Collector::of(family, As::Rules { has_counters: false })
     };
     messages(bytes).for_each(|message| _ = collector.take(&message));
     collector.finish()
