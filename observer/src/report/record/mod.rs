@@ -27,7 +27,7 @@ pub use netfilter::{Backend, Candidate, Cause, Disagreement, Hook, Rule, TableFa
 pub use packet::{Mark, Netns, Packet, PacketFamily, TcpFlags};
 pub use path::{Change, PassVerdict, Passage, PathEvidence, PathLine, PathStep};
 pub use proto::{Proto, UnknownProto};
-pub use session::{CauseCount, FilterInfo, Lost, LostFlow, ProbesLine, Start, Summary};
+pub use session::{CauseCount, FilterInfo, FilterLine, Lost, LostFlow, ProbesLine, Start, Summary};
 pub use time::{BadTime, Time, civil_from_days, days_from_civil};
 pub use verdict::{Confidence, DropInfo, DropLine, Evidence, Hint, HintKind, HintRule, Layer, Matched};
 
@@ -58,6 +58,8 @@ pub enum Event {
     Counter(Box<CounterLine>),
     /// Probes were put on or taken off, and why.
     Probes(ProbesLine),
+    /// What is watched has other addresses now.
+    Filter(Box<FilterLine>),
     /// Events that were seen by the kernel side and did not reach this program.
     Lost(Lost),
     /// The last line: totals that reconcile.

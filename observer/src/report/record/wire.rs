@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{CounterLine, DropLine, Event, Line, Lost, PathLine, ProbesLine, SCHEMA, Start, Summary, Time};
+use super::{
+    CounterLine, DropLine, Event, FilterLine, Line, Lost, PathLine, ProbesLine, SCHEMA, Start, Summary, Time,
+};
 
 #[derive(Serialize)]
 struct Written<'a, Body: Serialize> {
@@ -22,6 +24,7 @@ impl Serialize for Line {
             Event::Path(body) => self.written("path", body.as_ref()).serialize(serializer),
             Event::Counter(body) => self.written("counter", body.as_ref()).serialize(serializer),
             Event::Probes(body) => self.written("probes", body).serialize(serializer),
+            Event::Filter(body) => self.written("filter", body.as_ref()).serialize(serializer),
             Event::Lost(body) => self.written("lost", body).serialize(serializer),
             Event::Summary(body) => self.written("summary", body).serialize(serializer),
         }
@@ -57,6 +60,7 @@ enum ReadEvent {
     Path(Box<PathLine>),
     Counter(Box<CounterLine>),
     Probes(ProbesLine),
+    Filter(Box<FilterLine>),
     Lost(Lost),
     Summary(Summary),
 }
@@ -73,6 +77,7 @@ impl<'de> Deserialize<'de> for Line {
             ReadEvent::Path(body) => Event::Path(body),
             ReadEvent::Counter(body) => Event::Counter(body),
             ReadEvent::Probes(body) => Event::Probes(body),
+            ReadEvent::Filter(body) => Event::Filter(body),
             ReadEvent::Lost(body) => Event::Lost(body),
             ReadEvent::Summary(body) => Event::Summary(body),
         };
