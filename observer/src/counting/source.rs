@@ -117,7 +117,7 @@ impl Counting {
             attribution: attribution(),
             notes: notes(&inventory, why, self.pace.begin(), config),
         };
-        Line::new(Time::now(), self.node.clone(), Event::Start(start))
+        Line::new(Time::now(), self.node.clone(), Event::Start(Box::new(start)))
     }
 
     /// Begins to look, and looks to the end.

@@ -194,7 +194,11 @@ impl Live {
             attribution: attribution(self.paths.can_trace()),
             notes,
         };
-        Line::new(Time::now(), self.teller.node.clone(), Event::Start(start))
+        Line::new(
+            Time::now(),
+            self.teller.node.clone(),
+            Event::Start(Box::new(start)),
+        )
     }
 }
 

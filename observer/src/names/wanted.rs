@@ -323,12 +323,12 @@ mod tests {
             (has_moved, naming.look_up().remove(0).addresses)
         };
         let at = |text: &str| vec![text.parse::<IpAddr>().expect("an address")];
-        assert_eq!(tell(pod("web/other", "1", &["10.0.0.4"])).0, false);
+        assert!(!tell(pod("web/other", "1", &["10.0.0.4"])).0);
         let gone = |uid: &str| Change::Gone(NamesFrom::Api, Kind::Pod, uid.into());
-        assert_eq!(tell(gone("1")).0, false);
+        assert!(!tell(gone("1")).0);
         assert_eq!(tell(gone("2")), (true, Vec::new()));
         assert_eq!(tell(pod("web/nginx", "3", &["10.0.0.9"])), (true, at("10.0.0.9")));
-        assert_eq!(tell(Change::List(NamesFrom::Api, Kind::Pod)).0, false);
+        assert!(!tell(Change::List(NamesFrom::Api, Kind::Pod)).0);
         assert_eq!(
             tell(listed(Kind::Pod)),
             (true, Vec::new()),

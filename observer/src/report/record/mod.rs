@@ -49,7 +49,7 @@ pub struct Line {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// The first line: what is watched, and what answers to expect.
-    Start(Start),
+    Start(Box<Start>),
     /// A packet that died.
     Drop(Box<DropLine>),
     /// A packet that was not dropped, with its way (`--all`).

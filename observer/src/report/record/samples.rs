@@ -241,7 +241,7 @@ pub(crate) fn start_line() -> Line {
         .into(),
         notes: vec!["kernel locked down (integrity): no kprobes".into()],
     };
-    Line::new(NOON, "node02", Event::Start(start))
+    Line::new(NOON, "node02", Event::Start(Box::new(start)))
 }
 
 /// A rule that a replay does not come to.

@@ -19,7 +19,7 @@ struct Written<'a, Body: Serialize> {
 impl Serialize for Line {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.event {
-            Event::Start(body) => self.written("start", body).serialize(serializer),
+            Event::Start(body) => self.written("start", body.as_ref()).serialize(serializer),
             Event::Drop(body) => self.written("drop", body.as_ref()).serialize(serializer),
             Event::Path(body) => self.written("path", body.as_ref()).serialize(serializer),
             Event::Counter(body) => self.written("counter", body.as_ref()).serialize(serializer),
@@ -55,7 +55,7 @@ struct Read {
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum ReadEvent {
-    Start(Start),
+    Start(Box<Start>),
     Drop(Box<DropLine>),
     Path(Box<PathLine>),
     Counter(Box<CounterLine>),
