@@ -126,6 +126,8 @@ impl FilterSpec {
             protos: self.protos.iter().copied().map(Proto).collect(),
             ifaces: self.ifaces.clone(),
             netns: texts(&self.netns),
+            pods: Vec::new(),
+            services: Vec::new(),
             expression: None,
         }
     }

@@ -1,4 +1,4 @@
-//! Options of `watch` that are not on the command line: from the environment, and from a file. They become words of the command line,
+//! Options of `watch` and `top` that are not on the command line: from the environment, and from a file. They become words of the command line,
 //! so that whatever is checked there is checked here.
 
 use std::ffi::OsString;
@@ -10,10 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-/// The verb that takes them, and the table of the file that has them.
-const VERB: &str = "watch";
-/// What the environment's variables begin with: `OBSERVER_WATCH_DST` is `--dst`.
-const PREFIX: &str = "OBSERVER_WATCH_";
+/// The verbs that take them, and the tables of the file that have them.
+const VERBS: [&str; 2] = ["watch", "top"];
 /// The option that names the file.
 const CONFIG: &str = "config";
 /// The argument without dashes.
@@ -33,13 +31,17 @@ pub fn completed(
     words: Vec<OsString>,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Vec<OsString>> {
-    let (Some((VERB, given)), Some(verb)) = (matches.subcommand(), command.find_subcommand(VERB)) else {
+    let takes_them = matches.subcommand().filter(|(name, _)| VERBS.contains(name));
+    let Some((name, given)) = takes_them else {
+        return Ok(words);
+    };
+    let Some(verb) = command.find_subcommand(name) else {
         return Ok(words);
     };
     let file = given
         .get_one::<PathBuf>(CONFIG)
         .cloned()
-        .or_else(|| variable(&variable_of(CONFIG)).map(PathBuf::from));
+        .or_else(|| variable(&variable_of(verb, CONFIG)).map(PathBuf::from));
     let table = file
         .as_deref()
         .map(|path| read(path, verb))
@@ -52,8 +54,8 @@ pub fn completed(
         if given.value_source(id) == Some(ValueSource::CommandLine) {
             continue;
         }
-        let values = match variable(&variable_of(id)) {
-            Some(text) => from_variable(arg, &text)?,
+        let values = match variable(&variable_of(verb, id)) {
+            Some(text) => from_variable(verb, arg, &text)?,
             None => match table.get(&name_of(arg)) {
                 Some(value) => from_file(arg, value, file.as_deref())?,
                 None => continue,
@@ -65,7 +67,7 @@ pub fn completed(
             options.extend(values);
         }
     }
-    Ok(joined(words, options, expression))
+    Ok(joined(words, name, options, expression))
 }
 
 /// Every option of the verb but the file itself and help.
@@ -80,12 +82,14 @@ fn name_of(arg: &Arg) -> String {
 }
 
 /// `OBSERVER_WATCH_KEEP_DISAGREEMENTS`. An identifier of an argument is its long name, or what the program calls it.
-fn variable_of(id: &str) -> String {
+fn variable_of(verb: &Command, id: &str) -> String {
     let name = match id {
         "format" => "output",
         other => other,
     };
-    format!("{PREFIX}{}", name.replace('-', "_").to_ascii_uppercase())
+    format!("OBSERVER_{}_{name}", verb.get_name())
+        .replace('-', "_")
+        .to_ascii_uppercase()
 }
 
 /// The file's table for the verb.
@@ -104,21 +108,23 @@ fn read(path: &Path, verb: &Command) -> Result<toml::Table> {
             .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         anyhow::anyhow!("--{CONFIG} {shown}, line {line}: {}", first_line(error.message()))
     })?;
-    let table = file.remove(VERB);
-    if let Some(other) = file.keys().next() {
-        bail!("--{CONFIG} {shown}: {other:?} is not known; options stand in a table [{VERB}]");
+    let name = verb.get_name();
+    let table = file.remove(name);
+    // One file may have those of both.
+    if let Some(other) = file.keys().find(|key| !VERBS.contains(&key.as_str())) {
+        bail!("--{CONFIG} {shown}: {other:?} is not known; options stand in a table [{name}]");
     }
     let table = match table {
         None => toml::Table::new(),
         Some(toml::Value::Table(table)) => table,
-        Some(_) => bail!("--{CONFIG} {shown}: {VERB} is no table; begin it with [{VERB}]"),
+        Some(_) => bail!("--{CONFIG} {shown}: {name} is no table; begin it with [{name}]"),
     };
     let unknown = table
         .keys()
         .find(|key| !settable(verb).any(|arg| name_of(arg) == **key));
     if let Some(key) = unknown {
         bail!(
-            "--{CONFIG} {shown}: {key:?} is no option; keys are the options of observer {VERB} --help without their dashes, \
+            "--{CONFIG} {shown}: {key:?} is no option; keys are the options of observer {name} --help without their dashes, \
              and {EXPRESSION}"
         );
     }
@@ -134,8 +140,8 @@ fn is_switch(arg: &Arg) -> bool {
 }
 
 /// Lists are separated by commas.
-fn from_variable(arg: &Arg, text: &str) -> Result<Vec<String>> {
-    let name = variable_of(arg.get_id().as_str());
+fn from_variable(verb: &Command, arg: &Arg, text: &str) -> Result<Vec<String>> {
+    let name = variable_of(verb, arg.get_id().as_str());
     if is_switch(arg) {
         return match text {
             "1" | "true" | "yes" => Ok(vec![format!("--{}", name_of(arg))]),
@@ -196,10 +202,15 @@ fn word(arg: &Arg, value: &str) -> String {
 }
 
 /// Options come right behind the verb, the expression last.
-fn joined(mut words: Vec<OsString>, options: Vec<String>, expression: Option<String>) -> Vec<OsString> {
+fn joined(
+    mut words: Vec<OsString>,
+    verb: &str,
+    options: Vec<String>,
+    expression: Option<String>,
+) -> Vec<OsString> {
     let verb = words
         .iter()
-        .position(|word| word == VERB)
+        .position(|word| word == verb)
         .map_or(words.len(), |at| at + 1);
     words.splice(verb..verb, options.into_iter().map(OsString::from));
     if let Some(expression) = expression.filter(|text| !text.trim().is_empty()) {
@@ -215,10 +226,24 @@ fn joined(mut words: Vec<OsString>, options: Vec<String>, expression: Option<Str
 mod tests {
     use clap::{CommandFactory as _, FromArgMatches as _};
 
-    use super::super::{Cli, Command as Verb, watch};
+    use super::super::{Cli, Command as Verb, top, watch};
     use super::*;
 
     fn args(words: &str, variables: &[(&str, &str)], file: Option<&str>) -> Result<watch::Args> {
+        match verb(words, variables, file)? {
+            Verb::Watch(args) => Ok(args),
+            other => bail!("{other:?}"),
+        }
+    }
+
+    fn of_top(words: &str, variables: &[(&str, &str)], file: Option<&str>) -> Result<top::Args> {
+        match verb(words, variables, file)? {
+            Verb::Top(args) => Ok(args),
+            other => bail!("{other:?}"),
+        }
+    }
+
+    fn verb(words: &str, variables: &[(&str, &str)], file: Option<&str>) -> Result<Verb> {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("observer.toml");
         let mut words: Vec<OsString> = words.split(' ').map(OsString::from).collect();
@@ -238,10 +263,7 @@ mod tests {
             anyhow::anyhow!(format!("{error:#}").replace(&path.display().to_string(), "FILE"))
         })?;
         let matches = Cli::command().try_get_matches_from(words)?;
-        match Cli::from_arg_matches(&matches)?.command {
-            Verb::Watch(args) => Ok(args),
-            other => bail!("{other:?}"),
-        }
+        Ok(Cli::from_arg_matches(&matches)?.command)
     }
 
     #[test]
@@ -275,12 +297,30 @@ mod tests {
     fn every_option_can_be_set_by_its_own_name() {
         let mut command = Cli::command();
         command.build();
-        let verb = command.find_subcommand(VERB).expect("is there");
-        for arg in settable(verb) {
-            let long = arg.get_long().unwrap_or(EXPRESSION);
-            let expected = format!("{PREFIX}{}", long.replace('-', "_").to_ascii_uppercase());
-            assert_eq!(variable_of(arg.get_id().as_str()), expected);
+        for (name, prefix) in [("watch", "OBSERVER_WATCH_"), ("top", "OBSERVER_TOP_")] {
+            let verb = command.find_subcommand(name).expect("is there");
+            for arg in settable(verb) {
+                let long = arg.get_long().unwrap_or(EXPRESSION);
+                let expected = format!("{prefix}{}", long.replace('-', "_").to_ascii_uppercase());
+                assert_eq!(variable_of(verb, arg.get_id().as_str()), expected);
+            }
         }
+    }
+
+    #[test]
+    fn top_has_a_table_and_variables_of_its_own() {
+        let file = "[watch]\ndst = \"10.1.0.0/16\"\n[top]\nport = 53\nfreeze-dir = \"/root\"\nexpression = \"tcp\"\n";
+        let variables = [("OBSERVER_WATCH_PORT", "80"), ("OBSERVER_TOP_SRC", "10.2.0.0/16")];
+        let top = of_top("observer top", &variables, Some(file)).expect("fits");
+        assert_eq!(top.asked.filter.ports, ["53"]);
+        assert_eq!(top.asked.filter.src, ["10.2.0.0/16"]);
+        assert_eq!(top.asked.expression, ["tcp"]);
+        assert_eq!(top.freeze_dir, Some(PathBuf::from("/root")));
+        assert!(top.asked.filter.dst.is_empty());
+        let error =
+            of_top("observer top", &[], Some("[top]\ncount = 1\n")).expect_err("an option of watch's");
+        let says = "\"count\" is no option; keys are the options of observer top --help";
+        assert!(error.to_string().contains(says), "{error:#}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::cli::filter::FilterSpec;
+use crate::cli::watch::Narrowed;
 use crate::evaluate::End;
 use crate::report::record::{Proto, TableFamily};
 use crate::ruleset::xtables::save::{Net, Rule};
@@ -21,6 +22,8 @@ pub(super) struct Asked {
     hosts: Vec<IpNet>,
     protos: Vec<u8>,
     ports: Vec<u16>,
+    /// Of no packet at all: who is named has no address.
+    is_nobody: bool,
 }
 
 /// Packets of one combination of the filter's values, in one direction.
@@ -39,6 +42,14 @@ pub(super) struct Question {
 }
 
 impl Asked {
+    /// Of what is watched.
+    pub(super) fn of_narrowed(narrowed: &Narrowed) -> Self {
+        Self {
+            is_nobody: narrowed.is_nobody,
+            ..Self::of(&narrowed.filter)
+        }
+    }
+
     /// Of a filter.
     pub(super) fn of(filter: &FilterSpec) -> Self {
         Self {
@@ -47,12 +58,14 @@ impl Asked {
             hosts: filter.hosts.clone(),
             protos: filter.protos.clone(),
             ports: filter.ports.clone(),
+            is_nobody: false,
         }
     }
 
     /// Whether it asks for every packet.
     pub(super) fn is_all(&self) -> bool {
-        self.dst.is_empty()
+        !self.is_nobody
+            && self.dst.is_empty()
             && self.src.is_empty()
             && self.hosts.is_empty()
             && self.protos.is_empty()
@@ -61,6 +74,9 @@ impl Asked {
 
     /// Whether packets that it asks for are of another family than a table. Nothing translates from one to the other.
     pub(super) fn excludes_family(&self, family: TableFamily) -> bool {
+        if self.is_nobody {
+            return true;
+        }
         let is_v6 = match family {
             TableFamily::Ip => false,
             TableFamily::Ip6 => true,
@@ -100,6 +116,9 @@ impl Asked {
 
     /// The packets that it asks for and the answers to them, of one family.
     pub(super) fn questions(&self, is_v6: bool) -> Vec<Question> {
+        if self.is_nobody {
+            return Vec::new();
+        }
         let nets = |list: &[IpNet]| -> Vec<Option<IpNet>> {
             let of_family = list.iter().filter(|net| net.addr().is_ipv6() == is_v6);
             let found: Vec<_> = of_family.copied().map(Some).collect();
@@ -219,6 +238,7 @@ mod tests {
             hosts: Vec::new(),
             protos: protos.to_vec(),
             ports: Vec::new(),
+            is_nobody: false,
         }
     }
 
@@ -297,6 +317,18 @@ mod tests {
         );
         assert!(lacks("10.224.0.0/16", "10.0.0.0/8", true).is_some());
         assert_eq!(lacks("10.224.0.0/16", "10.224.1.0/24", true), None);
+    }
+
+    #[test]
+    fn nobody_asks_for_nothing() {
+        let narrowed = Narrowed {
+            is_nobody: true,
+            ..Narrowed::default()
+        };
+        let nobody = Asked::of_narrowed(&narrowed);
+        assert!(!nobody.is_all() && nobody.excludes_family(TableFamily::Inet));
+        assert!(nobody.questions(false).is_empty());
+        assert!(Asked::of_narrowed(&Narrowed::default()).is_all());
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! Which source watches: packets, or where the kernel refuses that, counters.
 
+use std::net::IpAddr;
+
 use anyhow::Result;
 
 use super::source::Counting;
-use crate::cli::watch::{Probes, Source, WatchConfig};
+use crate::cli::watch::{Narrowed, Probes, Source, WatchConfig};
 use crate::live::{Live, check_cases, check_namespaces};
+use crate::names::Wanted;
 use crate::privilege::{self, Task};
 use crate::report::Running;
 use crate::report::record::Line;
@@ -63,6 +66,20 @@ impl Source for Watched {
         match self {
             Self::Live(live) => live.stop().await,
             Self::Counting(counting) => counting.stop().await,
+        }
+    }
+
+    fn refilter(&mut self, narrowed: Narrowed, text: String) -> Result<()> {
+        match self {
+            Self::Live(live) => live.refilter(narrowed, text),
+            Self::Counting(counting) => counting.refilter(narrowed, text),
+        }
+    }
+
+    fn by_rules(&mut self, service: &Wanted) -> Option<Vec<IpAddr>> {
+        match self {
+            Self::Live(live) => live.by_rules(service),
+            Self::Counting(counting) => counting.by_rules(service),
         }
     }
 

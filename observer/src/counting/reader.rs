@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use super::asked::Asked;
 use super::differ::Ledger;
 use super::node::{self, Namespace, NfTables};
 use super::pace::spent;
@@ -108,6 +109,11 @@ impl Reader {
             closed: 0,
             gaps: BTreeSet::new(),
         }
+    }
+
+    /// Something else is asked for from now on.
+    pub(super) fn ask(&mut self, asked: Asked) {
+        self.teller.ask(asked);
     }
 
     /// Looks once; the lines are what has risen since the last time.

@@ -12,9 +12,10 @@ use super::pace::{PERCENT, Pace, spent};
 use super::reader::{Inventory, Reader};
 use super::teller::Teller;
 use super::tools::Tools;
-use crate::cli::watch::{Source, WatchConfig};
+use crate::cli::watch::{Narrowed, Source, WatchConfig};
 use crate::live::{clock, inode, kernel_release, node_name};
-use crate::report::record::{Event, Line, ProbesLine, Start, Summary, Time};
+use crate::names::FoundBy;
+use crate::report::record::{Event, FilterInfo, FilterLine, Line, ProbesLine, Start, Summary, Time};
 use crate::report::span;
 
 /// As many as a new counter is read before it can rise, so many more until nothing moves, and no more than these.
@@ -29,6 +30,8 @@ pub struct Counting {
     /// Absent while it looks.
     reader: Option<Reader>,
     job: Option<JoinHandle<(Reader, Vec<Line>, Duration)>>,
+    /// What is asked for from the next look on.
+    asked: Option<Asked>,
     pace: Pace,
     next: Instant,
     lines: VecDeque<Line>,
@@ -63,12 +66,22 @@ impl Counting {
             .map(inode)
             .collect::<Result<Vec<u32>>>()?;
         let node = node_name();
-        let asked = Asked::of(&config.filter);
+        let of_rules = config.found.iter().find(|found| found.by == FoundBy::Rules);
+        if let Some(found) = of_rules {
+            bail!(
+                "{}: no Kubernetes API tells of it, and kube-proxy's rules are not asked where only counters are read: give --kube, or \
+                 its address with --host",
+                found.wanted.words()
+            );
+        }
+        let narrowed = config.narrowed(&config.found)?;
+        let asked = Asked::of_narrowed(&narrowed);
         let has_filter = !asked.is_all();
         let teller = Teller::new(asked, tools.is_legacy_plain());
         let mut counting = Self {
             reader: Some(Reader::new(tools, teller, node.clone(), wanted, has_filter)),
             job: None,
+            asked: None,
             pace: Pace::default(),
             next: Instant::now(),
             lines: VecDeque::new(),
@@ -89,22 +102,22 @@ impl Counting {
         }
         counting.lines.clear();
         (counting.started_ns, counting.counted) = (clock::monotonic_ns(), 0);
-        let line = counting.start(config, why);
+        let line = counting.start(config, narrowed.info, why);
         counting.lines.push_back(line);
         Ok(counting)
     }
 
-    fn start(&mut self, config: &WatchConfig, why: Option<&str>) -> Line {
+    fn start(&mut self, config: &WatchConfig, filter: FilterInfo, why: Option<&str>) -> Line {
         let inventory = self.reader.as_ref().map(Reader::inventory).unwrap_or_default();
         let start = Start {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: kernel_release(),
-            filter: config.filter_info(),
+            filter,
             probes: Vec::new(),
             attribution: attribution(),
             notes: notes(&inventory, why, self.pace.begin(), config),
         };
-        Line::new(Time::now(), self.node.clone(), Event::Start(start))
+        Line::new(Time::now(), self.node.clone(), Event::Start(Box::new(start)))
     }
 
     /// Begins to look, and looks to the end.
@@ -116,6 +129,9 @@ impl Counting {
     /// A look takes as long as the tools do: a thread of its own waits for them.
     fn begin(&mut self) {
         if let Some(mut reader) = self.reader.take() {
+            if let Some(asked) = self.asked.take() {
+                reader.ask(asked);
+            }
             self.next = Instant::now();
             self.job = Some(spawn_blocking(move || {
                 let before = spent();
@@ -187,6 +203,15 @@ impl Source for Counting {
         };
         lines.push(Line::new(Time::now(), self.node.clone(), Event::Summary(summary)));
         Ok(lines)
+    }
+
+    fn refilter(&mut self, narrowed: Narrowed, text: String) -> Result<()> {
+        self.asked = Some(Asked::of_narrowed(&narrowed));
+        let filter = narrowed.info;
+        let line = Event::Filter(Box::new(FilterLine { text, filter }));
+        self.lines
+            .push_back(Line::new(Time::now(), self.node.clone(), line));
+        Ok(())
     }
 }
 

@@ -56,6 +56,12 @@ impl Teller {
         }
     }
 
+    /// Something else is asked for from now on.
+    pub(super) fn ask(&mut self, asked: Asked) {
+        self.asked = asked;
+        self.known.clear();
+    }
+
     /// A new look begins.
     pub(super) fn begin(&mut self) {
         self.spent = Duration::ZERO;

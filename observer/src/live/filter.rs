@@ -8,6 +8,7 @@ use observer_common::{Filter, MAX_FILTER, MAX_RANGES, Network};
 
 use super::reasons::Reasons;
 use crate::cli::filter::{FilterSpec, NetnsSpec};
+use crate::cli::watch::Narrowed;
 use crate::kernel::{NetnsNames, Symbols};
 use crate::report::record::DropLine;
 
@@ -20,11 +21,40 @@ const FREE: [&str; 5] = [
     "nfqnl_reinject",
 ];
 
+/// No address is in it: what is left of one under its mask is never this.
+const NOBODY: Network = Network {
+    addr: [u64::MAX; 2],
+    mask: [0; 2],
+};
+
+/// Network namespaces that the person names, by their inodes at the start: one that goes later is not looked for again.
+#[derive(Default)]
+pub struct Namespaces(Vec<(NetnsSpec, u32)>);
+
+impl Namespaces {
+    /// # Errors
+    /// It was not met before, and is not there.
+    pub fn inode(&mut self, spec: &NetnsSpec) -> Result<u32> {
+        if let Some((_, inode)) = self.0.iter().find(|(known, _)| known == spec) {
+            return Ok(*inode);
+        }
+        let inode = inode(spec)?;
+        self.0.push((spec.clone(), inode));
+        Ok(inode)
+    }
+}
+
 /// Turns a checked filter into the kernel side's; `enabled` is left 0.
 ///
 /// # Errors
 /// A namespace that is not there.
-pub fn build(spec: &FilterSpec, symbols: &Symbols, reasons: &Reasons) -> Result<Filter> {
+pub fn build(
+    narrowed: &Narrowed,
+    namespaces: &mut Namespaces,
+    symbols: &Symbols,
+    reasons: &Reasons,
+) -> Result<Filter> {
+    let spec = &narrowed.filter;
     let mut filter = Filter::new();
     filter.active = u32::from(!spec.is_empty());
     filter.dst_count = fill(&mut filter.dst, spec.dst.iter().map(network));
@@ -33,7 +63,12 @@ pub fn build(spec: &FilterSpec, symbols: &Symbols, reasons: &Reasons) -> Result<
     filter.port_count = fill(&mut filter.ports, spec.ports.iter().map(|port| port.to_be()));
     filter.proto_count = fill(&mut filter.protos, spec.protos.iter().copied());
     filter.iface_count = fill(&mut filter.ifaces, spec.ifaces.iter().map(|name| iface(name)));
-    let inodes = spec.netns.iter().map(inode).collect::<Result<Vec<u32>>>()?;
+    if narrowed.is_nobody {
+        filter.active = 1;
+        filter.host_count = fill(&mut filter.hosts, std::iter::once(NOBODY));
+    }
+    let inodes = spec.netns.iter().map(|netns| namespaces.inode(netns));
+    let inodes = inodes.collect::<Result<Vec<u32>>>()?;
     filter.netns_count = fill(&mut filter.netns, inodes.into_iter());
     filter.netfilter_drop = reasons.number("NETFILTER_DROP").unwrap_or(0);
     set_functions(&mut filter, symbols);
@@ -53,6 +88,32 @@ pub fn set_functions(filter: &mut Filter, symbols: &Symbols) {
     }
     filter.hook_slow = symbols.range("nf_hook_slow").unwrap_or_default();
     filter.bridge_forward = symbols.range("__br_forward").unwrap_or_default();
+}
+
+/// The filter with its networks in the order that they had before, new ones last: while the kernel copies it, from its beginning to its
+/// end, and packets are held against it, no network that stays is missing for a moment.
+pub fn in_order_of(before: &Filter, mut filter: Filter) -> Filter {
+    for (networks, count, before) in [
+        (
+            &mut filter.dst,
+            filter.dst_count,
+            &before.dst[..before.dst_count as usize],
+        ),
+        (
+            &mut filter.src,
+            filter.src_count,
+            &before.src[..before.src_count as usize],
+        ),
+        (
+            &mut filter.hosts,
+            filter.host_count,
+            &before.hosts[..before.host_count as usize],
+        ),
+    ] {
+        let place = |network: &Network| before.iter().position(|known| known == network);
+        networks[..count as usize].sort_by_key(|network| place(network).unwrap_or(usize::MAX));
+    }
+    filter
 }
 
 /// The filter that matches one flow, in whichever namespace, before and after NAT.
@@ -176,6 +237,36 @@ mod tests {
         let of = network(&of.parse().expect("network"));
         let address = network(&IpNet::from(address.parse::<IpAddr>().expect("address")));
         (0..2).all(|half| address.addr[half] & of.mask[half] == of.addr[half])
+    }
+
+    fn filter_of(hosts: &[&str]) -> Filter {
+        let mut filter = Filter::new();
+        let hosts = hosts
+            .iter()
+            .map(|host| network(&host.parse().expect("a network")));
+        filter.host_count = fill(&mut filter.hosts, hosts);
+        filter
+    }
+
+    #[test]
+    fn networks_that_stay_keep_their_order_and_new_ones_come_last() {
+        let before = filter_of(&["10.0.0.5/32", "10.0.0.3/32", "10.0.0.4/32"]);
+        let now = in_order_of(&before, filter_of(&["10.0.0.1/32", "10.0.0.4/32", "10.0.0.5/32"]));
+        assert_eq!(now, filter_of(&["10.0.0.5/32", "10.0.0.4/32", "10.0.0.1/32"]));
+    }
+
+    #[test]
+    fn nobody_has_no_address() {
+        for address in [
+            "0.0.0.0",
+            "255.255.255.255",
+            "::",
+            "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+        ] {
+            let address = network(&IpNet::from(address.parse::<IpAddr>().expect("address")));
+            let is_in = (0..2).all(|half| address.addr[half] & NOBODY.mask[half] == NOBODY.addr[half]);
+            assert!(!is_in);
+        }
     }
 
     #[test]

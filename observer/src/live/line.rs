@@ -1,5 +1,6 @@
 //! One record to one line of the trace.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use observer_common::{DropEvent, Matched as CommonMatched, flag, hook_flag};
@@ -78,6 +79,16 @@ impl Known<'_> {
 }
 
 impl Teller {
+    /// The addresses of a service, as the rules of one namespace have them; `None` where these could not be asked for.
+    pub(super) fn addresses_of(
+        &mut self,
+        known: &Known<'_>,
+        snapshot: &Snapshot,
+        service: &str,
+    ) -> Option<Vec<IpAddr>> {
+        self.texts.addresses_of(known, snapshot, service)
+    }
+
     /// A teller that remembers nothing yet.
     pub fn new(
         node: String,

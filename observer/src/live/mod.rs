@@ -27,6 +27,7 @@ mod paths;
 mod reasons;
 mod replay;
 mod ruletext;
+mod services;
 mod sets;
 mod source;
 mod totals;

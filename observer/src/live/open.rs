@@ -14,12 +14,13 @@ use super::cases::Cases;
 use super::changes::Changes;
 use super::clock;
 use super::echo::Echo;
-use super::filter;
+use super::filter::{self, Namespaces};
 use super::flood::Flood;
-use super::line::Teller;
+use super::line::{Known, Teller};
 use super::modules::Modules;
 use super::opened::Opened;
 use super::paths::Paths;
+use super::services::ByRules;
 use super::totals::Totals;
 use crate::capture::Copied;
 use crate::cli::watch::WatchConfig;
@@ -58,8 +59,10 @@ pub struct Live {
     pub(super) symbols: Symbols,
     pub(super) types: Types,
     pub(super) teller: Teller,
+    pub(super) by_rules: ByRules,
     /// What the kernel side lets pass is held against.
     pub(super) asked: Asked,
+    pub(super) namespaces: Namespaces,
     pub(super) filter: Filter,
     pub(super) path_filter: Filter,
     pub(super) paths: Paths,
@@ -113,15 +116,27 @@ impl Live {
             .as_fd()
             .try_clone_to_owned()
             .context("cannot wait for the kernel's records")?;
-        let filter = filter::build(&config.filter, &symbols, &reasons)?;
+        let mut teller = Teller::new(node(), reasons, devices, cases);
+        let mut by_rules = ByRules::default();
+        let known = Known {
+            store: &store,
+            symbols: &symbols,
+            programs: &programs,
+        };
+        let found = by_rules.completed(&mut teller, &known, config)?;
+        let narrowed = config.narrowed(&found)?;
+        let mut namespaces = Namespaces::default();
+        let filter = filter::build(&narrowed, &mut namespaces, &symbols, &teller.reasons)?;
         let mut live = Self {
             // SAFETY: the descriptor is owned, and is never closed before the `AsyncFd` is dropped.
             ready: unsafe { AsyncFd::register_with_interest(records, Interest::READABLE) }
                 .map_err(|_| anyhow::anyhow!("cannot wait for the kernel's records"))?,
             echo: Echo::default(),
             store,
-            teller: Teller::new(node(), reasons, devices, cases),
-            asked: Asked::of(config)?,
+            teller,
+            by_rules,
+            asked: Asked::of(&narrowed, &mut namespaces)?,
+            namespaces,
             filter,
             path_filter: Filter::new(),
             paths: Paths::new(config),
@@ -141,11 +156,11 @@ impl Live {
             types,
             programs,
         };
-        live.attach(config)?;
+        live.attach(narrowed.info)?;
         Ok(live)
     }
 
-    fn attach(&mut self, config: &WatchConfig) -> Result<()> {
+    fn attach(&mut self, filter: FilterInfo) -> Result<()> {
         let not_loss = self.teller.reasons.without_loss();
         self.programs.set_not_loss(&not_loss)?;
         self.poll = (!self.gives_hints()).then(Instant::now);
@@ -158,7 +173,7 @@ impl Live {
         let mut notes = self.start_paths()?;
         notes.extend(privilege::costs(Task::Packets));
         self.started_ns = clock::monotonic_ns();
-        self.lines.push_back(self.start_line(config.filter_info(), notes));
+        self.lines.push_back(self.start_line(filter, notes));
         self.types.release();
         release_memory();
         Ok(())
@@ -179,7 +194,11 @@ impl Live {
             attribution: attribution(self.paths.can_trace()),
             notes,
         };
-        Line::new(Time::now(), self.teller.node.clone(), Event::Start(start))
+        Line::new(
+            Time::now(),
+            self.teller.node.clone(),
+            Event::Start(Box::new(start)),
+        )
     }
 }
 

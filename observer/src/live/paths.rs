@@ -182,6 +182,19 @@ impl Live {
         Ok(())
     }
 
+    /// What is asked for has changed.
+    pub(super) fn refilter_paths(&mut self) -> Result<()> {
+        if !matches!(self.paths.state, State::On) {
+            return Ok(());
+        }
+        self.path_filter = Filter {
+            enabled: self.path_filter.enabled,
+            traced: self.path_filter.traced,
+            ..self.filter
+        };
+        self.programs.set_path_filter(&self.path_filter)
+    }
+
     /// Measures afresh: other programs are watched now.
     fn watch_cost(&mut self) {
         self.paths.budget.restart(Instant::now());
@@ -539,7 +552,7 @@ impl Live {
         self.push(Event::Probes(line));
     }
 
-    fn push(&mut self, event: Event) {
+    pub(super) fn push(&mut self, event: Event) {
         self.lines
             .push_back(Line::new(Time::now(), self.teller.node.clone(), event));
     }
@@ -548,7 +561,7 @@ impl Live {
 /// What the person asked for; by itself, the way of packets is only watched for those that a filter names.
 fn wanted(config: &WatchConfig) -> Probes {
     match config.probes {
-        Probes::Auto if config.filter.is_empty() && !config.all => Probes::Drops,
+        Probes::Auto if config.filter.is_empty() && config.wanted.is_empty() && !config.all => Probes::Drops,
         probes => probes,
     }
 }

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::allowance::Allowance;
@@ -149,30 +150,53 @@ impl Ruletexts {
                 text.services.of(flow, packet).map(str::to_owned)
             })
             .or_else(|| {
-                let is_kube_proxy = |(_, table): &(usize, &Table)| {
-                    table.backend == Backend::Nft && table.family == family && table.name == KUBE_PROXY_TABLE
-                };
-                let (index, table) = snapshot.tables.iter().enumerate().find(is_kube_proxy)?;
-                let services = self.kube_proxy(known, snapshot, index, table);
+                let is_it = |(_, table): &(usize, &Table)| is_kube_proxy(table) && table.family == family;
+                let (index, table) = snapshot.tables.iter().enumerate().find(is_it)?;
+                let services = self.kube_proxy(known, snapshot, index, table)?;
                 services.of(flow, packet).map(str::to_owned)
             })
     }
 
-    /// Services of kube-proxy's own table; as for [`Self::of`].
+    /// The addresses of a Service in all of a snapshot's tables, also of one without endpoints; `None` where one of these cannot be listed
+    /// now.
+    pub fn addresses_of(
+        &mut self,
+        known: &Known<'_>,
+        snapshot: &Snapshot,
+        service: &str,
+    ) -> Option<Vec<IpAddr>> {
+        let mut addresses = Vec::new();
+        for (index, table) in snapshot.tables.iter().enumerate() {
+            if table.name == "nat" && table.chain("KUBE-SERVICES").is_some() {
+                let text = self.of(known, snapshot, table.backend, table.family);
+                if text.serial == 0 {
+                    return None;
+                }
+                let mut without_endpoints = Services::default();
+                without_endpoints.add(text.saved.rules("filter"));
+                addresses.extend(text.services.addresses_of(service));
+                addresses.extend(without_endpoints.addresses_of(service));
+            } else if is_kube_proxy(table) {
+                let services = self.kube_proxy(known, snapshot, index, table)?;
+                addresses.extend(services.addresses_of(service));
+            }
+        }
+        Some(addresses)
+    }
+
+    /// Services of kube-proxy's own table; `None` if it cannot be listed now.
     fn kube_proxy(
         &mut self,
         known: &Known<'_>,
         snapshot: &Snapshot,
         index: usize,
         table: &Table,
-    ) -> Rc<Services> {
+    ) -> Option<Rc<Services>> {
         let wanted = one(snapshot, table);
         if let Some(services) = self.kube_proxy.get(&wanted, snapshot.generation) {
-            return services;
+            return Some(services);
         }
-        let Some(listing) = self.listing(known, snapshot, index) else {
-            return Rc::default();
-        };
+        let listing = self.listing(known, snapshot, index)?;
         let mut services = Services::default();
         services.add_chains(table.chains.iter().map(|chain| chain.name.as_str()));
         let listed = listing.ruleset.tables.first();
@@ -181,7 +205,7 @@ impl Ruletexts {
         let services = Rc::new(services);
         self.kube_proxy
             .put(wanted, snapshot.generation, Rc::clone(&services));
-        services
+        Some(services)
     }
 
     /// A table of nf_tables' own as a model; `None` if it cannot be listed, or is not in force any more.
@@ -319,6 +343,11 @@ impl Ruletexts {
 /// One table of a snapshot.
 fn one(snapshot: &Snapshot, table: &Table) -> Wanted {
     (snapshot.inode, table.backend, table.family, table.name.clone())
+}
+
+/// Whether it is the table of kube-proxy's nftables mode.
+fn is_kube_proxy(table: &Table) -> bool {
+    table.backend == Backend::Nft && table.name == KUBE_PROXY_TABLE
 }
 
 /// Whether iptables-nft-save may show one of these rules of the table as if it asked less than it does: nft put it there.

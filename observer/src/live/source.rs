@@ -1,10 +1,11 @@
 //! The live source's loop: records in, lines out.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Result;
-use observer_common::{COUNTS, Count, DropEvent, flag};
+use observer_common::{COUNTS, Count, DropEvent, Filter, flag};
 use tokio::time::{Instant, sleep_until};
 
 use super::line::Known;
@@ -12,10 +13,11 @@ use super::modules::Modules;
 use super::open::Live;
 use super::{clock, filter};
 use crate::capture::{Captured, decode};
-use crate::cli::watch::Source;
+use crate::cli::watch::{Narrowed, Source};
 use crate::kernel::Symbols;
+use crate::names::Wanted;
 use crate::report::Running;
-use crate::report::record::{Event, Line, Lost, Summary, Time};
+use crate::report::record::{Event, FilterLine, Line, Lost, Summary, Time};
 use crate::trace::bytes;
 
 /// How often rulesets are looked at where the kernel gives no hints.
@@ -57,6 +59,32 @@ impl Source for Live {
             Event::Summary(summary),
         ));
         Ok(lines)
+    }
+
+    fn refilter(&mut self, narrowed: Narrowed, text: String) -> Result<()> {
+        let reasons = &self.teller.reasons;
+        let filter = filter::build(&narrowed, &mut self.namespaces, &self.symbols, reasons)?;
+        // What died before is held against what was asked then.
+        self.asked
+            .change(clock::monotonic_ns(), &narrowed, &mut self.namespaces)?;
+        self.filter = Filter {
+            enabled: self.filter.enabled,
+            ..filter::in_order_of(&self.filter, filter)
+        };
+        self.programs.set_filter(&self.filter)?;
+        self.refilter_paths()?;
+        let filter = narrowed.info;
+        self.push(Event::Filter(Box::new(FilterLine { text, filter })));
+        Ok(())
+    }
+
+    fn by_rules(&mut self, service: &Wanted) -> Option<Vec<IpAddr>> {
+        let known = Known {
+            store: &self.store,
+            symbols: &self.symbols,
+            programs: &self.programs,
+        };
+        self.by_rules.addresses(&mut self.teller, &known, service.name())
     }
 
     fn running(&self) -> Option<Running> {

@@ -105,7 +105,7 @@ fn shift(line: &mut Line, ahead: i64) {
             lost.since.iter_mut().for_each(earlier);
             &mut []
         }
-        Event::Start(_) | Event::Probes(_) | Event::Summary(_) => &mut [],
+        Event::Start(_) | Event::Probes(_) | Event::Filter(_) | Event::Summary(_) => &mut [],
     };
     passages
         .iter_mut()

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc};
 
-use super::change::Change;
+use super::change::{Change, Who};
 use super::table::Table;
-use super::wanted::Found;
+use super::wanted::Wanted;
 use crate::report::record::{Event, Flow, Line, Named, Names, NamesFrom, Netns, Packet, Time};
 
 /// So many changes wait for the loop.
@@ -41,6 +41,11 @@ impl Feed {
     pub(crate) async fn tell(&self, change: Change) -> Result<(), Closed> {
         self.changes.send(change).await.map_err(|_| Closed)
     }
+
+    #[cfg(test)]
+    pub(super) fn try_tell(&self, change: Change) {
+        self.changes.try_send(change).expect("there is room");
+    }
 }
 
 /// The loop's end: gives lines their names.
@@ -57,10 +62,10 @@ pub struct Naming {
     to_say: Vec<String>,
     /// Who is asked.
     sources: Vec<NamesFrom>,
-    /// What was looked up by its name.
-    pub(super) found: Vec<Found>,
-    /// Something has changed since that was compared.
-    has_changed: bool,
+    /// What is looked up by its name.
+    pub(super) wanted: Vec<Wanted>,
+    /// A source has told of one of these since.
+    pub(super) has_moved: bool,
 }
 
 impl Naming {
@@ -91,11 +96,6 @@ impl Naming {
         &self.table
     }
 
-    #[cfg(test)]
-    pub(super) fn table_mut(&mut self) -> &mut Table {
-        &mut self.table
-    }
-
     /// Waits for changes and takes them; for ever where there is no source. May be dropped while it waits.
     pub(crate) async fn changed(&mut self) {
         let Some(changes) = &mut self.changes else {
@@ -110,10 +110,6 @@ impl Naming {
 
     /// What is to be said on standard error, a line each.
     pub(crate) fn unsaid(&mut self) -> Vec<String> {
-        if std::mem::take(&mut self.has_changed) && !self.found.is_empty() {
-            let moved = self.moved();
-            self.to_say.extend(moved);
-        }
         std::mem::take(&mut self.to_say)
     }
 
@@ -132,7 +128,7 @@ impl Naming {
         }
     }
 
-    fn catch_up(&mut self) {
+    pub(super) fn catch_up(&mut self) {
         let Some(changes) = &mut self.changes else { return };
         let batch: Vec<Change> = std::iter::from_fn(|| changes.try_recv().ok())
             .take(MAX_AT_ONCE)
@@ -142,8 +138,8 @@ impl Naming {
 
     fn take(&mut self, batch: Vec<Change>) {
         let now = Time::now();
-        self.has_changed |= !batch.is_empty();
         for change in batch {
+            self.has_moved |= self.moves(&change);
             match change {
                 Change::Say(text) => self.to_say.push(text),
                 change => self.table.take(change, now),
@@ -153,6 +149,18 @@ impl Naming {
             let text =
                 "there are more pods, services and nodes than names are kept of: some addresses stay without";
             self.to_say.push(text.to_owned());
+        }
+    }
+
+    /// Whether a change is about one of those that are looked up by their names.
+    fn moves(&self, change: &Change) -> bool {
+        let is_wanted = |who: &Who| self.wanted.iter().any(|wanted| wanted.is(who));
+        match change {
+            Change::Has(owner) => is_wanted(&owner.who),
+            Change::Gone(from, kind, uid) => self.table.who(*from, *kind, uid).is_some_and(is_wanted),
+            // Whoever was not in it is gone.
+            Change::Listed(..) => !self.wanted.is_empty(),
+            Change::List(..) | Change::Up(_) | Change::Down(_) | Change::Say(_) => false,
         }
     }
 
@@ -199,7 +207,7 @@ impl Naming {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::change::{Kind, Owner, Who};
+    use crate::names::change::{Kind, Owner};
     use crate::names::name::ObjectName;
     use crate::report::record::NamesFrom;
     use crate::report::record::samples::{drop_line, pass_line, policy_drop};
@@ -219,7 +227,7 @@ mod tests {
     }
 
     fn tell(feed: &Feed, change: Change) {
-        feed.changes.try_send(change).expect("there is room");
+        feed.try_tell(change);
     }
 
     fn named(naming: &mut Naming) -> Option<Box<Names>> {

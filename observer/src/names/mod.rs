@@ -18,5 +18,5 @@ pub(crate) use name::ObjectName;
 pub(crate) use name::is_subdomain;
 pub use read::{Read, read};
 pub(crate) use sources::Sources;
-pub(crate) use wanted::PATIENCE;
-pub use wanted::Wanted;
+pub use wanted::{Found, Wanted};
+pub(crate) use wanted::{FoundBy, PATIENCE};

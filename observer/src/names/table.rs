@@ -87,6 +87,13 @@ impl Table {
         self.down.contains_key(&from)
     }
 
+    /// Who that is.
+    pub(super) fn who(&self, from: NamesFrom, kind: Kind, uid: &str) -> Option<&Who> {
+        let uid = uid.into();
+        let known = self.owners.get(&Id { from, kind, uid })?;
+        Some(&known.owner.who)
+    }
+
     /// All that are there now.
     pub(crate) fn owners(&self) -> impl Iterator<Item = &Owner> {
         self.owners.values().map(|known| &*known.owner)

@@ -1,4 +1,4 @@
-//! A pod or a service whose addresses are to be watched: looked up once, at the start, and compared later.
+//! A pod or a service whose addresses are to be watched: looked up at the start, and again whenever a source tells of it.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -22,14 +22,22 @@ pub struct Wanted {
     name: ObjectName,
 }
 
-/// Each with its addresses.
-type Lookup = Vec<(Wanted, Vec<IpAddr>)>;
-
-/// And where it was found.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+/// Where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
     pub(crate) wanted: Wanted,
+    /// In order. None: it is not there, or not yet.
     pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) by: FoundBy,
+}
+
+/// Who says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FoundBy {
+    /// The API or the runtime.
+    Sources,
+    /// Nobody of these: it is a service, and kube-proxy's rules may have it.
+    Rules,
 }
 
 impl Wanted {
@@ -58,7 +66,12 @@ impl Wanted {
         format!("{option} {}", self.name.as_str())
     }
 
-    fn is(&self, who: &Who) -> bool {
+    /// `namespace/name`.
+    pub(crate) fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    pub(super) fn is(&self, who: &Who) -> bool {
         match who {
             Who::Pod { name, .. } => self.kind == Kind::Pod && *name == self.name,
             Who::Service(name) => self.kind == Kind::Service && *name == self.name,
@@ -83,11 +96,6 @@ impl Wanted {
             .copied()
             .filter(|from| sources.contains(from))
             .collect();
-        if asked.is_empty() && self.is_service() {
-            return format!(
-                "{words}: only the Kubernetes API knows it, and none was found: give --kube, or its address with --host"
-            );
-        }
         if asked.is_empty() {
             return format!(
                 "{words}: neither a container runtime nor a Kubernetes API was found: give --cri or --kube, or its address with --host"
@@ -97,11 +105,13 @@ impl Wanted {
             return format!("{words}: there was no answer in {} s", patience.as_secs());
         }
         if self.is_service() {
-            return format!("{words}: the Kubernetes API knows no such service with an address");
+            return format!(
+                "{words}: the Kubernetes API knows no such service with an address; --wait waits for it"
+            );
         }
         format!(
             "{words}: there is no such pod with an address of its own on this node: --kube-scope cluster asks for those of other nodes, \
-             too; a pod with hostNetwork has its node's"
+             too; --wait waits for it; a pod with hostNetwork has its node's"
         )
     }
 }
@@ -121,29 +131,62 @@ impl Table {
 }
 
 impl Naming {
-    /// Looks all of them up; waits for the sources for so long.
+    /// Looks all of them up; waits for the sources for so long. With `may_wait` one that is not there has no address yet; so has a
+    /// service that no source tells of.
     ///
     /// # Errors
     /// One is not known. One line that says what to do.
-    pub(crate) async fn find(&mut self, wanted: &[Wanted], patience: Duration) -> Result<Lookup> {
+    pub(crate) async fn find(
+        &mut self,
+        wanted: &[Wanted],
+        patience: Duration,
+        may_wait: bool,
+    ) -> Result<Vec<Found>> {
+        self.wanted = wanted.to_vec();
         let end = Instant::now() + patience;
         while wanted.iter().any(|wanted| !self.is_told(wanted)) {
             if timeout_at(end, self.changed()).await.is_err() {
                 break;
             }
         }
-        for wanted in wanted {
-            let addresses = self.table().addresses_of(wanted);
-            if addresses.is_empty() {
-                bail!("{}", wanted.unknown(self.sources(), self.table(), patience));
+        let found = self.look_up();
+        for found in &found {
+            let has_source = found.by == FoundBy::Rules || self.has_source(&found.wanted);
+            if found.addresses.is_empty() && found.by == FoundBy::Sources && !(may_wait && has_source) {
+                bail!("{}", found.wanted.unknown(self.sources(), self.table(), patience));
             }
-            let wanted = wanted.clone();
-            self.found.push(Found { wanted, addresses });
         }
-        let found = self.found.iter();
-        Ok(found
-            .map(|found| (found.wanted.clone(), found.addresses.clone()))
-            .collect())
+        Ok(found)
+    }
+
+    /// Where they are now.
+    pub(crate) fn look_up(&mut self) -> Vec<Found> {
+        self.has_moved = false;
+        let found = self.wanted.iter().map(|wanted| Found {
+            wanted: wanted.clone(),
+            addresses: self.table().addresses_of(wanted),
+            by: self.told_by(wanted),
+        });
+        found.collect()
+    }
+
+    /// Whether a source has told of one of them since they were looked up.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.has_moved
+    }
+
+    fn told_by(&self, wanted: &Wanted) -> FoundBy {
+        let has_told = |from: &NamesFrom| self.table().has_listed(*from, wanted.kind);
+        if wanted.is_service() && !wanted.sources().iter().any(has_told) {
+            FoundBy::Rules
+        } else {
+            FoundBy::Sources
+        }
+    }
+
+    fn has_source(&self, wanted: &Wanted) -> bool {
+        let mut sources = wanted.sources().iter();
+        sources.any(|from| self.sources().contains(from))
     }
 
     /// Whether all who can know it have said what they know, or do not answer.
@@ -153,28 +196,6 @@ impl Naming {
             .iter()
             .filter(|from| self.sources().contains(from));
         asked.all(|from| self.table().has_listed(*from, wanted.kind) || self.table().is_down(*from))
-    }
-
-    /// Those of what was found that have other addresses now, a line each: said once for each change.
-    pub(crate) fn moved(&mut self) -> Vec<String> {
-        let mut said = Vec::new();
-        let mut found = std::mem::take(&mut self.found);
-        for found in &mut found {
-            let now = self.table().addresses_of(&found.wanted);
-            // While it is made anew it has none: that is said when it has one again.
-            if now.is_empty() || now == found.addresses {
-                continue;
-            }
-            let list: Vec<String> = now.iter().map(ToString::to_string).collect();
-            said.push(format!(
-                "{} is {} now, and is watched as it was at the start: begin again to watch it there",
-                found.wanted.words(),
-                list.join(" and ")
-            ));
-            found.addresses = now;
-        }
-        self.found = found;
-        said
     }
 }
 
@@ -202,7 +223,12 @@ mod tests {
     }
 
     /// The sources have told all these; then they are silent, or gone.
-    fn found(changes: Vec<Change>, sources: &[NamesFrom], wanted: Wanted) -> (Naming, Feed, Result<Lookup>) {
+    fn found(
+        changes: Vec<Change>,
+        sources: &[NamesFrom],
+        wanted: Wanted,
+        may_wait: bool,
+    ) -> (Naming, Feed, Result<Vec<Found>>) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -213,7 +239,7 @@ mod tests {
             for change in changes {
                 feed.tell(change).await.expect("somebody listens");
             }
-            naming.find(&[wanted], Duration::ZERO).await
+            naming.find(&[wanted], Duration::ZERO, may_wait).await
         });
         (naming, feed, found)
     }
@@ -235,48 +261,79 @@ mod tests {
             pod("web/nginx", "2", &["10.0.0.5", "fd00::5"]),
             listed(Kind::Pod),
         ];
-        let (_, _, found) = found(told, API, nginx());
-        let addresses = found.expect("found").remove(0).1;
+        let (_, _, found) = found(told, API, nginx(), false);
+        let addresses = found.expect("found").remove(0).addresses;
         assert_eq!(
             addresses,
             ["10.0.0.5", "fd00::5"].map(|text| text.parse::<IpAddr>().expect("one"))
         );
     }
 
+    fn service() -> Wanted {
+        Wanted::service("web/nginx").expect("a name")
+    }
+
     #[test]
     fn what_is_not_found_is_said_in_one_line_that_says_what_to_do() {
-        let service = || Wanted::service("web/nginx").expect("a name");
         for (told, sources, wanted, expected) in [
             (vec![], &[][..], nginx(), "give --cri or --kube"),
-            (vec![], &[NamesFrom::Cri][..], service(), "give --kube"),
             (vec![], API, nginx(), "no answer in 0 s"),
             (vec![listed(Kind::Pod)], API, nginx(), "--kube-scope cluster"),
             (vec![listed(Kind::Service)], API, service(), "no such service"),
             (vec![Change::Down(NamesFrom::Api)], API, nginx(), "no answer"),
         ] {
-            let (_, _, found) = found(told, sources, wanted);
+            let (_, _, found) = found(told, sources, wanted, false);
             let error = found.expect_err("not found").to_string();
             assert!(error.contains(expected) && !error.contains('\n'), "{error}");
         }
     }
 
     #[test]
-    fn one_that_is_made_anew_elsewhere_is_said_once() {
+    fn one_that_is_not_there_is_waited_for_where_somebody_can_tell_of_it() {
+        let (_, _, unknown) = found(vec![listed(Kind::Pod)], API, nginx(), true);
+        assert_eq!(unknown.expect("waits")[0].addresses, Vec::<IpAddr>::new());
+        let (_, _, silent) = found(vec![], API, nginx(), true);
+        assert!(silent.is_ok());
+        let (_, _, nobody) = found(vec![], &[], nginx(), true);
+        assert!(nobody.is_err(), "no source will ever tell");
+    }
+
+    #[test]
+    fn a_service_that_no_source_tells_of_is_left_to_the_rules() {
+        for (told, sources) in [
+            (vec![], &[][..]),
+            (vec![], &[NamesFrom::Cri][..]),
+            (vec![Change::Down(NamesFrom::Api)], API),
+        ] {
+            let (_, _, found) = found(told, sources, service(), false);
+            let found = found.expect("left").remove(0);
+            assert_eq!((found.by, found.addresses.len()), (FoundBy::Rules, 0));
+        }
+    }
+
+    #[test]
+    fn one_that_is_made_anew_elsewhere_has_moved_and_others_have_not() {
         let told = vec![pod("web/nginx", "2", &["10.0.0.5"]), listed(Kind::Pod)];
-        let (mut naming, _feed, result) = found(told, API, nginx());
+        let (mut naming, feed, result) = found(told, API, nginx(), false);
         result.expect("found");
-        let now = crate::report::record::Time::now();
-        assert!(naming.moved().is_empty());
-        let gone = Change::Gone(NamesFrom::Api, Kind::Pod, "2".into());
-        naming.table_mut().take(gone, now);
-        assert!(naming.moved().is_empty(), "it has no address yet");
-        naming.table_mut().take(pod("web/nginx", "3", &["10.0.0.9"]), now);
-        let said = naming.moved();
-        assert!(
-            said[0].starts_with("--pod web/nginx is 10.0.0.9 now, "),
-            "{said:?}"
+        let mut tell = |change| {
+            feed.try_tell(change);
+            naming.catch_up();
+            let has_moved = naming.has_moved();
+            (has_moved, naming.look_up().remove(0).addresses)
+        };
+        let at = |text: &str| vec![text.parse::<IpAddr>().expect("an address")];
+        assert!(!tell(pod("web/other", "1", &["10.0.0.4"])).0);
+        let gone = |uid: &str| Change::Gone(NamesFrom::Api, Kind::Pod, uid.into());
+        assert!(!tell(gone("1")).0);
+        assert_eq!(tell(gone("2")), (true, Vec::new()));
+        assert_eq!(tell(pod("web/nginx", "3", &["10.0.0.9"])), (true, at("10.0.0.9")));
+        assert!(!tell(Change::List(NamesFrom::Api, Kind::Pod)).0);
+        assert_eq!(
+            tell(listed(Kind::Pod)),
+            (true, Vec::new()),
+            "it is not in the list"
         );
-        assert!(naming.moved().is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::fold::Repeats;
 use super::layout::{INDENT, Row, Tone};
 use super::record::{
     Candidate, Cause, Confidence, CounterInfo, Disagreement, DropInfo, DropLine, Hint, HintKind, Line, Lost,
-    ProbesLine, Rule, Start, Summary, Time, Tool,
+    Rule, Start, Summary, Time, Tool,
 };
 use super::terminal::Look;
 use super::{way, words};
@@ -313,11 +313,11 @@ fn folded(line: &Line, lost: &Lost, look: Look) -> String {
     render(&rows, look)
 }
 
-pub(super) fn probes(line: &Line, probes: &ProbesLine, look: Look) -> String {
+pub(super) fn note(line: &Line, text: &str, look: Look) -> String {
     let row = Row {
         time: time_of_day(line.time),
         tone: Tone::Care,
-        ..Row::new("NOTE", probes.text.clone())
+        ..Row::new("NOTE", text.to_owned())
     };
     render(&[row], look)
 }

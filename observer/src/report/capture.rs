@@ -164,9 +164,12 @@ impl Report for Capture {
                 Some(bytes) => self.packet(line, drop, bytes),
                 None => Ok(()),
             },
-            Event::Path(_) | Event::Counter(_) | Event::Probes(_) | Event::Lost(_) | Event::Summary(_) => {
-                Ok(())
-            }
+            Event::Path(_)
+            | Event::Counter(_)
+            | Event::Probes(_)
+            | Event::Filter(_)
+            | Event::Lost(_)
+            | Event::Summary(_) => Ok(()),
         }
     }
 

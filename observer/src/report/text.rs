@@ -280,7 +280,8 @@ impl<W: Write> Report for Text<W> {
             Event::Drop(drop) => self.drop(line, drop),
             Event::Start(start) => self.say(&block::start(line, start, self.look)),
             Event::Path(pass) => self.pass(line, pass),
-            Event::Probes(probes) => self.say(&block::probes(line, probes, self.look)),
+            Event::Probes(probes) => self.say(&block::note(line, &probes.text, self.look)),
+            Event::Filter(filter) => self.say(&block::note(line, &filter.text, self.look)),
             Event::Counter(counter) => {
                 let text = self.counters.line(line, counter, self.look);
                 if !text.is_empty() {

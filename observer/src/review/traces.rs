@@ -65,7 +65,8 @@ impl Traces {
             }),
             Event::Path(_) => review.lived = review.lived.saturating_add(1),
             Event::Lost(lost) => review.lost = review.lost.saturating_add(lost.count),
-            Event::Start(_) | Event::Counter(_) | Event::Probes(_) | Event::Summary(_) => {}
+            Event::Start(_) | Event::Counter(_) | Event::Probes(_) | Event::Filter(_) | Event::Summary(_) => {
+            }
         }
     }
 }

@@ -56,6 +56,12 @@ impl Services {
         endpoint?.as_deref()
     }
 
+    /// Where it is reached: its cluster, external and load balancer's addresses.
+    pub fn addresses_of(&self, name: &str) -> impl Iterator<Item = IpAddr> {
+        let its = self.by_address.iter().filter(move |(_, known)| *known == name);
+        its.map(|((address, ..), _)| *address)
+    }
+
     fn add_service(&mut self, text: &str) {
         let words = words(text);
         let name = option(&words, "--comment").and_then(service_name);
@@ -170,6 +176,20 @@ mod tests {
             Some("nginx-test/nginx-service")
         );
         assert_eq!(services.of(&flow("10.224.2.16", 81), &packet), None);
+    }
+
+    #[test]
+    fn a_service_is_found_by_its_name_also_without_endpoints() {
+        let mut services = services();
+        services.add([SavedRule {
+            chain: "KUBE-SERVICES",
+            text: "-A KUBE-SERVICES -d 10.96.7.7/32 -p tcp -m comment --comment \"a/none:http has no endpoints\" -m tcp --dport 80 -j REJECT --reject-with icmp-port-unreachable",
+        }]);
+        let found = |name: &str| services.addresses_of(name).collect::<Vec<_>>();
+        let address = |text: &str| text.parse::<IpAddr>().expect("address");
+        assert_eq!(found("nginx-test/nginx-service"), [address("10.108.94.160")]);
+        assert_eq!(found("a/none"), [address("10.96.7.7")]);
+        assert!(found("a/one").is_empty(), "only its endpoint is known");
     }
 
     #[test]

@@ -84,6 +84,14 @@ impl Expression {
         Ok(Some(Self { text, root }))
     }
 
+    /// What options ask for; `None` where they ask for nothing.
+    pub fn of(options: &FilterSpec) -> Option<Self> {
+        let lists = widen::expressed(options);
+        let root = lists.reduce(|all, one| Node::And(Box::new(all), Box::new(one)))?;
+        let text = options.to_string();
+        Some(Self { text, root })
+    }
+
     /// What every packet that it matches fulfils, as lists of alternatives: what the kernel side tests first.
     pub fn widened(&self) -> FilterSpec {
         widen::widen(&self.root)
@@ -115,7 +123,10 @@ impl Expression {
     ///
     /// # Errors
     /// A namespace that is not there, as `inode` says it.
-    pub fn resolved(mut self, inode: impl Fn(&NetnsSpec) -> anyhow::Result<u32>) -> anyhow::Result<Self> {
+    pub fn resolved(
+        mut self,
+        mut inode: impl FnMut(&NetnsSpec) -> anyhow::Result<u32>,
+    ) -> anyhow::Result<Self> {
         self.root.each_test(&mut |test| {
             if let Test::Netns(netns) = test {
                 *netns = NetnsSpec::Inode(inode(netns)?);

@@ -38,6 +38,10 @@ pub struct Args {
     /// What is watched.
     #[command(flatten)]
     pub asked: Asked,
+    /// Options from this file, in the table `top` of TOML, unless they are given here or in the environment, as OBSERVER_TOP_DST
+    /// and so on
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Stop after this long: 500ms, 30s, 5m, 2h
     #[arg(long, value_name = "SPAN", value_parser = span::parse)]
     pub duration: Option<Duration>,

@@ -1,6 +1,7 @@
 //! The loop of `watch`: takes lines from the source to the outputs until something ends it, then drains the source.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -8,9 +9,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::super::{Outcome, tell};
-use super::{Probes, WatchConfig, wanted};
+use super::follow::{self, Following};
+use super::{Narrowed, Probes, WatchConfig};
 use crate::live::{check_cases, check_cases_writable, node_name};
-use crate::names::{Naming, PATIENCE};
+use crate::names::{Naming, Wanted};
 use crate::privilege::{self, Service, Task};
 use crate::report::record::{Confidence, DropInfo, Event, Line, Summary, Time};
 use crate::report::{MetricsServer, Otlp, Outputs, Report, Running, Tally};
@@ -34,6 +36,19 @@ pub trait Source {
     /// # Errors
     /// As for [`Source::next`].
     async fn stop(&mut self) -> anyhow::Result<Vec<Line>>;
+
+    /// Watches this from now on, and tells `text` in a line of its own: somebody who is named has other addresses.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn refilter(&mut self, _narrowed: Narrowed, _text: String) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// The addresses of a service as kube-proxy's rules have them now; `None` where that cannot be said.
+    fn by_rules(&mut self, _service: &Wanted) -> Option<Vec<IpAddr>> {
+        None
+    }
 
     /// What the run has come to so far, where that is known before its end. Asked about once a second, for metrics alone.
     fn running(&self) -> Option<Running> {
@@ -80,24 +95,10 @@ pub fn run<S: Source>(
     runtime.block_on(async {
         // Signals first: one that comes while probes are being attached must end in detaching them, too.
         let interrupted = first_signal()?;
-        let config = &named(config, &mut naming).await?;
+        let config = &follow::named(config, &mut naming).await?;
         let source = open(config).await?;
         drive(config, source, naming, outputs, interrupted).await
     })
-}
-
-/// The config with the addresses of the pods and services that it names.
-async fn named(config: &WatchConfig, naming: &mut Naming) -> anyhow::Result<WatchConfig> {
-    let config = config.clone();
-    if config.wanted.is_empty() {
-        return Ok(config);
-    }
-    let found = naming.find(&config.wanted, PATIENCE).await?;
-    for (wanted, addresses) in &found {
-        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-        tell(&format!("{} is {}", wanted.words(), addresses.join(" and ")));
-    }
-    wanted::narrowed(config, &found)
 }
 
 /// Gives up what watching does not need, before there is another thread.
@@ -159,6 +160,7 @@ pub async fn drive<S: Source>(
     let mut loop_ = Loop {
         config,
         naming,
+        following: Following::new(config),
         outputs,
         seen: 0,
         skipped: Skipped::default(),
@@ -187,6 +189,7 @@ struct Loop<'a> {
     config: &'a WatchConfig,
     /// Who has which address.
     naming: Naming,
+    following: Following,
     outputs: Outputs,
     /// Drops that were told.
     seen: u64,
@@ -227,6 +230,7 @@ impl Loop<'_> {
                 () = &mut timed_out => return Ok(()),
                 _ = tick.tick() => {
                     self.count_running(source);
+                    self.following.look(self.config, &mut self.naming, source)?;
                     self.naming.unsaid().iter().for_each(|text| tell(text));
                     self.outputs.tick(Time::now()).map_err(screen_error)?;
                 }
@@ -236,6 +240,8 @@ impl Loop<'_> {
                 },
                 () = self.naming.changed() => {}
             }
+            self.following
+                .look_at_news(self.config, &mut self.naming, source)?;
         }
         Ok(())
     }
@@ -272,7 +278,7 @@ impl Loop<'_> {
                 self.tally.add_counted(counter);
             }
             Event::Summary(summary) => self.complete(summary),
-            Event::Start(_) | Event::Path(_) | Event::Probes(_) | Event::Lost(_) => {}
+            Event::Start(_) | Event::Path(_) | Event::Probes(_) | Event::Filter(_) | Event::Lost(_) => {}
         }
         self.naming.name(&mut line);
         self.outputs.line(&line).map_err(screen_error)

@@ -1,6 +1,7 @@
 //! `observer watch`: what it takes, and the loop that it runs.
 
 mod drive;
+mod follow;
 #[cfg(test)]
 mod tests;
 mod wanted;
@@ -19,12 +20,12 @@ use super::budget::{self, Budget};
 use super::expression::Expression;
 use super::filter::{FilterSpec, RawFilter};
 use super::{names, span};
-use crate::names::Wanted;
-use crate::report::record::FilterInfo;
+use crate::names::{Found, Wanted};
 use crate::report::{Endpoint, Format, OtlpConfig};
 
 pub use drive::{Source, drive, run};
 pub(super) use drive::{TOP_CAUSES, confined, first_signal, is_broken_pipe, screen_error};
+pub use wanted::Narrowed;
 
 /// How many bytes of each packet a capture keeps where nothing is said.
 const SNAPLEN: u16 = 256;
@@ -63,12 +64,15 @@ pub struct Args {
     /// What is watched.
     #[command(flatten)]
     pub asked: Asked,
-    /// Pod, by the addresses that it has at the start; needs --cri or --kube
+    /// Pod, by the addresses that it has, also when it is made anew with others; needs --cri or --kube
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = pod)]
     pub pod: Vec<Wanted>,
-    /// Service, by its addresses; needs --kube
+    /// Service, by its addresses; from --kube, or where no API is from kube-proxy's rules
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = service)]
     pub service: Vec<Wanted>,
+    /// Begin though a pod or service that is named is not there yet, and watch it from when it has an address
+    #[arg(long)]
+    pub wait: bool,
     /// Options from this file, in the table `watch` of TOML, unless they are given here or in the environment, as
     /// OBSERVER_WATCH_DST and so on
     #[arg(long, value_name = "FILE")]
@@ -169,6 +173,10 @@ pub struct WatchConfig {
     pub expression: Option<Expression>,
     /// Pods and services whose addresses are to be watched besides.
     pub wanted: Vec<Wanted>,
+    /// They need not be there at the start.
+    pub wait: bool,
+    /// Where they are at the start.
+    pub found: Vec<Found>,
     /// Show packets that are not dropped, too; never with [`Probes::Drops`] or [`Probes::None`].
     pub all: bool,
     /// What standard output shows.
@@ -208,6 +216,8 @@ impl Default for WatchConfig {
             filter: FilterSpec::default(),
             expression: None,
             wanted: Vec::new(),
+            wait: false,
+            found: Vec::new(),
             all: false,
             format: Format::default(),
             write: None,
@@ -233,15 +243,6 @@ fn pod(text: &str) -> Result<Wanted, &'static str> {
 
 fn service(text: &str) -> Result<Wanted, &'static str> {
     Wanted::service(text).ok_or("give NAMESPACE/NAME; see: kubectl get services -A")
-}
-
-impl WatchConfig {
-    /// What is watched, for the `start` line.
-    pub fn filter_info(&self) -> FilterInfo {
-        self.expression
-            .as_ref()
-            .map_or_else(|| self.filter.info(), Expression::info)
-    }
 }
 
 impl Asked {
@@ -280,6 +281,10 @@ impl Args {
         if self.pcap.is_some() && self.pcap == self.write {
             bail!("--pcap and --write name the same file: name two");
         }
+        let wanted: Vec<Wanted> = self.pod.into_iter().chain(self.service).collect();
+        if self.wait && wanted.is_empty() {
+            bail!("--wait is for --pod and --service: name one");
+        }
         let (filter, expression, mut warnings) = self.asked.check()?;
         warnings.extend(self.metrics.and_then(address::warning));
         let otlp = self.otlp.map(|endpoint| OtlpConfig {
@@ -290,7 +295,9 @@ impl Args {
         Ok(WatchConfig {
             filter,
             expression,
-            wanted: self.pod.into_iter().chain(self.service).collect(),
+            wanted,
+            wait: self.wait,
+            found: Vec::new(),
             all: self.all,
             format: self.format,
             write: self.write,

@@ -79,6 +79,7 @@ impl Page {
             Event::Path(_) => 'p',
             Event::Counter(_) => 'c',
             Event::Probes(_) => 'n',
+            Event::Filter(_) => 'f',
             Event::Lost(_) => 'l',
             Event::Summary(_) => 'E',
         };

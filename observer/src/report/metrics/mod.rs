@@ -235,7 +235,7 @@ impl Report for Metrics {
             }
             Event::Lost(lost) => self.lost(lost),
             Event::Summary(summary) => self.totals(summary),
-            Event::Path(_) => {}
+            Event::Path(_) | Event::Filter(_) => {}
         }
         Ok(())
     }

@@ -61,6 +61,7 @@ pub(super) fn record(line: &Line, now: Time) -> String {
             "observer.probes",
             "probes were put on or taken off".to_owned(),
         ),
+        Event::Filter(filter) => (INFO, "observer.filter", filter.text.clone()),
         Event::Summary(summary) => (
             INFO,
             "observer.summary",

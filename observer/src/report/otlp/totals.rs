@@ -53,7 +53,7 @@ impl Totals {
                 summary: summary.clone(),
                 ..Running::default()
             }),
-            Event::Start(_) | Event::Path(_) | Event::Probes(_) => {}
+            Event::Start(_) | Event::Path(_) | Event::Probes(_) | Event::Filter(_) => {}
         }
     }
 

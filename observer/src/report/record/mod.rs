@@ -27,7 +27,7 @@ pub use netfilter::{Backend, Candidate, Cause, Disagreement, Hook, Rule, TableFa
 pub use packet::{Mark, Netns, Packet, PacketFamily, TcpFlags};
 pub use path::{Change, PassVerdict, Passage, PathEvidence, PathLine, PathStep};
 pub use proto::{Proto, UnknownProto};
-pub use session::{CauseCount, FilterInfo, Lost, LostFlow, ProbesLine, Start, Summary};
+pub use session::{CauseCount, FilterInfo, FilterLine, Lost, LostFlow, ProbesLine, Start, Summary};
 pub use time::{BadTime, Time, civil_from_days, days_from_civil};
 pub use verdict::{Confidence, DropInfo, DropLine, Evidence, Hint, HintKind, HintRule, Layer, Matched};
 
@@ -49,7 +49,7 @@ pub struct Line {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// The first line: what is watched, and what answers to expect.
-    Start(Start),
+    Start(Box<Start>),
     /// A packet that died.
     Drop(Box<DropLine>),
     /// A packet that was not dropped, with its way (`--all`).
@@ -58,6 +58,8 @@ pub enum Event {
     Counter(Box<CounterLine>),
     /// Probes were put on or taken off, and why.
     Probes(ProbesLine),
+    /// What is watched has other addresses now.
+    Filter(Box<FilterLine>),
     /// Events that were seen by the kernel side and did not reach this program.
     Lost(Lost),
     /// The last line: totals that reconcile.

@@ -4,7 +4,7 @@ use super::*;
 
 mod way;
 
-pub(crate) use way::{At, jump, pass_line, path_drop, policy, probes_line, step, target};
+pub(crate) use way::{At, filter_line, jump, pass_line, path_drop, policy, probes_line, step, target};
 
 /// A moment of the samples: 2024-05-01T14:03:07.123456789Z.
 pub(crate) const NOON: Time = Time(1_714_572_187_123_456_789);
@@ -241,7 +241,7 @@ pub(crate) fn start_line() -> Line {
         .into(),
         notes: vec!["kernel locked down (integrity): no kprobes".into()],
     };
-    Line::new(NOON, "node02", Event::Start(start))
+    Line::new(NOON, "node02", Event::Start(Box::new(start)))
 }
 
 /// A rule that a replay does not come to.
@@ -392,6 +392,7 @@ pub(crate) fn all() -> Vec<Line> {
         counter_line(),
         statistic_line(),
         probes_line(),
+        filter_line(),
         lost_line(),
         flood_line(),
         disagreed_summary_line(),

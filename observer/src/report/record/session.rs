@@ -52,9 +52,24 @@ pub struct FilterInfo {
     /// Network namespaces, as given: a name, an inode number or `pid:N`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub netns: Vec<String>,
+    /// Pods of which one has the source or the destination, `namespace/name`; `hosts` or the text has their addresses.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub pods: Vec<String>,
+    /// Services, as `pods`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub services: Vec<String>,
     /// The expression, as given.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub expression: Option<String>,
+}
+
+/// What a line of kind `filter` holds: a pod or a service that is watched by its name has other addresses from now on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterLine {
+    /// Which one, in one sentence for people.
+    pub text: String,
+    /// What is watched now.
+    pub filter: FilterInfo,
 }
 
 /// What a line of kind `lost` holds beside its header.

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{CounterLine, DropLine, Event, Line, Lost, PathLine, ProbesLine, SCHEMA, Start, Summary, Time};
+use super::{
+    CounterLine, DropLine, Event, FilterLine, Line, Lost, PathLine, ProbesLine, SCHEMA, Start, Summary, Time,
+};
 
 #[derive(Serialize)]
 struct Written<'a, Body: Serialize> {
@@ -17,11 +19,12 @@ struct Written<'a, Body: Serialize> {
 impl Serialize for Line {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.event {
-            Event::Start(body) => self.written("start", body).serialize(serializer),
+            Event::Start(body) => self.written("start", body.as_ref()).serialize(serializer),
             Event::Drop(body) => self.written("drop", body.as_ref()).serialize(serializer),
             Event::Path(body) => self.written("path", body.as_ref()).serialize(serializer),
             Event::Counter(body) => self.written("counter", body.as_ref()).serialize(serializer),
             Event::Probes(body) => self.written("probes", body).serialize(serializer),
+            Event::Filter(body) => self.written("filter", body.as_ref()).serialize(serializer),
             Event::Lost(body) => self.written("lost", body).serialize(serializer),
             Event::Summary(body) => self.written("summary", body).serialize(serializer),
         }
@@ -52,11 +55,12 @@ struct Read {
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum ReadEvent {
-    Start(Start),
+    Start(Box<Start>),
     Drop(Box<DropLine>),
     Path(Box<PathLine>),
     Counter(Box<CounterLine>),
     Probes(ProbesLine),
+    Filter(Box<FilterLine>),
     Lost(Lost),
     Summary(Summary),
 }
@@ -73,6 +77,7 @@ impl<'de> Deserialize<'de> for Line {
             ReadEvent::Path(body) => Event::Path(body),
             ReadEvent::Counter(body) => Event::Counter(body),
             ReadEvent::Probes(body) => Event::Probes(body),
+            ReadEvent::Filter(body) => Event::Filter(body),
             ReadEvent::Lost(body) => Event::Lost(body),
             ReadEvent::Summary(body) => Event::Summary(body),
         };

@@ -86,7 +86,7 @@ impl Model {
                 self.kept.keep(&line);
             }
             // Packets that live are not asked for; the summary is told when the page is gone.
-            Event::Path(_) | Event::Summary(_) => {}
+            Event::Path(_) | Event::Filter(_) | Event::Summary(_) => {}
         }
     }
 

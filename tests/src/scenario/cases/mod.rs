@@ -6,6 +6,7 @@ mod chaos;
 mod closed_pipe;
 mod container;
 mod ended;
+mod follow;
 mod hostile;
 mod killed;
 mod merge;
@@ -150,6 +151,14 @@ pub(super) const ALL: &[Case] = &[
         of_paths: false,
         without_bpf: false,
         run: names::run,
+    },
+    Case {
+        name: "a-pod-that-is-made-anew-is-followed",
+        backends: &[Backend::Legacy],
+        every_kernel: false,
+        of_paths: false,
+        without_bpf: false,
+        run: follow::run,
     },
     Case {
         name: "two-nodes-watched-apart-are-merged",

@@ -20,6 +20,8 @@ use crate::rights::{self, Watched};
 
 /// The pod on node02, to which the policy of FORWARD lets nothing through.
 const POD: &str = "10.224.2.16";
+/// The service's address.
+const SERVICE: &str = "10.108.94.160";
 /// What is sent to the service's own address, and to a node's, dies before it is translated.
 const RULES: &str = "*filter\n-I OUTPUT -p udp -m udp --dport 9 -d 10.108.94.160/32 -j DROP\n\
     -I OUTPUT -p udp -m udp --dport 9 -d 192.0.2.12/32 -j DROP\nCOMMIT\n";
@@ -152,7 +154,8 @@ fn rights_of_the_thread(pid: u32) -> Result<Vec<String>> {
     Ok(vec!["there is no thread for names".to_owned()])
 }
 
-/// A pod and a service are watched by their names, and one that is not there is an error that says so.
+/// A pod and a service are watched by their names, the service also without the API, by kube-proxy's rules; and one that is not there is
+/// an error that says so.
 fn by_name(
     lab: &Lab,
     place: &Place,
@@ -164,9 +167,9 @@ fn by_name(
     let directory = place.work.join("by-name");
     fs::create_dir_all(&directory)?;
     let config = config.to_string_lossy();
-    let args = |option: &str, name: &str| {
+    let args = |option: &str, name: &str, kube: &str| {
         let all = [
-            "watch", "-o", "json", "--count", "1", option, name, "--cri", "off", "--kube", &config,
+            "watch", "-o", "json", "--count", "1", option, name, "--cri", "off", "--kube", kube,
         ];
         let scope = ["--kube-scope", "cluster"];
         all.into_iter()
@@ -175,12 +178,14 @@ fn by_name(
             .collect::<Vec<_>>()
     };
     let trace = directory.join("stdout");
-    for (option, name, address) in [
-        ("--pod", "nginx-test/nginx-0", POD),
-        ("--service", "nginx-test/nginx-service", "10.108.94.160"),
+    let by_rules = ", as kube-proxy's rules say";
+    for (option, name, address, kube, by) in [
+        ("--pod", "nginx-test/nginx-0", POD, &*config, ""),
+        ("--service", "nginx-test/nginx-service", SERVICE, &config, ""),
+        ("--service", "nginx-test/nginx-service", SERVICE, "off", by_rules),
     ] {
-        let mut observer =
-            Observer::watch(program, &args(option, name), &directory, &trace, lab.patience * 3)?;
+        let args = args(option, name, kube);
+        let mut observer = Observer::watch(program, &args, &directory, &trace, lab.patience * 3)?;
         // Of another pod first: it is not asked for.
         send(cluster, "10.224.1.14:9")?;
         send(cluster, &format!("{address}:9"))?;
@@ -194,24 +199,33 @@ fn by_name(
         if lines[0]["filter"]["text"] != json!(format!("host {address}")) {
             failures.push(format!("{option} {name} watches {}", lines[0]["filter"]));
         }
-        if observer.stderr().trim() != format!("observer: {option} {name} is {address}") {
+        if observer.stderr().trim() != format!("observer: {option} {name} is {address}{by}") {
             failures.push(format!("{option} {name} says {:?}", observer.stderr()));
         }
     }
-    let args = args("--pod", "nginx-test/none");
-    let mut observer = Observer::start(&Invocation {
-        program,
-        args: &args,
-        cage: &Cage::default(),
-        directory: &directory,
-    })?;
-    let code = observer::code(observer.wait(lab.patience)?);
-    let error = observer.stderr();
-    if code != 2
-        || !error.starts_with("observer: --pod nginx-test/none: there is no such pod ")
-        || error.lines().count() != 1
-    {
-        failures.push(format!("a pod that is not there: {code}, {error:?}"));
+    for (option, kube, why) in [
+        ("--pod", &*config, "there is no such pod "),
+        (
+            "--service",
+            "off",
+            "no Kubernetes API tells of it, and no rules of kube-proxy ",
+        ),
+    ] {
+        let args = args(option, "nginx-test/none", kube);
+        let mut observer = Observer::start(&Invocation {
+            program,
+            args: &args,
+            cage: &Cage::default(),
+            directory: &directory,
+        })?;
+        let code = observer::code(observer.wait(lab.patience)?);
+        let error = observer.stderr();
+        if code != 2
+            || !error.starts_with(&format!("observer: {option} nginx-test/none: {why}"))
+            || error.lines().count() != 1
+        {
+            failures.push(format!("{option} of one that is not there: {code}, {error:?}"));
+        }
     }
     Ok(failures)
 }
@@ -258,7 +272,7 @@ fn arguments(work: &Path, config: &Path, socket: &Path) -> (std::path::PathBuf, 
     (trace.clone(), args.map(str::to_owned).to_vec())
 }
 
-fn object(lab: &Lab, file: &str) -> Result<Value> {
+pub(super) fn object(lab: &Lab, file: &str) -> Result<Value> {
     let text = lab.data.read(&format!("names/{file}.json"))?;
     serde_json::from_str(&text).with_context(|| format!("names/{file}.json"))
 }

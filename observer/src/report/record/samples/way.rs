@@ -52,6 +52,20 @@ pub(crate) fn probes_line() -> Line {
     Line::new(NOON, "node02", Event::Probes(probes))
 }
 
+/// A pod that was made anew.
+pub(crate) fn filter_line() -> Line {
+    let filter = FilterLine {
+        text: "pod nginx-test/nginx-0 is 10.224.2.17 now, and was 10.224.2.16".into(),
+        filter: FilterInfo {
+            text: "host 10.224.2.17".into(),
+            hosts: vec!["10.224.2.17/32".into()],
+            pods: vec!["nginx-test/nginx-0".into()],
+            ..FilterInfo::default()
+        },
+    };
+    Line::new(NOON, "node02", Event::Filter(Box::new(filter)))
+}
+
 pub(crate) fn netns(name: &str) -> Netns {
     let inode = if name == "node02" {
         4_026_532_281
