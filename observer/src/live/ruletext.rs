@@ -215,6 +215,10 @@ impl Ruletexts {
             return Some(listing.clone());
         }
         let table = snapshot.tables.get(index)?;
+        if table.name.contains(char::REPLACEMENT_CHARACTER) {
+            // That is not its name, but may be another table's.
+            return None;
+        }
         let family = Family::named(table.family.name())?;
         let list = || InForce::of_table(snapshot.inode, family, &table.name);
         let wanted = (snapshot.inode, table.backend, table.family, table.name.clone());
