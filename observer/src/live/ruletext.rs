@@ -224,6 +224,10 @@ impl Ruletexts {
 
     fn listing(&mut self, known: &Known<'_>, snapshot: &Snapshot, index: usize) -> Option<Listing> {
         let table = snapshot.tables.get(index)?;
+        if table.name.contains(char::REPLACEMENT_CHARACTER) {
+            // That is not its name, but may be another table's.
+            return None;
+        }
         let wanted = one(snapshot, table);
         if let Some(listing) = self.models.get(&wanted, snapshot.generation) {
             return Some(listing);

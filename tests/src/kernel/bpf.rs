@@ -1,4 +1,5 @@
-//! The smallest BPF programs, two instructions that return a number, loaded and attached without a library.
+//! The smallest BPF programs, two instructions that return a number, loaded and attached without a library; and which BPF objects
+//! there are.
 
 use std::io::Error;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -6,7 +7,10 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use anyhow::{Context, Result};
 
 const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_PROG_GET_NEXT_ID: libc::c_long = 11;
+const BPF_MAP_GET_NEXT_ID: libc::c_long = 12;
 const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_LINK_GET_NEXT_ID: libc::c_long = 31;
 
 /// A program that always says the same.
 pub(super) struct Program {
@@ -50,6 +54,47 @@ pub(super) fn load(program: Program) -> Result<OwnedFd> {
         ..Load::default()
     };
     call(BPF_PROG_LOAD, &load)
+}
+
+/// What the kernel numbers.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Object {
+    Program,
+    Map,
+    Link,
+}
+
+/// The start of `union bpf_attr` for BPF_*_GET_NEXT_ID.
+#[repr(C)]
+#[derive(Default)]
+struct Next {
+    start_id: u32,
+    next_id: u32,
+    open_flags: u32,
+}
+
+/// The numbers of all there are, whoever holds them. A number is not given again before all others were.
+pub(super) fn ids(object: Object) -> Result<Vec<u32>> {
+    let command = match object {
+        Object::Program => BPF_PROG_GET_NEXT_ID,
+        Object::Map => BPF_MAP_GET_NEXT_ID,
+        Object::Link => BPF_LINK_GET_NEXT_ID,
+    };
+    let (mut next, mut found) = (Next::default(), Vec::new());
+    loop {
+        // SAFETY: the attributes are plain data of the size we give, which the kernel may write to.
+        let code = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut next, size_of::<Next>()) };
+        if code == 0 {
+            found.push(next.next_id);
+            next.start_id = next.next_id;
+            continue;
+        }
+        let error = Error::last_os_error();
+        return match error.raw_os_error() {
+            Some(libc::ENOENT) => Ok(found),
+            _ => Err(error).context("bpf()"),
+        };
+    }
 }
 
 /// Attaches a program as its kind's part of `union bpf_attr` for BPF_LINK_CREATE says; it is detached when the

@@ -23,7 +23,7 @@ use super::Report;
 use super::record::{Event, Line, Lost, Start, Summary, Time};
 pub(super) use labels::Labels;
 
-pub use server::MetricsServer;
+pub use server::{MetricsServer, answered};
 
 /// So many causes are told apart, of drops and of counters each; what comes after them is `other`.
 const MAX_SERIES: usize = 1000;

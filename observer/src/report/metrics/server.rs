@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
@@ -92,7 +91,7 @@ async fn serve(listener: TcpListener, registry: Arc<Registry>) -> std::io::Resul
 }
 
 /// One request, one answer. What goes wrong is the other side's.
-async fn talk(mut stream: TcpStream, registry: &Registry) -> std::io::Result<()> {
+async fn talk(mut stream: impl AsyncRead + AsyncWrite + Unpin, registry: &Registry) -> std::io::Result<()> {
     let mut head = Vec::new();
     let mut piece = [0; 1024];
     while !http::is_whole(&head) && head.len() < http::MAX_HEAD {
@@ -110,6 +109,31 @@ async fn talk(mut stream: TcpStream, registry: &Registry) -> std::io::Result<()>
     // What was sent and is not read would make the kernel reset the connection, and the answer be lost.
     while stream.read(&mut piece).await? > 0 {}
     Ok(())
+}
+
+/// What somebody is answered who sends this, in pieces of at most so many bytes, and then no more: for the fuzz target, which has no
+/// sockets.
+///
+/// # Errors
+/// There is no event loop.
+pub fn answered(sent: &[u8], piece: usize) -> std::io::Result<Vec<u8>> {
+    let (_metrics, registry) = Metrics::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let (theirs, ours) = tokio::io::duplex(piece.max(1));
+    let (mut reader, mut writer) = tokio::io::split(theirs);
+    let ask = async {
+        writer.write_all(sent).await?;
+        writer.shutdown().await
+    };
+    let hear = async {
+        let mut answer = Vec::new();
+        reader.read_to_end(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    runtime.block_on(async {
+        let (asked, answer, _) = tokio::join!(ask, hear, talk(ours, &registry));
+        asked.and(answer)
+    })
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use super::{Report, Running};
 use crate::privilege::{Task, thread};
 use delivery::Delivered;
 use outbox::Outbox;
-pub use post::Endpoint;
+pub use post::{Endpoint, read};
 use spool::Spool;
 use totals::Totals;
 

@@ -9,6 +9,7 @@ use http::{Request, StatusCode, Uri, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -117,22 +118,29 @@ impl Found {
         let stream = TcpStream::connect(&*self.addresses)
             .await
             .context("cannot connect")?;
-        let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                log::debug!("--otlp: {error}");
-            }
-        });
-        let answer = client.send_request(request).await?;
-        let status = answer.status();
-        let wait = answer
-            .headers()
-            .get(header::RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.parse().ok());
-        let wait = wait.map(|seconds| Duration::from_secs(seconds).min(MAX_WAIT));
-        let body = whole(answer.into_body()).await?;
-        Ok(judged(status, wait, &body))
+        asked(stream, request).await
     }
+}
+
+async fn asked(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<String>,
+) -> Result<Answer> {
+    let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            log::debug!("--otlp: {error}");
+        }
+    });
+    let answer = client.send_request(request).await?;
+    let status = answer.status();
+    let wait = answer
+        .headers()
+        .get(header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let wait = wait.map(|seconds| Duration::from_secs(seconds).min(MAX_WAIT));
+    let body = whole(answer.into_body()).await?;
+    Ok(judged(status, wait, &body))
 }
 
 /// As the protocol has it: these four may be tried again, and nothing else.
@@ -177,6 +185,31 @@ async fn whole(mut body: Incoming) -> Result<Vec<u8>> {
             whole.extend_from_slice(&data);
         }
     }
+}
+
+/// What comes of a request that is answered with this, in pieces of at most so many bytes: for the fuzz target, which has no sockets. In
+/// words what is to be said, and how long is to be waited.
+///
+/// # Errors
+/// There is no event loop, or no such request.
+pub fn read(answer: &[u8], piece: usize) -> Result<(String, Duration)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let (mut theirs, ours) = tokio::io::duplex(piece.max(1));
+    let request = Request::post("/v1/logs").body(String::new())?;
+    let tell = async {
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"\r\n\r\n") && theirs.read_buf(&mut asked).await.is_ok_and(|read| read > 0) {}
+        // Who has read enough hangs up.
+        let _ = theirs.write_all(answer).await;
+        drop(theirs);
+    };
+    let (answer, ()) = runtime.block_on(async { tokio::join!(asked(ours, request), tell) });
+    Ok(match answer {
+        Ok(Answer::Taken { refused }) => (format!("{refused} refused"), Duration::ZERO),
+        Ok(Answer::Refused(status)) => (status.to_string(), Duration::ZERO),
+        Ok(Answer::Later(text, wait)) => (text, wait.unwrap_or_default()),
+        Err(error) => (format!("{error:#}"), Duration::ZERO),
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The targets: what is read from files, from tools, from the kernel and from the command line.
 
 mod filter;
+mod http;
 mod kernel;
 mod merge;
 mod names;
@@ -58,6 +59,16 @@ pub const TARGETS: &[Target] = &[
         name: "names",
         run: names::sources,
         seeds: names::told,
+    },
+    Target {
+        name: "metrics-request",
+        run: http::request,
+        seeds: http::requests,
+    },
+    Target {
+        name: "otlp-answer",
+        run: http::answer,
+        seeds: http::answers,
     },
     Target {
         name: "merge",

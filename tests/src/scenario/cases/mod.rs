@@ -209,6 +209,14 @@ pub(super) const ALL: &[Case] = &[
         run: killed::at_every_stage,
     },
     Case {
+        name: "kill-9-at-every-stage-with-paths-leaves-nothing-behind",
+        backends: &[Backend::Nft],
+        every_kernel: false,
+        of_paths: false,
+        without_bpf: false,
+        run: killed::at_every_stage_of_paths,
+    },
+    Case {
         name: "a-flood-that-the-policy-kills",
         backends: &[Backend::Legacy, Backend::Nft],
         every_kernel: false,

@@ -6,7 +6,7 @@ use super::objects;
 use super::rule::Reader;
 use super::sets::{self, Known, MOST_ELEMENTS};
 use super::types::Devices;
-use super::wire::{Attrs, user_text};
+use super::wire::{Attrs, text, user_text};
 use super::{NotRead, Unread};
 use crate::kernel::netlink::{Message, attributes};
 use crate::ruleset::nftables::listing::{Family, Rule, Ruleset, Shared, Statement, Table, Value};
@@ -87,8 +87,9 @@ impl Builder {
 
     /// `None`: it is of a table that was not asked for.
     fn of_table(&self, family: Family, attrs: &Attrs<'_>) -> Result<Option<usize>, NotRead> {
-        let name = attrs.text(1).ok_or(NotRead::Message)?;
-        Ok(self.tables.get(&(family, name)).copied())
+        let bytes = attrs.get(1).ok_or(NotRead::Message)?;
+        // A table whose name is no UTF-8 is not among them: that was noted where it was asked for.
+        Ok(text(bytes).and_then(|name| self.tables.get(&(family, name)).copied()))
     }
 
     fn chain(&mut self, family: Family, attrs: &Attrs<'_>) -> Result<(), NotRead> {

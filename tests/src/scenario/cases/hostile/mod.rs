@@ -3,6 +3,7 @@
 mod forge;
 mod link;
 mod names;
+mod netlink;
 mod packets;
 mod page;
 mod screen;

@@ -1,5 +1,6 @@
 //! Everything that has a name has one that an enemy chose, as far as the tools and the kernel take it: escape sequences, marks of
-//! writing direction, line feeds, bytes that are no UTF-8; for a namespace, a device, a chain, a set, comments and files.
+//! writing direction, line feeds, bytes that are no UTF-8; for a namespace, a device, a chain, a set, comments and files. What the tools
+//! do not take, tables, chains and sets of nf_tables with such bytes and with zeros, the kernel is sent by netlink.
 
 use std::net::UdpSocket;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use serde_json::Value;
 use super::super::super::run::{Lab, Place};
 use super::super::super::{check, features};
 use super::super::ended::ended;
+use super::netlink;
 use super::screen::complaint;
 use crate::cluster::{Backend, Family};
 use crate::exec;
@@ -50,14 +52,17 @@ pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     let words = [
         "watch",
         "--dst",
-        "10.99.0.0/24",
+        "10.99.0.0/16",
         "--write",
         &trace.to_string_lossy(),
     ]
     .map(str::to_owned);
     let mut observer = Observer::watch(program, &words, place.work, &trace, lab.patience * 3)?;
     for port in [BY_IPTABLES, BY_NFT] {
-        netns.run(|| send(port))?;
+        netns.run(|| send(("10.99.0.1", "10.99.0.2"), port))?;
+    }
+    for table in &netlink::TABLES {
+        netns.run(|| send(("10.99.1.1", "10.99.1.2"), table.port))?;
     }
     std::thread::sleep(std::time::Duration::from_secs(1));
     let (lines, mut failures) = ended(&mut observer, &trace, lab.patience * 2)?;
@@ -72,6 +77,7 @@ pub(in super::super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
             .filter_map(|line| check::against_schema(line, schema)),
     );
     failures.extend(told(netns.name(), place.setup().backend, &lines));
+    failures.extend(told_of_netlink(&lines));
     failures.extend(asked(program, &netns, &trace, (&tool, &lines))?);
     Ok(Outcome::of(failures))
 }
@@ -98,19 +104,32 @@ pub(super) fn set_up(netns: &Netns, tool: &str) -> Result<()> {
         here,
         &format!("printf '{rules}' | {tool}-restore -w 30\nprintf '{native}\\n' | nft -f -"),
     )?;
-    // A device whose name is no UTF-8, for whoever lists them.
+    // A device whose name is no UTF-8.
+    let octal = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .map(|byte| format!("\\{byte:03o}"))
+            .collect::<String>()
+    };
     exec::shell(
         here,
-        r#"ip link add "$(printf '\377\033[7mz')" type veth peer name another"#,
+        &format!(
+            r#"device="$(printf '{}')"
+            ip link add "$device" type veth peer name another
+            ip addr add 10.99.1.1/24 dev "$device"
+            ip link set another up
+            ip link set "$device" up"#,
+            octal(netlink::DEVICE)
+        ),
     )?;
-    Ok(())
+    netlink::load(netns)
 }
 
-fn send(port: u16) -> Result<()> {
-    let socket = UdpSocket::bind("10.99.0.1:0")?;
+fn send(by: (&str, &str), port: u16) -> Result<()> {
+    let socket = UdpSocket::bind((by.0, 0))?;
     for _ in 0..PACKETS {
         // The rule makes it an error.
-        let _ = socket.send_to(b"x", ("10.99.0.2", port));
+        let _ = socket.send_to(b"x", (by.1, port));
     }
     Ok(())
 }
@@ -162,6 +181,42 @@ fn told(namespace: &str, backend: Backend, lines: &[Value]) -> Vec<String> {
     failures
 }
 
+/// The names that netlink brought: what is no UTF-8 is replaced, what comes after a zero is not there. Text and comment are as the rule
+/// has them, or absent: never those of the rule with the same handle in the table that looks the same.
+fn told_of_netlink(lines: &[Value]) -> Vec<String> {
+    let mut failures = Vec::new();
+    let replaced = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let is = |value: &Value, wanted: &dyn Fn(&str) -> bool, must: bool| value.as_str().map_or(!must, wanted);
+    for table in &netlink::TABLES {
+        let port = table.port;
+        let of = |line: &&Value| line["kind"] == "drop" && line["packet"]["dport"] == port;
+        let drops: Vec<&Value> = lines.iter().filter(of).collect();
+        if drops.len() != usize::from(PACKETS) {
+            failures.push(format!(
+                "{} of {PACKETS} drops of port {port} are told",
+                drops.len()
+            ));
+        }
+        let wrong = drops.into_iter().find(|line| {
+            let (drop, rule) = (&line["drop"], &line["drop"]["rule"]);
+            let is_right = drop["confidence"] == "exact"
+                && drop["table"] == replaced(table.name)
+                && drop["chain"] == replaced(table.chain)
+                && rule["number"] == 2
+                && line["out"] == replaced(netlink::DEVICE)
+                && is(&rule["text"], &|text| text.contains(table.part), table.is_read)
+                && is(
+                    &rule["comment"],
+                    &|comment| comment == replaced(netlink::COMMENT),
+                    table.is_read,
+                );
+            !is_right
+        });
+        failures.extend(wrong.map(|line| format!("the rule of port {port} has other names: {line}")));
+    }
+    failures
+}
+
 /// What the other verbs show of the same names, of rules in force and of files.
 fn asked(
     program: &std::path::Path,
@@ -177,8 +232,11 @@ fn asked(
         |tool: &str, args: &[&str]| exec::output(Some(netns), tool, args, "").map(|output| output.stdout);
     std::fs::write(&saved, raw(&format!("{tool}-save"), &["-c"])?)?;
     std::fs::write(&sets, raw("ipset", &["save"])?)?;
-    let dropped = |line: &Value| line["kind"] == "drop" && line["packet"]["dport"] == BY_IPTABLES;
-    let number = lines.iter().position(dropped).map_or(1, |at| at + 1).to_string();
+    let of_port = |port: u16| {
+        let dropped = |line: &Value| line["kind"] == "drop" && line["packet"]["dport"] == port;
+        lines.iter().position(dropped).map_or(1, |at| at + 1).to_string()
+    };
+    let (number, by_netlink) = (of_port(BY_IPTABLES), of_port(netlink::TABLES[1].port));
     let (trace, saved, sets) = (trace.to_string_lossy(), words(&saved), words(&sets));
     let port = BY_IPTABLES.to_string();
     let packet = [
@@ -194,7 +252,7 @@ fn asked(
     let files = ["--ruleset", &saved, "--ipset", &sets];
     let missing = file("\u{1b}[2Jnone");
     let missing = words(&missing);
-    let asked: [(&[&[&str]], i32); 6] = [
+    let asked: [(&[&[&str]], i32); 7] = [
         (&[&["explain"], &packet, &["--hook", "output"]], 0),
         (&[&["explain"], &packet, &["--hook", "output"], &files], 0),
         (&[&["explain", "--from-trace", &trace, "--line", &number]], 0),
@@ -202,6 +260,7 @@ fn asked(
             &[&["explain", "--from-trace", &trace, "--line", &number], &files],
             0,
         ),
+        (&[&["explain", "--from-trace", &trace, "--line", &by_netlink]], 0),
         (&[&["explain"], &packet, &["--ruleset", &missing]], 2),
         (&[&["explain", "--from-trace", &saved, "--line", "1"]], 2),
     ];

@@ -1,5 +1,7 @@
 //! `kill -9` in the middle of its work: no program, map, link, namespace or rule is left behind.
 
+mod stages;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,14 +14,18 @@ use super::super::run::{Lab, Place};
 use crate::cage::Cage;
 use crate::cluster::{Cluster, rules};
 use crate::exec;
-use crate::kernel::probes;
+use crate::kernel::{held, probes};
 use crate::netns::NAMES_DIR;
 use crate::observer::{Invocation, Observer};
 use crate::results::Outcome;
 use crate::traffic::{self, Udp};
 
+pub(super) use stages::run as at_every_stage_of_paths;
+
 /// How many times it is killed on its way up, and down.
 const STAGES: u32 = 20;
+/// How often the lab looks whether all of it is gone.
+const TICK: Duration = Duration::from_millis(100);
 
 pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     kill(lab, place, &[])
@@ -98,13 +104,13 @@ pub(super) fn changed(
     let begun = Instant::now();
     let mut after = look()?;
     while !after.is_subset(before) && begun.elapsed() < lab.patience {
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(TICK);
         after = look()?;
     }
     let left: Vec<&String> = after.difference(before).collect();
     let gone: Vec<&String> = before
         .difference(&after)
-        .filter(|one| !one.starts_with("bpf"))
+        .filter(|one| !held::is_passing(one) && !one.starts_with("bpf"))
         .collect();
     let mut failures = Vec::new();
     if !left.is_empty() {
@@ -198,7 +204,7 @@ pub(super) fn belongings(cluster: &Cluster, program: &Path) -> Result<BTreeSet<S
 /// Of these what belongs to no namespace: BPF objects, probes, processes.
 pub(super) fn of_the_kernel(program: &Path) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
-    for kind in ["prog", "map", "link"] {
+    for kind in ["prog", "map"] {
         let list: Vec<serde_json::Value> =
             serde_json::from_str(&exec::run(None, "bpftool", &["-j", kind, "list"], "")?).unwrap_or_default();
         found.extend(
@@ -206,6 +212,8 @@ pub(super) fn of_the_kernel(program: &Path) -> Result<BTreeSet<String>> {
                 .map(|one| format!("bpf {kind} {} {}", one["id"], one["name"])),
         );
     }
+    // bpftool 7.1 does not list those of every kernel.
+    found.extend(held::links()?.into_iter().map(|id| format!("bpf link {id}")));
     found.extend(perf_events().into_iter().map(|event| format!("bpf perf {event}")));
     found.extend(processes(program).into_iter().map(|pid| format!("process {pid}")));
     Ok(found)
