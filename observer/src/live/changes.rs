@@ -7,12 +7,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long after a hint a namespace is looked at.
-const LOOKS: [Duration; 6] = [
+const LOOKS: [Duration; 9] = [
     Duration::ZERO,
     Duration::from_millis(1),
-    Duration::from_millis(4),
-    Duration::from_millis(16),
+    Duration::from_millis(3),
+    Duration::from_millis(8),
+    Duration::from_millis(20),
+    Duration::from_millis(40),
     Duration::from_millis(80),
+    Duration::from_millis(160),
     Duration::from_millis(400),
 ];
 

@@ -10,7 +10,7 @@ use super::culprit::{Book, Scene, book, packets, whereabouts};
 use super::explain::Answered;
 use super::path::Traces;
 use super::spec::{Phase, Probes};
-use super::step::Stage;
+use super::step::{Stage, Step};
 use crate::cluster::Cluster;
 use crate::cluster::rules::{Counters, counters};
 use crate::kernel::stats;
@@ -19,6 +19,8 @@ use crate::observer::read_lines;
 
 /// How long the lab waits, after all that is expected has come, for what must not come.
 const SETTLE: Duration = Duration::from_millis(50);
+/// Rules that were changed while observer watches are known to it after so long (docs/limitations.md, "moments of change").
+const READING: Duration = Duration::from_millis(500);
 
 /// The kernel's counters at one moment.
 pub(super) struct Snapshot {
@@ -46,6 +48,9 @@ pub(super) fn go(stage: &mut Stage, phase: &Phase) -> Result<Record> {
     let begin = read_lines(stage.trace)?.len();
     for step in &phase.setup {
         step.perform(stage)?;
+    }
+    if stage.observed && phase.setup.iter().any(Step::changes_rules) {
+        std::thread::sleep(READING);
     }
     let phase = &here(stage, phase)?;
     let first_line = read_lines(stage.trace)?.len();

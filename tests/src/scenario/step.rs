@@ -193,6 +193,11 @@ impl Stage<'_> {
 }
 
 impl Step {
+    /// Whether rules may be others when it is done.
+    pub fn changes_rules(&self) -> bool {
+        matches!(self, Self::Rules(_) | Self::Nft(_) | Self::Shell(_))
+    }
+
     /// Does it.
     pub fn perform(&self, stage: &mut Stage) -> Result<()> {
         match self {
