@@ -212,7 +212,7 @@ pub(super) const ALL: &[Case] = &[
         name: "kill-9-at-every-stage-with-paths-leaves-nothing-behind",
         backends: &[Backend::Nft],
         every_kernel: false,
-        of_paths: false,
+        of_paths: true,
         without_bpf: false,
         run: killed::at_every_stage_of_paths,
     },
