@@ -297,6 +297,11 @@ impl Snapshot {
         words.all(|(index, (_, read))| word(index) == *read)
             && source.nft_seq(self.net) == self.nft_seq
             && source.nft_cursor(self.net) == self.nft_cursor
+            && source
+                .layout
+                .nft
+                .as_ref()
+                .is_none_or(|nft| nftables::has_bases(source.memory, nft, &self.tables))
     }
 
     /// Whether it is worth reading again.

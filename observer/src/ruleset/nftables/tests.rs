@@ -3,7 +3,7 @@
 mod at_once;
 mod families;
 
-use super::{Expressions, Reading, read};
+use super::{Expressions, Reading, has_bases, read};
 use crate::kernel::{Dump, Reader, Symbols};
 use crate::report::record::{Backend, Hook, TableFamily};
 use crate::ruleset::hooks::HookFunction;
@@ -199,6 +199,21 @@ fn reading_with(dump: &impl Reader, nft: &NftLayout) -> Reading {
         in_nat: false,
     };
     read(dump, &Symbols::default(), nft, Some(&XT_LAYOUT), NET, &[function])
+}
+
+/// A commit that gives a base chain its policy after it has counted its generation: what was read before is not in force.
+#[test]
+fn a_base_chain_with_another_policy_or_counter_is_not_what_was_read() {
+    let mut dump = memory(&[]);
+    let tables = reading(&dump).tables;
+    let base = FORWARD - NFT.base_chain;
+    assert!(has_bases(&dump, &NFT, &tables));
+    dump.put(base + NFT.base_policy, &[1]);
+    assert!(!has_bases(&dump, &NFT, &tables));
+    dump.put(base + NFT.base_policy, &[0]);
+    assert!(has_bases(&dump, &NFT, &tables));
+    dump.put_u64(base + NFT.base_stats, 0x8000);
+    assert!(!has_bases(&dump, &NFT, &tables));
 }
 
 #[test]
