@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, Response};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -99,17 +99,26 @@ fn request(access: &Access, path: &str) -> Result<Request<String>> {
     request.body(String::new()).context("no such address")
 }
 
+/// Sends a request over a connection of its own, to `whom`; the answer's body has not come yet.
+pub(crate) async fn exchanged(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<String>,
+    whom: &'static str,
+) -> Result<Response<Incoming>> {
+    let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            log::debug!("{whom}: {error}");
+        }
+    });
+    Ok(client.send_request(request).await?)
+}
+
 async fn answered(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<String>,
 ) -> Result<Answer> {
-    let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            log::debug!("API: {error}");
-        }
-    });
-    let answer = client.send_request(request).await?;
+    let answer = exchanged(stream, request, "API").await?;
     if answer.status() != http::StatusCode::OK {
         return Err(Refused(answer.status()).into());
     }

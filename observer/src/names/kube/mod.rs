@@ -16,6 +16,7 @@ use watch::Watch;
 
 pub(crate) use access::{Access, addresses};
 pub(crate) use config::{of_file, of_pod, usual_file};
+pub(crate) use http::exchanged;
 
 /// Bytes as a page of a list, and as the lines of a watch, of each kind.
 pub(super) fn read(bytes: &[u8]) -> Vec<Owner> {

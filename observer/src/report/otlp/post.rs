@@ -7,13 +7,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use http::{Request, StatusCode, Uri, header};
 use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::names::kube::addresses;
+use crate::names::kube::{addresses, exchanged};
 
 /// For a connection, the request and its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -126,13 +124,7 @@ async fn asked(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<String>,
 ) -> Result<Answer> {
-    let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            log::debug!("--otlp: {error}");
-        }
-    });
-    let answer = client.send_request(request).await?;
+    let answer = exchanged(stream, request, "--otlp").await?;
     let status = answer.status();
     let wait = answer
         .headers()

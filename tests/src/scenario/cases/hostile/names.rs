@@ -146,18 +146,24 @@ fn shown(what: &str, text: &str) -> Vec<String> {
     failures
 }
 
+/// The drops of a port: as many as packets were sent, or that is a failure.
+fn drops_of<'a>(lines: &'a [Value], port: u16, failures: &mut Vec<String>) -> Vec<&'a Value> {
+    let of = |line: &&Value| line["kind"] == "drop" && line["packet"]["dport"] == port;
+    let drops: Vec<&Value> = lines.iter().filter(of).collect();
+    if drops.len() != usize::from(PACKETS) {
+        failures.push(format!(
+            "{} of {PACKETS} drops of port {port} are told",
+            drops.len()
+        ));
+    }
+    drops
+}
+
 /// The trace has each name as it is.
 fn told(namespace: &str, backend: Backend, lines: &[Value]) -> Vec<String> {
     let mut failures = Vec::new();
     for (port, chain, text) in [(BY_IPTABLES, CHAIN, true), (BY_NFT, "out", false)] {
-        let of = |line: &&Value| line["kind"] == "drop" && line["packet"]["dport"] == port;
-        let drops: Vec<&Value> = lines.iter().filter(of).collect();
-        if drops.len() != usize::from(PACKETS) {
-            failures.push(format!(
-                "{} of {PACKETS} drops of port {port} are told",
-                drops.len()
-            ));
-        }
+        let drops = drops_of(lines, port, &mut failures);
         for line in drops {
             let drop = &line["drop"];
             let is_right = drop["confidence"] == "exact"
@@ -189,14 +195,7 @@ fn told_of_netlink(lines: &[Value]) -> Vec<String> {
     let is = |value: &Value, wanted: &dyn Fn(&str) -> bool, must: bool| value.as_str().map_or(!must, wanted);
     for table in &netlink::TABLES {
         let port = table.port;
-        let of = |line: &&Value| line["kind"] == "drop" && line["packet"]["dport"] == port;
-        let drops: Vec<&Value> = lines.iter().filter(of).collect();
-        if drops.len() != usize::from(PACKETS) {
-            failures.push(format!(
-                "{} of {PACKETS} drops of port {port} are told",
-                drops.len()
-            ));
-        }
+        let drops = drops_of(lines, port, &mut failures);
         let wrong = drops.into_iter().find(|line| {
             let (drop, rule) = (&line["drop"], &line["drop"]["rule"]);
             let is_right = drop["confidence"] == "exact"
