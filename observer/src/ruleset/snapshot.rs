@@ -43,6 +43,9 @@ pub struct Snapshot {
     pub tables: Vec<Table>,
     /// Where each legacy table lies; `None` for nf_tables.
     pub locations: Vec<Option<Location>>,
+    /// Legacy tables that hooks call and that could not be read: where the pointer to what each holds lies, and its value from before
+    /// the attempt. Most often the table was being replaced: then the pointer says so.
+    pub unread: Vec<(u64, u64)>,
     /// What can end a packet and has a counter.
     pub places: Vec<Place>,
     /// What can end a packet and has no counter.
@@ -154,6 +157,7 @@ impl Snapshot {
             let before = before
                 .as_mut()
                 .and_then(|before| before.take_legacy(source, layout, function));
+            let pointer = xtables::pointer(source.memory, layout, function.private);
             let read = before.or_else(|| {
                 xtables::read(
                     source.memory,
@@ -163,10 +167,13 @@ impl Snapshot {
                     source.one_cpu,
                 )
             });
-            if let Some((mut table, location)) = read {
-                set_priorities(&mut table, &self.hooks, function.private);
-                self.tables.push(table);
-                self.locations.push(Some(location));
+            match read {
+                Some((mut table, location)) => {
+                    set_priorities(&mut table, &self.hooks, function.private);
+                    self.tables.push(table);
+                    self.locations.push(Some(location));
+                }
+                None => self.unread.push(pointer),
             }
         }
     }
@@ -288,6 +295,7 @@ impl Snapshot {
         let words: Vec<(u64, u64)> = lists
             .chain(self.hooks.others.iter().copied())
             .chain(tables)
+            .chain(self.unread.iter().copied())
             .collect();
         let pieces: Vec<(u64, usize)> = words.iter().map(|(at, _)| (*at, 8)).collect();
         let now = source.memory.gather(&pieces);
@@ -478,3 +486,6 @@ fn set_priorities(table: &mut Table, hooks: &Hooks, private: u64) {
             .unwrap_or(0);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ pub mod extensions;
 mod read;
 pub mod save;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use blob::{Blob, Names, decode};
-pub use read::{Location, is_same, read};
+pub use read::{Location, is_same, pointer, read};

@@ -90,6 +90,13 @@ pub fn read(
     ))
 }
 
+/// Address and value of the pointer from the table at `table` to what it holds, which is another once it is replaced; the value is 0
+/// if it cannot be read.
+pub fn pointer(memory: &impl Reader, layout: &XtLayout, table: u64) -> (u64, u64) {
+    let at = table.wrapping_add(layout.private);
+    (at, memory.u64(at).unwrap_or(0))
+}
+
 /// Whether the table at `table` is, to the last byte and to the names behind its pointers, the one that was read from there: all
 /// counters lie where they lay. Where counters lie in the entries, one that moved makes it another.
 pub fn is_same(memory: &impl Reader, layout: &XtLayout, table: u64, before: &Location) -> bool {

@@ -243,7 +243,7 @@ fn a_table_that_does_not_hold_together_is_refused_or_harmless() {
 }
 
 /// Where the parts of a table lie in [`in_memory`].
-const LAYOUT: XtLayout = XtLayout {
+pub(in crate::ruleset) const LAYOUT: XtLayout = XtLayout {
     private: 8,
     name: 64,
     size: 0,
@@ -255,8 +255,13 @@ const LAYOUT: XtLayout = XtLayout {
     target_name: 0x10,
     match_name: 0x10,
 };
-const TABLE: u64 = 0x10_0000;
-const PRIVATE: u64 = 0x20_0000;
+pub(in crate::ruleset) const TABLE: u64 = 0x10_0000;
+pub(in crate::ruleset) const PRIVATE: u64 = 0x20_0000;
+
+/// A kernel with a table `filter` of IPv4.
+pub(in crate::ruleset) fn filter_in_memory() -> Dump {
+    in_memory(&blob(TableFamily::Ip))
+}
 
 /// A kernel with this table.
 fn in_memory(blob: &Blob) -> Dump {
