@@ -66,10 +66,9 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     setup::bench()?;
     if arguments.what == Some(What::Instructions) {
         build::lab()?;
-        let totals =
-            instructions::compare(&workspace::binary("observer-lab", Profile::Lab), arguments.update)?;
-        println!("{}", totals.line());
-        return Ok(exit(i32::from(totals.failed > 0)));
+        let part = instructions::compare(&workspace::binary("observer-lab", Profile::Lab), arguments.update)?;
+        println!("{}", part.totals.line());
+        return Ok(exit(i32::from(part.totals.failed > 0)));
     }
     let lab = Lab::build()?;
     for (what, verb) in [
@@ -87,8 +86,8 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     if wants(What::Instructions) {
-        let totals = instructions::compare(lab.program(), arguments.update)?;
-        if totals.failed > 0 {
+        let part = instructions::compare(lab.program(), arguments.update)?;
+        if part.totals.failed > 0 {
             return Ok(exit(1));
         }
     }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::results::Totals;
+use crate::results::{Part, Totals};
 use crate::{process, workspace};
 
 /// So far a count may be from what is recorded, in percent.
@@ -23,7 +23,7 @@ const TUNABLES: &str = "glibc.cpu.hwcaps=-AVX2,-AVX,-ERMS,-FSRM,-AVX512F,-AVX512
 type Counts = Vec<(String, u64)>;
 
 /// Counts, shows it beside what is recorded, and records it with `update`. What is further off than may be has failed.
-pub fn compare(lab: &Path, update: bool) -> Result<Totals> {
+pub fn compare(lab: &Path, update: bool) -> Result<Part> {
     let counts = count(lab)?;
     let compiler = compiler()?;
     let file = recorded_at();
@@ -41,12 +41,16 @@ pub fn compare(lab: &Path, update: bool) -> Result<Totals> {
             "instructions: not held against what is recorded: that was {}, this is {compiler}",
             recorded.compiler
         );
-        return Ok(Totals::default());
+        return Ok(Part::default());
     }
-    Ok(Totals {
-        passed: (counts.len() as u64).saturating_sub(failed),
-        failed,
-        ..Totals::default()
+    let failures = lines.iter().filter_map(|line| line.strip_prefix(FAILED));
+    Ok(Part {
+        totals: Totals {
+            passed: (counts.len() as u64).saturating_sub(failed),
+            failed,
+            ..Totals::default()
+        },
+        failures: failures.map(|line| format!("instructions: {line}")).collect(),
     })
 }
 
@@ -58,14 +62,14 @@ fn differences(counts: &Counts, recorded: &Recorded) -> (Vec<String>, u64) {
         let line = match recorded.counts.get(what) {
             None => {
                 failed += 1;
-                format!("FAILED {what}: {count}, and nothing is recorded: {UPDATE}")
+                format!("{FAILED}{what}: {count}, and nothing is recorded: {UPDATE}")
             }
             Some(before) => {
                 let off = 100.0 * (*count as f64 / *before as f64 - 1.0);
                 if 100 * count.abs_diff(*before) > TOLERANCE * before {
                     failed += 1;
                     format!(
-                        "FAILED {what}: {count}, recorded {before}: {off:+.1} %; if that is as it should be: {UPDATE}"
+                        "{FAILED}{what}: {count}, recorded {before}: {off:+.1} %; if that is as it should be: {UPDATE}"
                     )
                 } else {
                     format!("{what}: {count}, {off:+.1} %")
@@ -78,12 +82,14 @@ fn differences(counts: &Counts, recorded: &Recorded) -> (Vec<String>, u64) {
     for what in recorded.counts.keys().filter(|what| !done(what)) {
         failed += 1;
         lines.push(format!(
-            "FAILED {what}: recorded, and not counted any more: {UPDATE}"
+            "{FAILED}{what}: recorded, and not counted any more: {UPDATE}"
         ));
     }
     (lines, failed)
 }
 
+/// How a line begins whose count is too far off.
+const FAILED: &str = "FAILED ";
 const UPDATE: &str = "cargo xtask bench instructions --update";
 
 fn recorded_at() -> PathBuf {

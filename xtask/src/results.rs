@@ -148,7 +148,51 @@ impl Totals {
     }
 }
 
-/// Scenario by kernel, then why those that failed did.
+/// What a part of a run came to.
+#[derive(Debug, Default)]
+pub struct Part {
+    /// How many ended how.
+    pub totals: Totals,
+    /// A line for each that failed: what, and why.
+    pub failures: Vec<String>,
+}
+
+impl Part {
+    /// Adds `other`.
+    pub fn add(&mut self, other: Self) {
+        self.totals.add(other.totals);
+        self.failures.extend(other.failures);
+    }
+
+    /// One column of the table.
+    pub fn of(column: &Column) -> Self {
+        Self {
+            totals: Totals::of(column),
+            failures: failures(column),
+        }
+    }
+
+    /// What failed, so short that it is seen whole at the end of a long output, then the total.
+    pub fn closing(&self) -> String {
+        let failures = self
+            .failures
+            .iter()
+            .map(|line| format!("failed: {}\n", shortened(line)));
+        failures.collect::<String>() + &self.totals.line()
+    }
+}
+
+/// The longest that a line about a failure gets, in characters: all of it stands where it failed.
+const MOST_SHOWN: usize = 600;
+
+fn shortened(line: &str) -> String {
+    match line.char_indices().nth(MOST_SHOWN) {
+        Some((at, _)) => format!("{} …", &line[..at]),
+        None => line.to_owned(),
+    }
+}
+
+/// Scenario by kernel.
 pub fn table(columns: &[Column]) -> String {
     let mut names: Vec<&str> = Vec::new();
     for scenario in columns.iter().flat_map(|column| &column.scenarios) {
@@ -173,11 +217,6 @@ pub fn table(columns: &[Column]) -> String {
         }
     }
     text.push('\n');
-    let failures: Vec<String> = columns.iter().flat_map(failures).collect();
-    if !failures.is_empty() {
-        text.push('\n');
-        text.push_str(&failures.concat());
-    }
     text
 }
 
@@ -193,9 +232,10 @@ fn failures(column: &Column) -> Vec<String> {
                 .why
                 .as_deref()
                 .unwrap_or("it did not say why")
-                .trim()
-                .replace('\n', " ");
-            format!("failed: {} on {}: {why}\n", scenario.scenario, column.heading)
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ");
+            format!("{} on {}: {why}", scenario.scenario, column.heading)
         })
         .collect()
 }
@@ -260,7 +300,10 @@ mod tests {
                 skipped: 0
             }
         );
-        assert!(table(&[column]).contains("failed: (the run itself) on 6.1: the VM did not boot"));
+        assert_eq!(
+            failures(&column),
+            ["(the run itself) on 6.1: the VM did not boot"]
+        );
     }
 
     #[test]
@@ -278,6 +321,23 @@ mod tests {
     }
 
     #[test]
+    fn the_end_says_what_failed_and_how_many_in_lines_that_are_not_cut() {
+        let mut all = Part::of(&Column::new("6.12.117".into(), "6.12".into(), LINES, None));
+        all.add(Part {
+            totals: Totals {
+                failed: 1,
+                ..Totals::default()
+            },
+            failures: vec!["é".repeat(5000)],
+        });
+        let closing = all.closing();
+        let lines: Vec<&str> = closing.lines().collect();
+        assert_eq!(lines[0], "failed: rule on 6.12.117: named rule 2 and not 3");
+        assert_eq!(lines[1].chars().count(), "failed: ".len() + MOST_SHOWN + 2);
+        assert_eq!(lines[2..], ["1 passed, 2 failed, 1 skipped"]);
+    }
+
+    #[test]
     fn the_table_has_a_row_for_each_scenario_and_a_dash_where_it_did_not_run() {
         let one = Column::new(
             "6.1.0-56-amd64".into(),
@@ -292,8 +352,6 @@ scenario  6.1.0-56-amd64        6.12.117
 policy    passed   1.2 s  passed   1.2 s
 rule                   -  FAILED   0.5 s
 native                 -         skipped
-
-failed: rule on 6.12.117: named rule 2 and not 3
 ";
         assert_eq!(text, expected);
     }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::kernels::{MATRIX, Series};
 use crate::lab::{self, Lab, Place};
-use crate::results::{self, Column, Totals};
+use crate::results::{self, Column, Part, Totals};
 use crate::vm::PROCESSORS;
 use crate::{build, features, instructions, process, setup};
 
@@ -81,9 +81,9 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     places.retain(|place| !left_out.contains(place));
-    let mut totals = Totals::default();
+    let mut all = Part::default();
     if everything {
-        totals.add(unit_tests(filter)?);
+        all.add(unit_tests(filter)?);
     }
     // What a kernel showed is written when it ends: a run that is broken off keeps it.
     let ended = |columns: &[Column]| {
@@ -95,21 +95,21 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     };
     let mut lab = Lab::build()?;
     if places.contains(&Place::Systemd) {
-        totals.add(packages(&mut lab, everything && filter.is_none())?);
+        all.add(packages(&mut lab, everything && filter.is_none())?);
     }
     if everything && filter.is_none() {
-        totals.add(instructions::compare(lab.program(), false)?);
+        all.add(instructions::compare(lab.program(), false)?);
     }
     let columns = scenarios(&lab, &places, filter, ended)?;
-    columns.iter().for_each(|column| totals.add(Totals::of(column)));
+    columns.iter().for_each(|column| all.add(Part::of(column)));
     println!("\n{}", results::table(&columns));
     if !arguments.update_docs && filter.is_none() {
         for note in features::differences(&columns)? {
             println!("note: {note}");
         }
     }
-    println!("{}", totals.line());
-    Ok(if totals.failed == 0 {
+    println!("{}", all.closing());
+    Ok(if all.totals.failed == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(1)
@@ -213,25 +213,22 @@ fn side_by_side<'a>(lab: &Lab, places: &[Place], choice: impl Fn(Place) -> lab::
 }
 
 /// What a release consists of is packed, and in a run of everything held against what others' tools say: one test then.
-fn packages(lab: &mut Lab, are_checked: bool) -> Result<Totals> {
+fn packages(lab: &mut Lab, are_checked: bool) -> Result<Part> {
+    let mut part = Part::default();
     match lab.pack(are_checked) {
-        Ok(()) => Ok(Totals {
-            passed: u64::from(are_checked),
-            ..Totals::default()
-        }),
+        Ok(()) => part.totals.passed = u64::from(are_checked),
         Err(error) if are_checked => {
             println!("packages ... FAILED: {error:#}");
-            Ok(Totals {
-                failed: 1,
-                ..Totals::default()
-            })
+            part.totals.failed = 1;
+            part.failures.push(format!("packages: {error:#}"));
         }
-        Err(error) => Err(error),
+        Err(error) => return Err(error),
     }
+    Ok(part)
 }
 
 /// The workspace's unit tests; the kernel programs have none, they build for another target.
-fn unit_tests(filter: Option<&str>) -> Result<Totals> {
+fn unit_tests(filter: Option<&str>) -> Result<Part> {
     build::object()?;
     let mut cargo = process::cargo();
     cargo
@@ -248,19 +245,24 @@ fn unit_tests(filter: Option<&str>) -> Result<Totals> {
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run cargo test")?;
-    let mut totals = Totals::default();
+    let mut part = Part::default();
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).lines() {
             let line = line.context("cannot read what cargo test prints")?;
             println!("{line}");
-            totals.add(Totals::of_cargo(&line).unwrap_or_default());
+            part.totals.add(Totals::of_cargo(&line).unwrap_or_default());
+            let failed = line
+                .strip_prefix("test ")
+                .and_then(|line| line.strip_suffix(" ... FAILED"));
+            part.failures
+                .extend(failed.map(|name| format!("unit test {name}")));
         }
     }
     let status = child.wait().context("cannot wait for cargo test")?;
-    if !status.success() && totals.failed == 0 {
+    if !status.success() && part.totals.failed == 0 {
         bail!("cargo test failed before any test did: see above");
     }
-    Ok(totals)
+    Ok(part)
 }
 
 #[cfg(test)]

@@ -70,7 +70,11 @@ impl Reader for Replacing<'_> {
             self.reads.set(self.reads.get() + 1);
             return false;
         }
-        let dump = if self.reads.get() == 0 { self.before } else { self.after };
+        let dump = if self.reads.get() == 0 {
+            self.before
+        } else {
+            self.after
+        };
         dump.read_into(address, to)
     }
 }
@@ -83,7 +87,9 @@ fn a_table_that_is_replaced_while_it_is_read_is_read_again() {
     let mut after = memory();
     let held = before.bytes(PRIVATE, 64).expect("was put");
     let len = before.u32(PRIVATE + LAYOUT.size).expect("was put");
-    let entries = before.bytes(PRIVATE + LAYOUT.entries, len as usize).expect("was put");
+    let entries = before
+        .bytes(PRIVATE + LAYOUT.entries, len as usize)
+        .expect("was put");
     after.put(REPLACED, &held);
     after.put(REPLACED + LAYOUT.entries, &entries);
     after.put_u64(TABLE + LAYOUT.private, REPLACED);
@@ -106,7 +112,10 @@ fn a_table_that_cannot_be_read_is_looked_at_again_once_it_is_replaced() {
     memory.put_u32(PRIVATE + LAYOUT.size, u32::MAX);
     let read = Snapshot::read(&source(&memory, &symbols, &layout), NET).expect("the rest is read");
     assert!(read.tables.is_empty());
-    assert!(!read.is_stale(&source(&memory, &symbols, &layout)), "until it is replaced");
+    assert!(
+        !read.is_stale(&source(&memory, &symbols, &layout)),
+        "until it is replaced"
+    );
     memory.put_u64(TABLE + LAYOUT.private, REPLACED);
     assert!(read.is_stale(&source(&memory, &symbols, &layout)));
 }
