@@ -8,7 +8,7 @@ use crate::cli::filter::FilterSpec;
 use crate::cli::watch::Narrowed;
 use crate::evaluate::End;
 use crate::report::record::{Proto, TableFamily};
-use crate::ruleset::xtables::save::{Net, Rule};
+use crate::ruleset::xtables::save::{Net, PortsOf, Rule};
 
 /// So many combinations of a filter's values are put to the rules.
 const MOST: usize = 8;
@@ -162,6 +162,15 @@ fn one_or_more<T: Copy>(list: &[T]) -> Vec<Option<T>> {
 }
 
 impl Question {
+    /// Which port of a packet is the one that is asked for.
+    pub(super) fn port_of(&self) -> PortsOf {
+        if self.is_answer {
+            PortsOf::Source
+        } else {
+            PortsOf::Destination
+        }
+    }
+
     /// The network at one end.
     pub(super) fn net(&self, end: End) -> Option<IpNet> {
         match end {

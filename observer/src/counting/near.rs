@@ -10,7 +10,7 @@ use crate::evaluate::{
     Verdict, near_misses, walk,
 };
 use crate::report::record::{CtState, Hint, Hook, Proto};
-use crate::ruleset::xtables::save::{self, PortsOf};
+use crate::ruleset::xtables::save;
 
 /// So many are told.
 pub(super) const MOST: usize = 3;
@@ -89,12 +89,12 @@ fn nearest(question: &Question, table: &Table, hook: Hook, place: Place) -> Vec<
 /// What a condition needs that no packet of the filter has; `None` if that is not certain.
 fn miss(question: &Question, condition: &Condition, near: &NearMiss) -> Option<Miss> {
     let has = match &condition.ask {
-        Ask::Net(end, net) => question.lacks(*end, net, condition.negated)?,
-        Ask::Proto(_) => question.asks(&Proto(question.proto?).to_string()),
-        Ask::Ports(PortsOf::Source, _) if question.is_answer => {
-            question.asks(&format!("port {}", question.port?))
+        ask @ (Ask::Net4(..) | Ask::Net6(..)) => {
+            let (end, net) = ask.net()?;
+            question.lacks(end, &net, condition.negated)?
         }
-        Ask::Ports(PortsOf::Destination, _) if !question.is_answer => {
+        Ask::Proto(_) => question.asks(&Proto(question.proto?).to_string()),
+        Ask::Port(of, _) | Ask::Ports(of, _) if *of == question.port_of() => {
             question.asks(&format!("port {}", question.port?))
         }
         _ => return None,

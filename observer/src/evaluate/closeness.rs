@@ -1,6 +1,7 @@
 //! How nearly a condition held: what looks like a slip of the pen first, what every firewall has last.
 
 use std::net::IpAddr;
+use std::slice;
 
 use super::condition::{Ask, Condition, Side};
 use super::packet::Packet;
@@ -12,9 +13,13 @@ pub(super) const FAR: u32 = 100;
 
 /// How far a condition that does not hold is from holding; 0 would be nothing at all.
 pub(super) fn distance(condition: &Condition, packet: &Packet) -> u32 {
+    let can_be_near = !condition.negated && packet.is_fragment != Some(true);
     match &condition.ask {
-        Ask::Net(..) | Ask::Range(..) if condition.negated => 30,
-        Ask::Net(end, net) => end.address(packet).map_or(FAR, |addr| of_net(net, addr)),
+        Ask::Net4(..) | Ask::Net6(..) | Ask::Range(..) if condition.negated => 30,
+        ask @ (Ask::Net4(..) | Ask::Net6(..)) => {
+            let asked = ask.net().and_then(|(end, net)| Some((net, end.address(packet)?)));
+            asked.map_or(FAR, |(net, addr)| of_net(&net, addr))
+        }
         Ask::Range(..) => 40,
         // Every firewall lets its host talk to itself.
         Ask::Dev(_, device) if &*device.name == "lo" => 85,
@@ -27,9 +32,8 @@ pub(super) fn distance(condition: &Condition, packet: &Packet) -> u32 {
             }
         }
         Ask::Dev(..) => 38,
-        Ask::Ports(of, spans) if !condition.negated && packet.is_fragment != Some(true) => {
-            of_ports(packet, *of, spans)
-        }
+        Ask::Port(of, span) if can_be_near => of_ports(packet, *of, slice::from_ref(span)),
+        Ask::Ports(of, spans) if can_be_near => of_ports(packet, *of, &spans.0),
         Ask::Set(_) => 36,
         Ask::Proto(_) => 45,
         Ask::Kind(..) | Ask::Icmp(..) => 50,

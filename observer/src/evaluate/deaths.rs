@@ -54,7 +54,7 @@ fn before(table: &Table, packet: &Packet) -> Packet {
             // Leaves the table alive.
             | Action::Translate(_)
             // Ends the walk.
-            | Action::Open(..) => {}
+            | Action::Open(_) => {}
         }
     }
     before

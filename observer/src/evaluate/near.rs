@@ -263,8 +263,8 @@ fn before_nat(condition: &Condition, packet: &Packet) -> Option<&'static str> {
         return None;
     }
     let option = match &condition.ask {
-        Ask::Net(End::Destination, _) => "--ctorigdst",
-        Ask::Ports(PortsOf::Destination, _) => "--ctorigdstport",
+        Ask::Net4(End::Destination, ..) | Ask::Net6(End::Destination, _) => "--ctorigdst",
+        Ask::Port(PortsOf::Destination, _) | Ask::Ports(PortsOf::Destination, _) => "--ctorigdstport",
         _ => return None,
     };
     let before = Packet {
@@ -276,13 +276,13 @@ fn before_nat(condition: &Condition, packet: &Packet) -> Option<&'static str> {
 }
 
 fn miss(condition: &Condition, packet: &Packet) -> Miss {
-    let remark = match &condition.ask {
-        Ask::Net(end, net) if !condition.negated => end.address(packet).and_then(|addr| slip(net, addr)),
-        _ => None,
-    };
+    let net = condition.ask.net();
+    let remark = net
+        .filter(|_| !condition.negated)
+        .and_then(|(end, net)| slip(&net, end.address(packet)?));
     // Of whole addresses both are there to be compared already.
     let remark = remark.map(|(needs, has)| {
-        if matches!(&condition.ask, Ask::Net(_, net) if net.is_whole()) {
+        if net.is_some_and(|(_, net)| net.is_whole()) {
             "one digit differs".to_owned()
         } else {
             format!("one digit differs: {needs}, {has}")

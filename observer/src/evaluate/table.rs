@@ -87,8 +87,17 @@ pub enum Action {
     Untrack,
     /// Addresses or ports change, and the packet leaves the table alive.
     Translate(Box<Translation>),
-    /// What happens is not known: the target's name, and why.
-    Open(Box<str>, &'static str),
+    /// What happens is not known.
+    Open(Box<OpenTarget>),
+}
+
+/// A target of which it is not known what it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenTarget {
+    /// Its name.
+    pub name: Box<str>,
+    /// Why that is not known.
+    pub why: &'static str,
 }
 
 impl Table {

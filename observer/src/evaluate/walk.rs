@@ -449,7 +449,10 @@ impl Walker<'_> {
                 translation.apply(&mut state.packet, self.hook, self.around);
                 return Some(Verdict::Accept(place));
             }
-            Action::Open(target, why) => return Some(Verdict::Open(Some(place), format!("{target}: {why}"))),
+            Action::Open(target) => {
+                let why = format!("{}: {}", target.name, target.why);
+                return Some(Verdict::Open(Some(place), why));
+            }
             action => {
                 change(action, &mut state.packet);
                 state.changed();

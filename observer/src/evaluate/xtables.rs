@@ -3,9 +3,9 @@
 
 use std::ops::RangeInclusive;
 
-use super::condition::{Ask, AskConn, Condition, End, OfConn, Open, Side, TimeAsk};
+use super::condition::{Ask, AskConn, Condition, End, OfConn, Open, Side, Spans, TimeAsk};
 use super::packet::Kinds;
-use super::table::{Action, Base, Chain, Rule, Table};
+use super::table::{Action, Base, Chain, OpenTarget, Rule, Table};
 use super::translation::Translation;
 use crate::report::record::Hook;
 use crate::ruleset::ipset::Sets;
@@ -90,13 +90,13 @@ fn push<T>(out: &mut Vec<Condition>, signed: Option<&Signed<T>>, ask: impl FnOnc
 
 /// The cheapest first, and what a person looks at first: a rule that misses is said to miss by these.
 fn header(header: &Header, out: &mut Vec<Condition>) {
-    push(out, header.src.as_ref(), |net| Ask::Net(End::Source, *net));
-    push(out, header.dst.as_ref(), |net| Ask::Net(End::Destination, *net));
+    push(out, header.src.as_ref(), |net| Ask::in_net(End::Source, net));
+    push(out, header.dst.as_ref(), |net| Ask::in_net(End::Destination, net));
     push(out, header.in_dev.as_ref(), |device| {
-        Ask::Dev(Side::In, device.clone())
+        Ask::Dev(Side::In, Box::new(device.clone()))
     });
     push(out, header.out_dev.as_ref(), |device| {
-        Ask::Dev(Side::Out, device.clone())
+        Ask::Dev(Side::Out, Box::new(device.clone()))
     });
     if let Some(proto) = &header.proto {
         match proto.value.number {
@@ -133,8 +133,12 @@ fn of_match(found: &Match, sets: &Sets, out: &mut Vec<Condition>) {
         Match::AddrType(types) => of_types(types, out),
         Match::Comment(_) => {}
         Match::IpRange(src, dst) => {
-            push(out, src.as_ref(), |range| Ask::Range(End::Source, *range));
-            push(out, dst.as_ref(), |range| Ask::Range(End::Destination, *range));
+            push(out, src.as_ref(), |range| {
+                Ask::Range(End::Source, Box::new(*range))
+            });
+            push(out, dst.as_ref(), |range| {
+                Ask::Range(End::Destination, Box::new(*range))
+            });
         }
         Match::Length(span) => push(out, Some(span), |(first, last)| {
             Ask::Length(u32::from(*first)..=u32::from(*last))
@@ -169,7 +173,7 @@ fn of_match(found: &Match, sets: &Sets, out: &mut Vec<Condition>) {
 }
 
 fn of_ports(ports: &Ports, out: &mut Vec<Condition>) {
-    let one = |of| move |span: &Span| Ask::Ports(of, Box::new([*span]));
+    let one = |of| move |span: &Span| Ask::Port(of, *span);
     push(out, ports.sport.as_ref(), one(PortsOf::Source));
     push(out, ports.dport.as_ref(), one(PortsOf::Destination));
     if ports.sport.is_none() && ports.dport.is_none() {
@@ -211,14 +215,17 @@ fn of_icmp(icmp: &Icmp) -> Condition {
 fn of_multiport(multiport: &Multiport) -> Condition {
     Condition {
         negated: multiport.spans.negated,
-        ask: Ask::Ports(multiport.of, multiport.spans.value.clone().into()),
+        ask: Ask::Ports(
+            multiport.of,
+            Box::new(Spans(multiport.spans.value.clone().into())),
+        ),
     }
 }
 
 fn of_conntrack(conntrack: &Conntrack, out: &mut Vec<Condition>) {
     let beside_state = conntrack.states.is_some();
     push(out, conntrack.states.as_ref(), |states| Ask::State(*states));
-    let conn = |ask| Ask::Conn(OfConn { beside_state, ask });
+    let conn = |ask| Ask::Conn(Box::new(OfConn { beside_state, ask }));
     push(out, conntrack.proto.as_ref(), |number| {
         conn(AskConn::Proto(*number))
     });
@@ -350,7 +357,7 @@ fn action(saved: &save::Action) -> Action {
         save::Action::Accept => Action::Accept,
         save::Action::Drop | save::Action::Reject(_) => Action::Drop,
         save::Action::Return => Action::Return,
-        save::Action::Queue => Action::Open("QUEUE".into(), QUEUED),
+        save::Action::Queue => open_target("QUEUE", QUEUED),
         save::Action::Jump(chain) => Action::Jump(*chain),
         save::Action::Goto(chain) => Action::Goto(*chain),
         save::Action::Mark(change, _) => Action::Mark(*change),
@@ -373,19 +380,26 @@ fn translate(nat: &Nat) -> Action {
     }))
 }
 
+fn open_target(name: &str, why: &'static str) -> Action {
+    Action::Open(Box::new(OpenTarget {
+        name: name.into(),
+        why,
+    }))
+}
+
 fn target(extension: &Extension) -> Action {
     match &*extension.name {
         // With `--notrack` it is more than what goes on: which of its options win is not modelled.
         "CT" if extension.has("--notrack") => {
-            Action::Open(extension.name.clone(), "what it does to conntrack is not known")
+            open_target(&extension.name, "what it does to conntrack is not known")
         }
         "SET" if extension.has("--map-mark") => Action::ForgetMark,
         name if GO_ON.contains(&name) => Action::Continue,
         "HMARK" | "MARK" => Action::ForgetMark,
         "TTL" | "HL" => Action::ForgetTtl,
-        "NFQUEUE" => Action::Open(extension.name.clone(), QUEUED),
-        "TPROXY" => Action::Open(extension.name.clone(), "it depends on whether a proxy listens"),
-        "SYNPROXY" => Action::Open(extension.name.clone(), "it answers the client by itself"),
-        _ => Action::Open(extension.name.clone(), "this target is not known"),
+        "NFQUEUE" => open_target(&extension.name, QUEUED),
+        "TPROXY" => open_target(&extension.name, "it depends on whether a proxy listens"),
+        "SYNPROXY" => open_target(&extension.name, "it answers the client by itself"),
+        _ => open_target(&extension.name, "this target is not known"),
     }
 }

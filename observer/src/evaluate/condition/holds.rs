@@ -1,6 +1,7 @@
 //! Whether a condition holds.
 
 use std::net::IpAddr;
+use std::slice;
 
 use super::super::packet::{Dev, Kinds, Packet};
 use super::super::truth::Truth;
@@ -12,7 +13,13 @@ impl Condition {
     /// Whether it holds for a packet.
     pub fn holds(&self, packet: &Packet) -> Truth {
         match &self.ask {
-            Ask::Net(end, net) => self.of_address(packet, *end, |addr| net.holds(addr)),
+            // As `Net::holds`.
+            Ask::Net4(end, network, mask) => self.of_address(
+                packet,
+                *end,
+                |addr| matches!(addr, IpAddr::V4(addr) if addr.to_bits() & mask == *network),
+            ),
+            Ask::Net6(end, net) => self.of_address(packet, *end, |addr| net.holds(addr)),
             Ask::Range(end, range) => self.of_address(packet, *end, |addr| range.holds(addr)),
             Ask::Kind(end, kinds) => self.known(kind(packet, *end, *kinds)),
             Ask::Dev(side, device) => {
@@ -23,7 +30,8 @@ impl Condition {
             }
             Ask::Proto(number) => self.known(packet.proto.map(|proto| proto == *number)),
             Ask::Fragment => self.known(packet.is_fragment),
-            Ask::Ports(of, spans) => self.of_transport(packet, ports(packet, *of, spans)),
+            Ask::Port(of, span) => self.of_transport(packet, ports(packet, *of, slice::from_ref(span))),
+            Ask::Ports(of, spans) => self.of_transport(packet, ports(packet, *of, &spans.0)),
             Ask::TcpFlags(mask, set) => {
                 let flags = packet.tcp_flags.map(|flags| flags & mask == *set);
                 self.of_transport(packet, Truth::of(flags))
@@ -49,7 +57,7 @@ impl Condition {
     /// Whether the negated one holds where this does not: neither of them does, or both, where what they ask of is not there.
     pub fn has_opposite(&self, packet: &Packet) -> bool {
         match &self.ask {
-            Ask::Ports(..) | Ask::TcpFlags(..) | Ask::Icmp(..) | Ask::AnyIcmp => {
+            Ask::Port(..) | Ask::Ports(..) | Ask::TcpFlags(..) | Ask::Icmp(..) | Ask::AnyIcmp => {
                 packet.is_fragment == Some(false)
             }
             Ask::Connmark(..) | Ask::Conn(_) => packet.conn.exists() == Some(true),

@@ -2,6 +2,7 @@
 
 mod holds;
 mod set;
+mod small;
 mod time;
 mod words;
 
@@ -11,6 +12,7 @@ use super::packet::Kinds;
 use crate::ruleset::xtables::save::{CtStates, Device, Net, PortsOf, Range, Span};
 
 pub use set::SetAsk;
+pub use small::Spans;
 pub use time::TimeAsk;
 pub use words::Side;
 
@@ -23,28 +25,32 @@ pub struct Condition {
     pub ask: Ask,
 }
 
-/// What is asked.
+/// What is asked. Of a large ruleset there are hundreds of thousands: what is seldom asked, or long, is elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// An address in a network.
-    Net(End, Net),
+    /// An address in a network of IPv4: its address and mask.
+    Net4(End, u32, u32),
+    /// An address in a network of IPv6.
+    Net6(End, Box<Net>),
     /// An address in a span.
-    Range(End, Range),
+    Range(End, Box<Range>),
     /// What an address is to this host.
     Kind(End, Kinds),
     /// The device.
-    Dev(Side, Device),
+    Dev(Side, Box<Device>),
     /// The protocol's number.
     Proto(u8),
     /// Whether it is a second or further fragment.
     Fragment,
-    /// Ports in one of these spans. Fragments have none, so that they never match, negated or not.
-    Ports(PortsOf, Box<[Span]>),
-    /// TCP flags: of the first those of the second are set. As for [`Ask::Ports`] with fragments.
+    /// Ports in this span. Fragments have none, so that they never match, negated or not.
+    Port(PortsOf, Span),
+    /// Ports in one of these spans. As for [`Ask::Port`] with fragments.
+    Ports(PortsOf, Box<Spans>),
+    /// TCP flags: of the first those of the second are set. As for [`Ask::Port`] with fragments.
     TcpFlags(u8, u8),
-    /// ICMP type and code. As for [`Ask::Ports`] with fragments.
+    /// ICMP type and code. As for [`Ask::Port`] with fragments.
     Icmp(u8, Option<u8>),
-    /// Any ICMP message. As for [`Ask::Ports`] with fragments.
+    /// Any ICMP message. As for [`Ask::Port`] with fragments.
     AnyIcmp,
     /// Length in bytes.
     Length(RangeInclusive<u32>),
@@ -57,7 +63,7 @@ pub enum Ask {
     /// The connection's state.
     State(CtStates),
     /// More about the connection.
-    Conn(OfConn),
+    Conn(Box<OfConn>),
     /// Whether a set of ipset has it. What cannot be looked for, such as the port of a fragment, is in none.
     Set(Box<SetAsk>),
     /// When it is.

@@ -19,15 +19,7 @@ impl Condition {
     pub fn needs(&self) -> String {
         let not = if self.negated { "not " } else { "" };
         match &self.ask {
-            Ask::Net(end, net) => {
-                // A whole address is one address to a person.
-                let text = net.to_string();
-                let text = text
-                    .strip_suffix("/32")
-                    .or(text.strip_suffix("/128"))
-                    .unwrap_or(&text);
-                format!("{} {not}{text}", end.name())
-            }
+            Ask::Net4(end, ..) | Ask::Net6(end, _) => format!("{} {not}{}", end.name(), net_text(&self.ask)),
             Ask::Range(end, range) => format!("{} {not}{range}", end.name()),
             Ask::Kind(end, kinds) => {
                 let kinds = kinds.text().unwrap_or_else(|| "any".to_owned());
@@ -37,7 +29,8 @@ impl Condition {
             Ask::Proto(number) => format!("protocol {not}{}", Proto(*number)),
             Ask::Fragment if self.negated => "a whole packet or a first fragment".to_owned(),
             Ask::Fragment => "a later fragment".to_owned(),
-            Ask::Ports(of, spans) => format!("{} {not}{}", port_name(*of), spans_text(spans)),
+            Ask::Port(of, span) => format!("{} {not}{span}", port_name(*of)),
+            Ask::Ports(of, spans) => format!("{} {not}{}", port_name(*of), spans_text(&spans.0)),
             Ask::TcpFlags(mask, set) => {
                 format!("TCP flags {not}{} of {}", flag_names(*set), flag_names(*mask))
             }
@@ -60,7 +53,9 @@ impl Condition {
     pub fn has(&self, packet: &Packet) -> Option<String> {
         let has = |text: String| format!("packet has {text}");
         match &self.ask {
-            Ask::Net(end, _) | Ask::Range(end, _) => end.address(packet).map(|addr| has(addr.to_string())),
+            Ask::Net4(end, ..) | Ask::Net6(end, _) | Ask::Range(end, _) => {
+                end.address(packet).map(|addr| has(addr.to_string()))
+            }
             Ask::Kind(end, _) => {
                 let kinds = match end {
                     End::Source => packet.src_kinds,
@@ -81,12 +76,16 @@ impl Condition {
             },
             Ask::Proto(_) => packet.proto.map(|proto| format!("packet is {}", Proto(proto))),
             Ask::Fragment | Ask::AnyIcmp => packet.is_fragment.map(fragment_text),
-            Ask::Ports(..) | Ask::TcpFlags(..) | Ask::Icmp(..) if packet.is_fragment == Some(true) => {
+            Ask::Port(..) | Ask::Ports(..) | Ask::TcpFlags(..) | Ask::Icmp(..)
+                if packet.is_fragment == Some(true) =>
+            {
                 Some(fragment_text(true))
             }
-            Ask::Ports(PortsOf::Source, _) => packet.sport.map(|port| has(port.to_string())),
-            Ask::Ports(PortsOf::Destination, _) => packet.dport.map(|port| has(port.to_string())),
-            Ask::Ports(PortsOf::Either, _) => Some(has(format!("{} and {}", packet.sport?, packet.dport?))),
+            Ask::Port(of, _) | Ask::Ports(of, _) => match of {
+                PortsOf::Source => packet.sport.map(|port| has(port.to_string())),
+                PortsOf::Destination => packet.dport.map(|port| has(port.to_string())),
+                PortsOf::Either => Some(has(format!("{} and {}", packet.sport?, packet.dport?))),
+            },
             Ask::TcpFlags(..) => packet.tcp_flags.map(|flags| {
                 let names: Vec<&str> = TcpFlags(flags).names().collect();
                 has(if names.is_empty() {
@@ -137,6 +136,13 @@ impl Side {
             Self::Out => "out",
         }
     }
+}
+
+/// A whole address is one address to a person.
+fn net_text(ask: &Ask) -> String {
+    let text = ask.net().map(|(_, net)| net.to_string()).unwrap_or_default();
+    let whole = text.strip_suffix("/32").or(text.strip_suffix("/128"));
+    whole.unwrap_or(&text).to_owned()
 }
 
 fn port_name(of: PortsOf) -> &'static str {

@@ -32,6 +32,15 @@ impl Net {
         })
     }
 
+    /// A network of IPv4 with any mask.
+    pub fn v4(addr: Ipv4Addr, mask: Ipv4Addr) -> Self {
+        Self {
+            is_v6: false,
+            addr: number(addr.into()),
+            mask: number(mask.into()),
+        }
+    }
+
     /// Reads `10.0.0.0/8`, `10.0.0.1`, `10.0.0.0/255.255.0.255`, `fd00::/64`.
     pub fn parse(text: &str) -> Option<Self> {
         let (addr, mask) = text
@@ -77,6 +86,11 @@ impl Net {
     /// Its address.
     pub fn addr(&self) -> IpAddr {
         address(self.is_v6, self.addr)
+    }
+
+    /// Its mask.
+    pub fn mask(&self) -> IpAddr {
+        address(self.is_v6, self.mask)
     }
 
     /// The part of an address that it looks at.
