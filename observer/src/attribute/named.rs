@@ -1,5 +1,7 @@
 //! A verdict in the words of the trace: tables, chains, rules.
 
+use std::borrow::Cow;
+
 use observer_common::DropEvent;
 
 use super::culprit::Told;
@@ -157,11 +159,12 @@ fn rule(table: &Table, place: &Place, index: usize, saved: Option<&Saved>) -> Op
     Some(Rule {
         number: u32::try_from(index + 1).ok(),
         handle: (rule.handle != 0).then_some(rule.handle),
-        text: text.map(str::to_owned),
         comment: rule
             .comment
-            .clone()
-            .or_else(|| listed::comment(text?).map(str::to_owned)),
+            .as_deref()
+            .or_else(|| listed::comment(text.as_ref()?))
+            .map(str::to_owned),
+        text: text.map(Cow::into_owned),
         target: target_name(table, rule.target.as_deref()),
     })
 }
@@ -279,6 +282,6 @@ fn candidate<'s>(
         chain: chain.name.clone(),
         rule: place.rule.and_then(|index| u32::try_from(index + 1).ok()),
         policy: place.rule.is_none().then(|| "DROP".to_owned()),
-        text: text.map(str::to_owned),
+        text: text.map(Cow::into_owned),
     })
 }

@@ -62,7 +62,7 @@ impl<'a> Question<'a> {
         let site = site.filter(|_| was_in_force && !candidates.is_empty() && is_whole(event))?;
         let backend = |place: &Place| snapshot.tables.get(place.table).map(|table| table.backend);
         let all_of = |wanted| candidates.iter().all(|place| backend(place) == Some(wanted));
-        let have_counted = candidates.iter().all(|place| snapshot.places.contains(place));
+        let have_counted = candidates.iter().all(|place| snapshot.is_counted(place));
         let can_answer = if all_of(Backend::Nft) {
             symbol == NFT_FREES && all_read(event, snapshot, site)
         } else {
@@ -82,6 +82,16 @@ impl<'a> Question<'a> {
     /// The base chains to be asked, by table and chain, in their order.
     pub fn bases(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         self.bases.iter().map(|(_, table, chain)| (*table, *chain))
+    }
+
+    /// The rules and policies that can have been it.
+    pub fn candidates(&self) -> &[Place] {
+        self.candidates
+    }
+
+    /// All else that the answer depends on beside the packet.
+    pub fn frame(&self) -> (bool, bool, &[(i32, usize, usize)]) {
+        (self.is_complete, self.is_alone, &self.bases)
     }
 
     /// Concludes from what each base chain answered; `None` where it has no certain answer.

@@ -61,7 +61,7 @@ fn saved_chains(saved: &save::Table) -> Vec<Chain> {
             _ => Step::Continue,
         },
         target: target(saved, &rule.action).map(Into::into),
-        comment: rule.comment().map(str::to_owned),
+        comment: rule.comment().map(Into::into),
         ..Rule::default()
     };
     let chain = |chain: &save::Chain| Chain {

@@ -299,7 +299,7 @@ fn info(table: &TableReading, place: &Place, whereabouts: &Whereabouts) -> Count
                 .and_then(|table| table.chain(&place.chain))
                 .and_then(|chain| chain.rules.get(index));
             (
-                rule.and_then(|rule| rule.comment.clone()),
+                rule.and_then(|rule| rule.comment.as_deref().map(str::to_owned)),
                 rule.and_then(scene::nft_target),
             )
         }

@@ -50,7 +50,7 @@ fn hint(place: Place, text: String, evaluator: &Evaluator<'_>) -> Option<Hint> {
                 number: place.rule.and_then(|index| u32::try_from(index + 1).ok()),
                 handle: rule.handle,
                 text: evaluator.text(place),
-                comment: rule.comment.clone(),
+                comment: rule.comment.as_deref().map(str::to_owned),
                 target: None,
             },
         }),

@@ -53,7 +53,7 @@ pub(super) fn passage(one: &ChainPassage, evaluator: &Evaluator<'_>) -> Passage 
 fn step(step: &Step, evaluator: &Evaluator<'_>) -> Option<PathStep> {
     let chain = evaluator.chain(step.place)?;
     let told = PathStep {
-        chain: chain.name.clone(),
+        chain: chain.name.as_str().to_owned(),
         ..PathStep::default()
     };
     let Some(rule) = evaluator.rule(step.place) else {
@@ -119,7 +119,7 @@ fn target(statements: &[Statement]) -> Option<String> {
                 ..
             } => format!("ct {key}"),
             Statement::Notrack => "notrack".to_owned(),
-            Statement::Xt { kind, name } if kind == "target" => name.clone(),
+            Statement::Xt { kind, name } if kind == "target" => name.as_str().to_owned(),
             _ => return None,
         })
     })
@@ -132,7 +132,7 @@ fn rule(place: Place, evaluator: &Evaluator<'_>) -> Option<Rule> {
         number: number(place),
         handle: rule.handle,
         text: evaluator.text(place),
-        comment: rule.comment.clone(),
+        comment: rule.comment.as_deref().map(str::to_owned),
         target: final_word(&rule.statements),
     })
 }
@@ -175,8 +175,8 @@ pub(super) fn dependence(
     };
     Some(Dependence {
         rule: HintRule {
-            table: table.name.clone(),
-            chain: chain.name.clone(),
+            table: table.name.as_str().to_owned(),
+            chain: chain.name.as_str().to_owned(),
             rule: rule(place, evaluator).unwrap_or_default(),
         },
         matches: assumption.holds,

@@ -6,11 +6,15 @@ use std::rc::Rc;
 
 use self_cell::self_cell;
 
+use super::memory::release_memory;
 use crate::evaluate::nftables::Evaluator;
 use crate::ruleset::nftables::listing::Ruleset;
 
 /// So many are kept: of large rulesets they are large.
 const MOST: usize = 4;
+
+/// What making ready takes is given back for rulesets with more rules than this.
+const LARGE: usize = 4096;
 
 self_cell!(
     struct Ready {
@@ -71,7 +75,13 @@ impl Prepared {
                 Both { now, past }
             })
         };
-        self.ready.get_or_init(ready).borrow_dependent()
+        let is_new = self.ready.get().is_none();
+        let ready = self.ready.get_or_init(ready);
+        let chains = self.ruleset.tables.iter().flat_map(|table| &table.chains);
+        if is_new && chains.map(|chain| chain.rules.len()).sum::<usize>() > LARGE {
+            release_memory();
+        }
+        ready.borrow_dependent()
     }
 }
 

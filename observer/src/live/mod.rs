@@ -17,6 +17,7 @@ mod hints;
 mod ladder;
 mod last;
 mod line;
+mod memory;
 mod model;
 mod modules;
 mod near_misses;

@@ -17,6 +17,7 @@ use super::echo::Echo;
 use super::filter::{self, Namespaces};
 use super::flood::Flood;
 use super::line::{Known, Teller};
+use super::memory::release_memory;
 use super::modules::Modules;
 use super::opened::Opened;
 use super::paths::Paths;
@@ -319,13 +320,4 @@ fn room(config: &WatchConfig) -> Room {
         path_bytes: PATH_RING_BYTES,
         snaplen: config.pcap.as_ref().map_or(0, |_| u32::from(config.snaplen)),
     }
-}
-
-/// Gives back what reading the kernel's types took.
-pub fn release_memory() {
-    // SAFETY: no preconditions; it only returns free memory to the system.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::malloc_trim(0)
-    };
 }

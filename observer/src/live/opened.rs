@@ -6,8 +6,9 @@ use std::thread;
 use anyhow::{Result, anyhow};
 use observer_common::Offsets;
 
+use super::memory::release_memory;
 use super::modules::Modules;
-use super::open::{load_symbols, refused, release_memory, young_enough};
+use super::open::{load_symbols, refused, young_enough};
 use super::reasons::Reasons;
 use crate::kernel::{DeviceLayout, Loader, Programs, Room, Symbols, Types, find_offsets};
 use crate::privilege;

@@ -22,6 +22,8 @@ use crate::ruleset::{Ending, Place, Snapshot, Table};
 
 /// So many answers are kept.
 const MOST_KEPT: usize = 1024;
+/// So many different lists of candidates, each of which may have thousands of rules.
+const MOST_LISTS: usize = 16;
 /// So much of a processor's time is taken for asking in a second of drops; what comes after that stays unknown. Answers that
 /// are kept take none.
 const ASKING_A_SECOND: Duration = Duration::from_millis(20);
@@ -58,8 +60,10 @@ pub enum Listed {
 
 /// What was answered, and how long that may take.
 pub struct Replay {
-    /// By the snapshot, the candidates and the packet.
-    kept: HashMap<String, Replayed>,
+    /// By where the candidates are among the lists, and all else that is asked.
+    kept: HashMap<(usize, String), Replayed>,
+    /// Lists of candidates, each once.
+    lists: foldhash::HashMap<Box<[Place]>, usize>,
     asking: PerSecond<Duration>,
     listing: PerSecond<Duration>,
 }
@@ -68,6 +72,7 @@ impl Default for Replay {
     fn default() -> Self {
         Self {
             kept: HashMap::new(),
+            lists: foldhash::HashMap::default(),
             asking: PerSecond::new(ASKING_A_SECOND),
             listing: PerSecond::new(LISTING_A_SECOND),
         }
@@ -84,13 +89,15 @@ impl Replay {
         time_ns: u64,
         list: impl FnMut(usize) -> Option<Listed>,
     ) -> Replayed {
-        let key = format!(
-            "{} {question:?} {:?} {} {:?}",
+        let rest = format!(
+            "{} {:?} {:?} {} {:?}",
             snapshot.generation,
+            question.frame(),
             site.family,
             site.bridged,
             nft_misses::packet(drop, site.hook)
         );
+        let key = (self.list(question.candidates()), rest);
         if let Some(known) = self.kept.get(&key) {
             return known.clone();
         }
@@ -112,6 +119,20 @@ impl Replay {
         }
         self.kept.insert(key, answered.clone());
         answered
+    }
+
+    /// The number of a list of candidates.
+    fn list(&mut self, candidates: &[Place]) -> usize {
+        if let Some(known) = self.lists.get(candidates) {
+            return *known;
+        }
+        if self.lists.len() >= MOST_LISTS {
+            self.lists.clear();
+            self.kept.clear();
+        }
+        let number = self.lists.len();
+        self.lists.insert(candidates.into(), number);
+        number
     }
 }
 

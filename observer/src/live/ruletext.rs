@@ -10,6 +10,7 @@ use super::allowance::Allowance;
 use super::clock;
 use super::last::{Last, Wanted};
 use super::line::Known;
+use super::memory::release_memory;
 use super::model::Model;
 use crate::attribute::tool;
 use crate::report::record::{Backend, Flow, Packet, TableFamily, Tool};
@@ -24,6 +25,9 @@ const MOST: usize = 64;
 /// So many models: of large rulesets they are large.
 const MOST_MODELS: usize = 4;
 
+/// Of tables with more rules than this.
+const LARGE: usize = 4096;
+
 /// So much is remembered to have been listed.
 const MOST_SEEN: usize = 4096;
 
@@ -33,6 +37,8 @@ pub struct Ruletexts {
     known: Last<Rc<Ruletext>>,
     /// Tables of nf_tables' own.
     tables: Last<Rc<Ruletext>>,
+    /// Large ones, which keep their model.
+    large: Last<Rc<Ruletext>>,
     /// The same as models.
     models: Last<Listing>,
     /// Services of kube-proxy's tables in its nftables mode.
@@ -98,6 +104,7 @@ impl Default for Ruletexts {
             serial: 0,
             known: Last::new(MOST),
             tables: Last::new(MOST),
+            large: Last::new(MOST_MODELS),
             models: Last::new(MOST_MODELS),
             kube_proxy: Last::new(MOST),
             allowances: [Allowance::default(), Allowance::again()],
@@ -219,6 +226,7 @@ impl Ruletexts {
         let wanted = one(snapshot, table);
         if self.models.get(&wanted, snapshot.generation).is_none() && known.is_in_force(snapshot) {
             self.models.forget(&wanted);
+            self.large.forget(&wanted);
         }
     }
 
@@ -241,6 +249,9 @@ impl Ruletexts {
             ruleset: Rc::new(listed.ruleset),
         });
         self.models.put(wanted, snapshot.generation, listing.clone());
+        if is_large(table) {
+            release_memory();
+        }
         Some(listing)
     }
 
@@ -254,9 +265,11 @@ impl Ruletexts {
         table: &Table,
     ) -> Rc<Ruletext> {
         let wanted = one(snapshot, table);
-        if let Some(text) = self.tables.get(&wanted, snapshot.generation) {
+        let in_place = |of: &Last<Rc<Ruletext>>| of.get(&wanted, snapshot.generation);
+        if let Some(text) = in_place(&self.tables).or_else(|| in_place(&self.large)) {
             return text;
         }
+        self.forget_replaced(known, snapshot, table);
         let Some(listing) = self.listing(known, snapshot, index) else {
             return Rc::default();
         };
@@ -277,7 +290,12 @@ impl Ruletexts {
             serial: self.serial,
             ..Ruletext::default()
         });
-        self.tables.put(wanted, snapshot.generation, Rc::clone(&text));
+        let kept = if text.saved.keeps_model() {
+            &mut self.large
+        } else {
+            &mut self.tables
+        };
+        kept.put(wanted, snapshot.generation, Rc::clone(&text));
         text
     }
 
@@ -347,6 +365,11 @@ impl Ruletexts {
 /// One table of a snapshot.
 fn one(snapshot: &Snapshot, table: &Table) -> Wanted {
     (snapshot.inode, table.backend, table.family, table.name.clone())
+}
+
+/// Whether what a table takes while it is listed is worth giving back.
+fn is_large(table: &Table) -> bool {
+    table.chains.iter().map(|chain| chain.rules.len()).sum::<usize>() > LARGE
 }
 
 /// Whether it is the table of kube-proxy's nftables mode.

@@ -1,42 +1,105 @@
 //! Rules of nf_tables' own tables as nft prints them, found by their handles.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use super::Table;
-use super::nftables::listing::{Family, Ruleset, Statement};
+use super::nftables::listing::{self, Family, Ruleset, Statement};
 use super::text::{Saved, run_tool};
 use super::texts::Texts;
+use super::{Rule, Table};
+
+/// Tables with more rules are shown from their model: their texts would take as much again.
+const MOST_TEXTS: usize = 4096;
+
+/// Where the rules of a large table are in the list that shows them.
+#[derive(Debug, PartialEq)]
+pub struct ListedTable {
+    ruleset: Rc<Ruleset>,
+    /// Its place among the list's.
+    table: usize,
+    /// By the name of a chain: its place in the list, and those of its rules there.
+    chains: HashMap<String, (usize, Vec<u32>)>,
+}
+
+impl ListedTable {
+    /// The text of a rule, by its index in its chain.
+    pub fn rule(&self, chain: &str, index: usize) -> Option<String> {
+        let (chain, places) = self.chains.get(chain)?;
+        let table = self.ruleset.tables.get(self.table)?;
+        let rules = &table.chains.get(*chain)?.rules;
+        let rule = rules.get(usize::try_from(*places.get(index)?).ok()?)?;
+        Some(rule.text(table.family))
+    }
+
+    /// Whether it has every rule of the table.
+    pub fn fits(&self, table: &Table) -> bool {
+        let mut chains = table.chains.iter();
+        chains.all(|chain| {
+            let known = self.chains.get(&chain.name);
+            known.is_some_and(|(_, places)| places.len() == chain.rules.len())
+        })
+    }
+}
+
+/// Where each rule of a chain is in a list, as far as they are there: found by their handles, most often in the same order.
+fn places(of: &[Rule], listed: &[listing::Rule]) -> Vec<u32> {
+    let mut by_handle: Option<HashMap<Option<u64>, usize>> = None;
+    let mut find = |handle| {
+        let by_handle =
+            by_handle.get_or_insert_with(|| (listed.iter().map(|rule| rule.handle)).zip(0..).collect());
+        by_handle.get(&handle).copied()
+    };
+    let place = |(index, rule): (usize, &Rule)| {
+        let handle = Some(rule.handle);
+        let is_here = listed.get(index).is_some_and(|listed| listed.handle == handle);
+        let at = if is_here { Some(index) } else { find(handle) };
+        u32::try_from(at?).ok()
+    };
+    of.iter().enumerate().map_while(place).collect()
+}
 
 impl Saved {
     /// One table as the kernel listed it, and whether its rules ask extensions of iptables, which that list only names.
-    pub fn of_ruleset(listed: &Ruleset, table: &Table) -> Option<(Self, bool)> {
+    pub fn of_ruleset(listed: &Rc<Ruleset>, table: &Table) -> Option<(Self, bool)> {
         let family = Family::named(table.family.name())?;
-        let known = listed.table(family, &table.name)?;
-        let by_name = known
-            .chains
-            .iter()
-            .map(|chain| (chain.name.as_str(), chain.rules.as_slice()));
-        let listed: HashMap<&str, &[_]> = by_name.collect();
-        let rules = |chain: &super::Chain| -> Texts {
-            let of_chain = listed.get(chain.name.as_str()).copied().unwrap_or_default();
-            let by_handle: HashMap<_, _> = of_chain.iter().map(|rule| (rule.handle, rule)).collect();
-            let found = chain
-                .rules
-                .iter()
-                .map_while(|rule| by_handle.get(&Some(rule.handle)));
-            let mut texts = Texts::default();
-            found.for_each(|rule| texts.push(&rule.text(family)));
-            texts.shrink();
-            texts
+        let is_it = |one: &listing::Table| one.family == family && one.name == table.name;
+        let at = listed.tables.iter().position(is_it)?;
+        let known = &listed.tables[at];
+        let by_name = known.chains.iter().map(|chain| chain.name.as_str());
+        let by_name: HashMap<&str, usize> = by_name.zip(0..).collect();
+        let rules_of = |chain: Option<usize>| -> &[listing::Rule] {
+            let chain = chain.and_then(|chain| known.chains.get(chain));
+            chain.map(|chain| chain.rules.as_slice()).unwrap_or_default()
         };
+        let placed = table.chains.iter().map(|chain| {
+            let at = by_name.get(chain.name.as_str()).copied();
+            (chain, at, places(&chain.rules, rules_of(at)))
+        });
         let mut all = known.chains.iter().flat_map(|chain| &chain.rules);
         let is_extension = |statement: &Statement| matches!(statement, Statement::Xt { .. });
         let has_extensions = all.any(|rule| rule.statements.iter().any(is_extension));
-        let chains = table.chains.iter();
-        let saved = Self::of_table(
-            &table.name,
-            chains.map(|chain| (chain.name.clone(), rules(chain))).collect(),
-        );
+        let saved = if table.chains.iter().map(|chain| chain.rules.len()).sum::<usize>() > MOST_TEXTS {
+            let chains =
+                placed.map(|(chain, at, places)| (chain.name.clone(), (at.unwrap_or_default(), places)));
+            Self::of_listed(
+                &table.name,
+                ListedTable {
+                    ruleset: Rc::clone(listed),
+                    table: at,
+                    chains: chains.collect(),
+                },
+            )
+        } else {
+            let texts = placed.map(|(chain, at, places)| {
+                let rules = rules_of(at);
+                let mut texts = Texts::default();
+                let found = places.iter().filter_map(|place| rules.get(*place as usize));
+                found.for_each(|rule| texts.push(&rule.text(family)));
+                texts.shrink();
+                (chain.name.clone(), texts)
+            });
+            Self::of_table(&table.name, texts.collect())
+        };
         Some((saved, has_extensions))
     }
 
@@ -155,10 +218,10 @@ table inet mine { # handle 7
             text,
             "ip saddr @bad counter packets 0 bytes 0 drop comment \"no # handle 9\""
         );
-        assert_eq!(comment(text), Some("no # handle 9"));
+        assert_eq!(comment(&text), Some("no # handle 9"));
         assert_eq!(
             saved.rule("mine", "forward", 1),
-            Some("tcp dport { 22, 80 } accept")
+            Some("tcp dport { 22, 80 } accept".into())
         );
     }
 
@@ -166,6 +229,45 @@ table inet mine { # handle 7
     fn a_listing_that_lacks_a_rule_does_not_fit() {
         let table = table(&[4, 5, 3]);
         assert!(!Saved::listed(LISTED, &table).fits(&table));
+    }
+
+    /// A list of one chain with these rules, a port each.
+    fn list(handles: impl Iterator<Item = u64>) -> Rc<Ruleset> {
+        let rules = handles.map(|handle| {
+            format!(
+                r#"{{"rule":{{"family":"inet","table":"mine","chain":"forward","handle":{handle},"expr":[
+                {{"match":{{"op":"==","left":{{"payload":{{"protocol":"tcp","field":"dport"}}}},"right":{handle}}}}},
+                {{"drop":null}}]}}}}"#
+            )
+        });
+        let head = r#"{"table":{"family":"inet","name":"mine","handle":1}},
+            {"chain":{"family":"inet","table":"mine","name":"forward","handle":2}}"#;
+        let objects: Vec<String> = [head.to_owned()].into_iter().chain(rules).collect();
+        let text = format!(r#"{{"nftables":[{}]}}"#, objects.join(","));
+        Rc::new(Ruleset::read(&text).expect("a list"))
+    }
+
+    #[test]
+    fn large_tables_are_told_as_small_ones() {
+        for most in [20, MOST_TEXTS as u64 + 20] {
+            let listed = list((10..most).rev());
+            // In another order, and one that was deleted before it was listed.
+            let handles: Vec<u64> = (10..most - 7).chain(most - 3..most).collect();
+            let table = table(&handles);
+            let (saved, has_extensions) = Saved::of_ruleset(&listed, &table).expect("is there");
+            assert_eq!(saved.keeps_model(), handles.len() > MOST_TEXTS);
+            assert!(saved.fits(&table) && !has_extensions);
+            for (index, handle) in handles.iter().enumerate() {
+                let text = saved.rule("mine", "forward", index).expect("a rule");
+                assert_eq!(text, format!("tcp dport {handle} drop"));
+            }
+            assert_eq!(saved.rule("mine", "forward", handles.len()), None);
+            assert_eq!(saved.rule("other", "forward", 0), None);
+            assert_eq!(saved.rule("mine", "other", 0), None);
+            let lacking = self::table(&[handles.as_slice(), &[5]].concat());
+            let (saved, _) = Saved::of_ruleset(&listed, &lacking).expect("is there");
+            assert!(!saved.fits(&lacking));
+        }
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub struct Rule {
     /// Counts the packets that matched it.
     pub counter: Option<Counter>,
     /// Its comment.
-    pub comment: Option<String>,
+    pub comment: Option<Box<str>>,
     /// nf_tables: whether it asks something that nft may leave out where it lists the rule.
     pub in_part: bool,
     /// nf_tables: whether it has something that iptables never writes, and that iptables-nft-save may leave out where it shows the
@@ -121,7 +121,7 @@ pub struct Counter {
 }
 
 /// How a rule ends a packet, and whether that is certain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ending {
     /// Every packet it counts dies.
     Certain,

@@ -71,7 +71,7 @@ pub struct Snapshot {
 }
 
 /// A rule, or a base chain's policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
     /// Index of its table.
     pub table: usize,
@@ -319,6 +319,13 @@ impl Snapshot {
             .net
             .as_ref()
             .is_some_and(|layout| !self.is_current(source, layout))
+    }
+
+    /// Whether a place is one of those with a counter. They are in order, policies behind the rules of their chains.
+    pub fn is_counted(&self, place: &Place) -> bool {
+        let key = |place: &Place| (place.table, place.chain, place.rule.unwrap_or(usize::MAX));
+        let found = self.places.binary_search_by_key(&key(place), key);
+        found.is_ok_and(|at| self.places.get(at) == Some(place))
     }
 
     /// The places' counters as the kernel side compares them.

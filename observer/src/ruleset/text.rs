@@ -2,6 +2,7 @@
 //! nf_tables the kernel's own list is enough mostly; else the tool is run in the namespace. Where it is not installed, or what it prints
 //! does not fit, there is no text.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read as _};
 use std::os::unix::process::CommandExt as _;
@@ -14,6 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::Table;
+use super::listed::ListedTable;
 use super::nftables::netlink::{TextsOfIptables, texts_of_iptables};
 use super::texts::Texts;
 use super::xtables::save;
@@ -44,10 +46,12 @@ pub struct SavedRule<'a> {
     pub text: &'a str,
 }
 
-/// What `iptables-save` printed, by table.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// What `iptables-save` printed, by table; or one table of nf_tables' own.
+#[derive(Debug, Default, PartialEq)]
 pub struct Saved {
     tables: HashMap<String, Rc<SavedTable>>,
+    /// A large table of nf_tables' own, by its name.
+    listed: Option<(String, ListedTable)>,
 }
 
 /// A table: the rules of each chain in order.
@@ -110,7 +114,21 @@ impl Saved {
         };
         Self {
             tables: HashMap::from([(name.to_owned(), Rc::new(table))]),
+            listed: None,
         }
+    }
+
+    /// One large table.
+    pub fn of_listed(name: &str, listed: ListedTable) -> Self {
+        Self {
+            tables: HashMap::new(),
+            listed: Some((name.to_owned(), listed)),
+        }
+    }
+
+    /// Whether its texts are put together when they are told, from a model that it keeps.
+    pub fn keeps_model(&self) -> bool {
+        self.listed.is_some()
     }
 
     /// Reads the tool's output.
@@ -140,6 +158,7 @@ impl Saved {
         };
         Self {
             tables: tables.into_iter().map(whole).collect(),
+            listed: None,
         }
     }
 
@@ -149,11 +168,14 @@ impl Saved {
     }
 
     /// The text of a rule, by its index in its chain.
-    pub fn rule(&self, table: &str, chain: &str, index: usize) -> Option<&str> {
-        self.tables.get(table)?.rule(chain, index)
+    pub fn rule(&self, table: &str, chain: &str, index: usize) -> Option<Cow<'_, str>> {
+        match &self.listed {
+            Some((name, listed)) if name == table => listed.rule(chain, index).map(Cow::Owned),
+            _ => self.tables.get(table)?.rule(chain, index).map(Cow::Borrowed),
+        }
     }
 
-    /// Every rule of a table.
+    /// Every rule of a table of iptables.
     pub fn rules(&self, table: &str) -> impl Iterator<Item = SavedRule<'_>> {
         let chains = self.tables.get(table).into_iter().flat_map(|table| &table.chains);
         chains.flat_map(|(chain, rules)| rules.iter().map(move |text| SavedRule { chain, text }))
@@ -162,6 +184,9 @@ impl Saved {
     /// Whether this is the table that was read from the kernel: the same chains with as many rules, and the same
     /// targets. iptables-nft shows all the built-in chains of a table, also those that are not there.
     pub fn fits(&self, table: &Table) -> bool {
+        if let Some((name, listed)) = &self.listed {
+            return *name == table.name && listed.fits(table);
+        }
         let Some(saved) = self.tables.get(&table.name) else {
             return false;
         };
@@ -361,10 +386,13 @@ COMMIT
         let saved = Saved::parse(SAVED);
         assert_eq!(
             saved.rule("filter", "FORWARD", 1),
-            Some("-A FORWARD -d 10.244.0.0/16 -j ACCEPT")
+            Some("-A FORWARD -d 10.244.0.0/16 -j ACCEPT".into())
         );
         assert_eq!(saved.rule("filter", "FORWARD", 2), None);
-        assert_eq!(saved.rule("nat", "PREROUTING", 0), Some("-A PREROUTING -j X"));
+        assert_eq!(
+            saved.rule("nat", "PREROUTING", 0),
+            Some("-A PREROUTING -j X".into())
+        );
         assert_eq!(saved.rules("filter").count(), 2);
     }
 

@@ -259,7 +259,7 @@ impl Seen {
 
     fn rule(&mut self, one: &Rule, other: &Rule, family: Family) {
         let (text, theirs) = (one.text(family), other.text(family));
-        if self.unread.is_some() && matches!(one.statements.as_slice(), [Statement::Unknown(_)]) {
+        if self.unread.is_some() && matches!(&*one.statements, [Statement::Unknown(_)]) {
             self.in_words.push(theirs);
             return;
         }

@@ -4,19 +4,21 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::value::{Data, Truth};
 use crate::ruleset::nftables::listing::symbols;
-use crate::ruleset::nftables::listing::{BinaryOperator, Datatype, Expression};
+use crate::ruleset::nftables::listing::{BinaryOperator, Datatype, Expression, Name};
 
-/// A constant, or an interval of them.
+/// A constant, or an interval of them. Sets have tens of thousands: what is short is in place.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Matcher {
     /// This number.
-    Exact(u128),
+    Exact(u64),
     /// Between these, which are included.
-    Range(u128, u128),
+    Range(u32, u32),
+    /// The same of numbers that are larger, or one such number.
+    Wide(Box<(u128, u128)>),
     /// This text.
-    Text(String),
+    Text(Name),
     /// Text that begins so.
-    Prefix(String),
+    Prefix(Name),
     /// Whatever nothing else matches.
     Any,
     /// What it means is not known.
@@ -28,30 +30,59 @@ impl Matcher {
     pub(super) fn of(expression: &Expression, datatype: Datatype) -> Self {
         match expression {
             Expression::Wildcard => match datatype {
-                Datatype::DeviceName => Self::Prefix(String::new()),
+                Datatype::DeviceName => Self::Prefix("".into()),
                 _ => Self::Any,
             },
             Expression::Word(word) if is_text(datatype) => text(word, datatype),
             Expression::Prefix { address, length } => prefix(address, *length, datatype),
             Expression::Range(ends) => match (number(&ends[0], datatype), number(&ends[1], datatype)) {
                 // nft 1.0.6 lists `tcp dport < 80 ip ttl > 60` as `ip ttl != 80-60`; backwards no interval is.
-                (Some(from), Some(to)) if from <= to => Self::Range(from, to),
+                (Some(from), Some(to)) if from <= to => Self::between(from, to),
                 _ => Self::Unknown,
             },
-            other => number(other, datatype).map_or(Self::Unknown, Self::Exact),
+            other => number(other, datatype).map_or(Self::Unknown, |number| Self::between(number, number)),
+        }
+    }
+
+    /// Between these numbers, which are included.
+    pub(super) fn between(from: u128, to: u128) -> Self {
+        if from == to
+            && let Ok(number) = u64::try_from(from)
+        {
+            return Self::Exact(number);
+        }
+        match (u32::try_from(from), u32::try_from(to)) {
+            (Ok(from), Ok(to)) => Self::Range(from, to),
+            _ => Self::Wide(Box::new((from, to))),
+        }
+    }
+
+    /// The first and the last number, if it is one of those.
+    pub(super) fn interval(&self) -> Option<(u128, u128)> {
+        match self {
+            Self::Exact(number) => Some(((*number).into(), (*number).into())),
+            Self::Range(from, to) => Some(((*from).into(), (*to).into())),
+            Self::Wide(ends) => Some(**ends),
+            _ => None,
         }
     }
 
     pub(super) fn test(&self, data: &Data) -> Truth {
         match (self, data) {
             (Self::Any, _) => Truth::Yes,
-            (Self::Exact(number), Data::Number(value)) => value.is(*number),
-            (Self::Range(from, to), Data::Number(value)) => value.is_within(*from, *to),
+            (_, Data::Number(value)) => match self.interval() {
+                Some((from, to)) if from == to => value.is(from),
+                Some((from, to)) => value.is_within(from, to),
+                None => Truth::Unknown,
+            },
             // Of generators and hashes, whose bytes are in another order than those of intervals.
-            (Self::Exact(number), Data::Among(values)) => {
-                Truth::of_all(values.iter().map(|value| Truth::from(value == number)))
-            }
-            (Self::Text(text), Data::Text(value)) => Truth::from(text == value),
+            (_, Data::Among(values)) => match self.interval() {
+                Some((number, to)) if number == to => {
+                    Truth::of_all(values.iter().map(|value| Truth::from(*value == number)))
+                }
+                _ => Truth::Unknown,
+            },
+            (Self::Text(text), Data::Text(value)) => Truth::from(text.as_str() == value),
             (Self::Prefix(text), Data::Text(value)) => Truth::from(value.starts_with(text.as_str())),
             _ => Truth::Unknown,
         }
@@ -66,13 +97,13 @@ fn is_text(datatype: Datatype) -> bool {
 fn text(word: &str, datatype: Datatype) -> Matcher {
     if datatype == Datatype::DeviceName {
         if let Some(start) = word.strip_suffix("\\*") {
-            return Matcher::Text(format!("{start}*"));
+            return Matcher::Text(format!("{start}*").into());
         }
         if let Some(start) = word.strip_suffix('*') {
-            return Matcher::Prefix(start.to_owned());
+            return Matcher::Prefix(start.into());
         }
     }
-    Matcher::Text(word.to_owned())
+    Matcher::Text(word.into())
 }
 
 /// The number that a constant of a type is; of flags all of them together.
@@ -132,7 +163,7 @@ fn prefix(address: &Expression, length: u32, datatype: Datatype) -> Matcher {
     };
     // All ones below the prefix; a shift by the whole width leaves none.
     let rest = 1_u128.checked_shl(width - length).unwrap_or(0).wrapping_sub(1);
-    Matcher::Range(number & !rest, number | rest)
+    Matcher::between(number & !rest, number | rest)
 }
 
 #[cfg(test)]
@@ -155,9 +186,9 @@ mod tests {
         };
         let v4 = Datatype::Ipv4Address;
         assert_eq!(of("10.1.2.3", 8, v4), Matcher::Range(0x0a00_0000, 0x0aff_ffff));
-        assert_eq!(of("10.1.2.3", 32, v4), Matcher::Range(0x0a01_0203, 0x0a01_0203));
-        assert_eq!(of("0.0.0.0", 0, v4), Matcher::Range(0, u32::MAX.into()));
-        assert_eq!(of("::", 0, Datatype::Ipv6Address), Matcher::Range(0, u128::MAX));
+        assert_eq!(of("10.1.2.3", 32, v4), Matcher::Exact(0x0a01_0203));
+        assert_eq!(of("0.0.0.0", 0, v4), Matcher::Range(0, u32::MAX));
+        assert_eq!(of("::", 0, Datatype::Ipv6Address), Matcher::between(0, u128::MAX));
         assert_eq!(of("10.1.2.3", 33, v4), Matcher::Unknown);
         assert_eq!(of("five", 3, Datatype::Integer), Matcher::Unknown);
     }
@@ -169,7 +200,22 @@ mod tests {
             Matcher::of(&Expression::Range(ends), Datatype::Integer)
         };
         assert_eq!(of(80, 60), Matcher::Unknown);
-        assert_eq!(of(60, 60), Matcher::Range(60, 60));
+        assert_eq!(of(60, 60), Matcher::Exact(60));
+    }
+
+    #[test]
+    fn numbers_of_every_width_are_compared_as_they_are() {
+        assert!(size_of::<Matcher>() <= 16);
+        let wide = u128::MAX - 7;
+        for (from, to) in [(5, 5), (5, 9), (1 << 40, 1 << 41), (wide, wide), (0, wide)] {
+            let matcher = Matcher::between(from, to);
+            assert_eq!(matcher.interval(), Some((from, to)));
+            for number in [0, 4, 5, 6, 9, 10, 1 << 40, wide, u128::MAX] {
+                let expected = Truth::from((from..=to).contains(&number));
+                let found = matcher.test(&Data::Number(Number::exact(number)));
+                assert_eq!(found, expected, "{from} to {to}: {number}");
+            }
+        }
     }
 
     #[test]

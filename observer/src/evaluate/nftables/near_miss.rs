@@ -181,7 +181,7 @@ impl Evaluator<'_> {
         place: Place,
         packet: &'s Packet,
     ) -> impl Iterator<Item = (&'s Statement, Truth)> {
-        let statements = self.rule(place).map(|rule| rule.statements.as_slice());
+        let statements = self.rule(place).map(|rule| &*rule.statements);
         let scene = self.scene(place, packet);
         statements
             .unwrap_or_default()

@@ -7,7 +7,7 @@ use super::packet::{Bits, CtState, IpFamily, Packet};
 use super::prepared::{PreparedTable, verdict};
 use super::value::Truth;
 use crate::ruleset::nftables::listing::{
-    Expression, Limit, Nat, Payload, Rule, SetUpdate, Statement, ValueOrName, Verdict,
+    Expression, Nat, Payload, Rule, SetUpdate, Statement, ValueOrName, Verdict,
 };
 
 /// What came of a rule.
@@ -243,7 +243,6 @@ fn plain(statement: &Statement) -> Effect {
             kind: "helper" | "timeout",
             ..
         } => Effect::Next,
-        Statement::Limit(ValueOrName::Value(Limit { rate: 0, .. })) => Effect::Unsure,
         Statement::Limit(_)
         | Statement::Quota(_)
         | Statement::CtCount { .. }

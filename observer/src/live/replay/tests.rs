@@ -56,3 +56,24 @@ fn another_rule_than_the_kernels_is_told_with_its_text() {
     other.packet.dport = Some(81);
     assert_eq!(instead(&other, &[], None), None);
 }
+
+#[test]
+fn lists_of_candidates_are_kept_once_and_few_of_them() {
+    let list = |rules: std::ops::Range<usize>| -> Vec<Place> {
+        let place = |rule| Place {
+            table: 0,
+            chain: 2,
+            rule: Some(rule),
+            ending: Ending::Possible,
+        };
+        rules.map(place).collect()
+    };
+    let mut replay = Replay::default();
+    assert_eq!(replay.list(&list(0..5000)), replay.list(&list(0..5000)));
+    assert_ne!(replay.list(&list(0..5000)), replay.list(&list(0..4999)));
+    assert_eq!(replay.lists.len(), 2);
+    replay.kept.insert((0, String::new()), Replayed::Open);
+    (0..MOST_LISTS).for_each(|most| _ = replay.list(&list(0..most)));
+    assert!(replay.lists.len() <= MOST_LISTS);
+    assert!(replay.kept.is_empty(), "numbers are given anew");
+}

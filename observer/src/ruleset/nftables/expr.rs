@@ -157,7 +157,8 @@ impl<'a, R: Reader> Decoder<'a, R> {
             if is_comment(&kind) {
                 // Large matches keep their data apart (`struct nft_xt_match_priv`).
                 comment_at = (expr.len() == POINTER_ONLY).then(|| u64_at(expr, 8)).flatten();
-                rule.comment = expr.get(8..).filter(|_| expr.len() != POINTER_ONLY).map(string);
+                let text = expr.get(8..).filter(|_| expr.len() != POINTER_ONLY);
+                rule.comment = text.map(|text| string(text).into());
             }
             at += kind.size as usize;
         }

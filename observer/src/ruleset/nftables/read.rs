@@ -254,7 +254,7 @@ impl<R: Reader> Walk<'_, R> {
             .memory
             .strings(&addresses, SHORT_COMMENT_BYTES, COMMENT_BYTES);
         for (text, (_, chain, rule)) in texts.into_iter().zip(comments) {
-            read.chains[chain].rules[rule].comment = text;
+            read.chains[chain].rules[rule].comment = text.map(Into::into);
         }
         for (place, chain) in read.chains[first..].iter().enumerate() {
             hash(&mut read.hasher, chain, gathered.get(place).unwrap_or_default());

@@ -312,7 +312,7 @@ fn rule(blob: &Blob, entry: &Entry, starts: &HashMap<u32, usize>, names: &mut im
         step,
         target,
         counter: blob.counter(entry),
-        comment: comment(blob.shape().matches(bytes)?, names),
+        comment: comment(blob.shape().matches(bytes)?, names).map(Into::into),
         in_part: false,
         beyond_iptables: false,
         offset: entry.offset,

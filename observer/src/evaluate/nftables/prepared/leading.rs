@@ -131,7 +131,7 @@ impl<'a> Wide<'a> {
 impl Right<'_> {
     fn of(constant: Vec<Matcher>) -> Self {
         let number = match constant[..] {
-            [Matcher::Exact(number)] => u64::try_from(number).ok(),
+            [Matcher::Exact(number)] => Some(number),
             _ => None,
         };
         number.map_or_else(|| Wide::Constant(constant).boxed(), Self::Number)
@@ -169,7 +169,7 @@ impl<'a> Condition<'a> {
             return true;
         }
         let wide = match &self.right {
-            Right::Number(number) => return self.is_no(all(&[Matcher::Exact((*number).into())], loaded)),
+            Right::Number(number) => return self.is_no(all(&[Matcher::Exact(*number)], loaded)),
             Right::Wide(wide) => &**wide,
         };
         let found = match wide {

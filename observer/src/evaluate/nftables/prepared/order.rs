@@ -10,15 +10,53 @@ const FEW: usize = 9;
 pub(super) struct Order {
     part: usize,
     /// Where intervals begin, ascending.
-    from: Vec<u128>,
+    from: Numbers,
     /// The farthest that an interval reaches of those up to here; empty where each is one number.
-    reach: Vec<u128>,
+    reach: Numbers,
     /// Which elements they are of.
     element: Vec<u32>,
     /// Elements that are no interval there.
     others: Vec<u32>,
     /// How many different beginnings there are.
     distinct: usize,
+}
+
+/// Numbers, in as little memory as they fit in.
+enum Numbers {
+    Narrow(Box<[u64]>),
+    Wide(Box<[u128]>),
+}
+
+impl Numbers {
+    fn of(numbers: &[u128]) -> Self {
+        let narrow = numbers.iter().map(|number| u64::try_from(*number).ok());
+        match narrow.collect::<Option<Box<[u64]>>>() {
+            Some(narrow) => Self::Narrow(narrow),
+            None => Self::Wide(numbers.into()),
+        }
+    }
+
+    fn get(&self, index: usize) -> Option<u128> {
+        match self {
+            Self::Narrow(numbers) => numbers.get(index).copied().map(u128::from),
+            Self::Wide(numbers) => numbers.get(index).copied(),
+        }
+    }
+
+    /// How many of them, which are in order, are not greater.
+    fn up_to(&self, number: u128) -> usize {
+        match self {
+            Self::Narrow(numbers) => numbers.partition_point(|from| u128::from(*from) <= number),
+            Self::Wide(numbers) => numbers.partition_point(|from| *from <= number),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Narrow(numbers) => numbers.is_empty(),
+            Self::Wide(numbers) => numbers.is_empty(),
+        }
+    }
 }
 
 impl Order {
@@ -37,10 +75,9 @@ impl Order {
         let mut intervals = Vec::new();
         let mut others = Vec::new();
         for (index, element) in (0..).zip(elements.iter()) {
-            match element.parts.get(part) {
-                Some(Matcher::Exact(number)) => intervals.push((*number, *number, index)),
-                Some(Matcher::Range(from, to)) => intervals.push((*from, *to, index)),
-                _ => others.push(index),
+            match element.parts.get(part).and_then(Matcher::interval) {
+                Some((from, to)) => intervals.push((from, to, index)),
+                None => others.push(index),
             }
         }
         intervals.sort_unstable();
@@ -49,17 +86,17 @@ impl Order {
             Some(*reach)
         });
         let is_interval = |(from, to, _): &(u128, u128, u32)| from != to;
-        let reach = match intervals.iter().any(is_interval) {
+        let reach: Vec<u128> = match intervals.iter().any(is_interval) {
             true => reach.collect(),
             false => Vec::new(),
         };
         let from: Vec<u128> = intervals.iter().map(|(from, ..)| *from).collect();
         Self {
             part,
-            reach,
+            reach: Numbers::of(&reach),
             element: intervals.iter().map(|(.., index)| *index).collect(),
             distinct: from.chunk_by(|one, next| one == next).count(),
-            from,
+            from: Numbers::of(&from),
             others,
         }
     }
@@ -71,7 +108,7 @@ impl Order {
 
     /// The elements that a number may match, ascending.
     pub(super) fn at(&self, number: u128) -> Vec<usize> {
-        let begun = self.from.partition_point(|from| *from <= number);
+        let begun = self.from.up_to(number);
         let reaching = (0..begun)
             .rev()
             .take_while(|index| self.farthest(*index).is_some_and(|reach| reach >= number));
@@ -89,6 +126,30 @@ impl Order {
         } else {
             &self.reach
         };
-        reach.get(index).copied()
+        reach.get(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_the_same_in_little_memory() {
+        let wide = u128::MAX - 9;
+        for numbers in [&[3, 3, 7, 1 << 63][..], &[3, 3, 7, wide], &[]] {
+            let kept = Numbers::of(numbers);
+            let is_narrow = matches!(kept, Numbers::Narrow(_));
+            assert_eq!(is_narrow, !numbers.contains(&wide));
+            assert_eq!(kept.is_empty(), numbers.is_empty());
+            for (index, number) in numbers.iter().enumerate() {
+                assert_eq!(kept.get(index), Some(*number));
+            }
+            assert_eq!(kept.get(numbers.len()), None);
+            for number in [0, 2, 3, 4, 7, 1 << 63, wide, u128::MAX] {
+                let expected = numbers.iter().filter(|one| **one <= number).count();
+                assert_eq!(kept.up_to(number), expected, "{number}");
+            }
+        }
     }
 }

@@ -158,9 +158,9 @@ pub struct Rule {
     /// Its handle.
     pub handle: Option<u64>,
     /// Its comment.
-    pub comment: Option<String>,
+    pub comment: Option<Box<str>>,
     /// Its statements in order.
-    pub statements: Vec<Statement>,
+    pub statements: Box<[Statement]>,
 }
 
 /// A set, a map or a verdict map.

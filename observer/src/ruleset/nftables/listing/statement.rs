@@ -30,7 +30,7 @@ pub enum Statement {
     /// Counts.
     Counter(ValueOrName<Counter>),
     /// Matches so often.
-    Limit(ValueOrName<Limit>),
+    Limit(ValueOrName<Box<Limit>>),
     /// Matches up to so many bytes, or beyond.
     Quota(ValueOrName<Quota>),
     /// Matches up to so many connections, or beyond.
@@ -54,7 +54,7 @@ pub enum Statement {
     /// Hands the packet to a program.
     Queue {
         /// Which queue, or how it is chosen.
-        number: Option<Expression>,
+        number: Option<Box<Expression>>,
         /// `bypass`, `fanout`.
         flags: Box<[String]>,
     },
@@ -70,7 +70,7 @@ pub enum Statement {
         /// `helper`, `timeout` or `expectation`.
         kind: &'static str,
         /// Its name, or where it is looked up.
-        name: Expression,
+        name: Box<Expression>,
     },
     /// No connection tracking for this packet.
     Notrack,
@@ -84,7 +84,7 @@ pub enum Statement {
     /// Sends the packet elsewhere, from ingress.
     Fwd {
         /// By which device.
-        device: Expression,
+        device: Box<Expression>,
         /// `ip` or `ip6`.
         family: Option<Name>,
         /// Whom to.
@@ -101,14 +101,14 @@ pub enum Statement {
         /// The socket's address.
         address: Option<Box<Expression>>,
         /// Its port.
-        port: Option<Expression>,
+        port: Option<Box<Expression>>,
     },
     /// Hands the connection to a flowtable.
     Flow {
         /// `add`
-        operation: String,
+        operation: Name,
         /// Its name, with `@`.
-        flowtable: String,
+        flowtable: Name,
     },
     /// A set made by the rule itself.
     Meter {
@@ -128,9 +128,9 @@ pub enum Statement {
     /// An extension of xtables, of which nft lists only the name.
     Xt {
         /// `match`, `target` or `watcher`.
-        kind: String,
+        kind: Name,
         /// Its name.
-        name: String,
+        name: Name,
     },
     /// What nft itself could not put into JSON and wrote as text.
     Text(String),
@@ -295,4 +295,14 @@ pub struct SetUpdate {
     pub set: String,
     /// What is done for the element.
     pub statements: Vec<Statement>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_is_small() {
+        assert!(size_of::<Statement>() <= 48, "{}", size_of::<Statement>());
+    }
 }

@@ -199,13 +199,12 @@ impl Builder {
         let reader = Reader::new(family, &self.sets[table], &self.devices);
         let statements = reader.read(expressions);
         let is_read = statements.is_some();
-        let mut statements = statements.unwrap_or_else(|| vec![not_read()]);
+        let mut statements = statements.unwrap_or_else(|| Box::new([not_read()]));
         self.shared.share(&mut statements);
-        statements.shrink_to_fit();
         let chain = &mut self.ruleset.tables[table].chains[chain];
         chain.rules.push(Rule {
             handle,
-            comment: user_text(attrs.get(7), 0),
+            comment: user_text(attrs.get(7), 0).map(Into::into),
             statements,
         });
         if is_read {

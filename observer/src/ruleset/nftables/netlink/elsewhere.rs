@@ -153,7 +153,7 @@ impl Reader<'_> {
         self.push(Statement::Tproxy {
             family: word.filter(|_| self.family == Family::Inet).map(Into::into),
             address: address.map(Box::new),
-            port,
+            port: port.map(Box::new),
         });
         Some(())
     }
@@ -192,7 +192,7 @@ impl Reader<'_> {
             _ => return None,
         };
         self.push(Statement::Fwd {
-            device,
+            device: Box::new(device),
             family,
             address,
         });

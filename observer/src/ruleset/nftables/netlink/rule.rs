@@ -90,7 +90,10 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the expressions; `None` if they cannot be put together.
-    pub(super) fn read<'e>(mut self, expressions: impl Iterator<Item = &'e [u8]>) -> Option<Vec<Statement>> {
+    pub(super) fn read<'e>(
+        mut self,
+        expressions: impl Iterator<Item = &'e [u8]>,
+    ) -> Option<Box<[Statement]>> {
         for (index, bytes) in expressions.enumerate() {
             if index >= MOST {
                 return None;
@@ -101,13 +104,11 @@ impl<'a> Reader<'a> {
             }
             self.take(name, &attrs)?;
         }
-        let drafts = self.drafts.into_iter();
-        Some(
-            drafts
-                .filter(|draft| !draft.is_implied)
-                .map(|draft| draft.statement)
-                .collect(),
-        )
+        self.drafts.retain(|draft| !draft.is_implied);
+        // In a new piece of memory that is as large: to shrink that of the drafts would leave a hole behind each rule.
+        let mut statements = Vec::with_capacity(self.drafts.len());
+        statements.extend(self.drafts.into_iter().map(|draft| draft.statement));
+        Some(statements.into())
     }
 
     fn take(&mut self, name: &str, attrs: &Attrs<'_>) -> Option<()> {
@@ -156,8 +157,8 @@ impl<'a> Reader<'a> {
             "queue" => self.queue(attrs),
             "match" | "target" => {
                 let extension = Statement::Xt {
-                    kind: name.to_owned(),
-                    name: attrs.text(1)?,
+                    kind: name.into(),
+                    name: attrs.text(1)?.into(),
                 };
                 self.push(extension);
                 Some(())
@@ -703,10 +704,10 @@ impl<'a> Reader<'a> {
         (flags & !3 == 0).then_some(())?;
         let words = [(1, "bypass"), (2, "fanout")].into_iter();
         self.push(Statement::Queue {
-            number: Some(match first == last {
+            number: Some(Box::new(match first == last {
                 true => number(first),
                 false => Expression::Range(Box::new([number(first), number(last)])),
-            }),
+            })),
             flags: words
                 .filter(|(bit, _)| flags & bit != 0)
                 .map(|(_, word)| word.to_owned())

@@ -39,7 +39,7 @@ pub(super) fn plain(name: &str, attrs: &Attrs<'_>, devices: &Devices) -> Option<
         "counter" => Statement::Counter(ValueOrName::Value(Counter {
             counted: Some((attrs.be64(2)?, attrs.be64(1)?)),
         })),
-        "limit" => Statement::Limit(ValueOrName::Value(limit(attrs)?)),
+        "limit" => Statement::Limit(ValueOrName::Value(Box::new(limit(attrs)?))),
         "quota" => Statement::Quota(ValueOrName::Value(quota(attrs)?)),
         "connlimit" => Statement::CtCount {
             count: u64::from(attrs.be32(1)?),
@@ -50,8 +50,8 @@ pub(super) fn plain(name: &str, attrs: &Attrs<'_>, devices: &Devices) -> Option<
         "notrack" => Statement::Notrack,
         "synproxy" => Statement::Synproxy(ValueOrName::Value(synproxy(attrs)?)),
         "flow_offload" => Statement::Flow {
-            operation: "add".to_owned(),
-            flowtable: format!("@{}", attrs.text(1)?),
+            operation: "add".into(),
+            flowtable: format!("@{}", attrs.text(1)?).into(),
         },
         _ => return None,
     })
@@ -234,6 +234,13 @@ pub(super) fn object_kind(number: u32) -> Option<&'static str> {
     })
 }
 
+fn ct_object(kind: &'static str, name: Expression) -> Statement {
+    Statement::CtObject {
+        kind,
+        name: Box::new(name),
+    }
+}
+
 /// A statement that refers to an object.
 pub(super) fn reference(kind: u32, name: Expression) -> Option<Statement> {
     Some(match object_kind(kind)? {
@@ -241,15 +248,9 @@ pub(super) fn reference(kind: u32, name: Expression) -> Option<Statement> {
         "quota" => Statement::Quota(ValueOrName::Name(name)),
         "limit" => Statement::Limit(ValueOrName::Name(name)),
         "synproxy" => Statement::Synproxy(ValueOrName::Name(name)),
-        "ct helper" => Statement::CtObject { kind: "helper", name },
-        "ct timeout" => Statement::CtObject {
-            kind: "timeout",
-            name,
-        },
-        "ct expectation" => Statement::CtObject {
-            kind: "expectation",
-            name,
-        },
+        "ct helper" => ct_object("helper", name),
+        "ct timeout" => ct_object("timeout", name),
+        "ct expectation" => ct_object("expectation", name),
         "secmark" => Statement::Mangle {
             key: Expression::Meta("secmark".to_owned()),
             value: Box::new(name),

@@ -115,7 +115,7 @@ fn rule(expressions: &[Named<'_>]) -> Listed {
 fn assert_unread(listed: &Listed) {
     assert_eq!(listed.unread.to_string(), "a rule of chain c (handle 7)");
     let rule = &listed.ruleset.tables[0].chains[0].rules[0];
-    assert!(matches!(rule.statements.as_slice(), [Statement::Unknown(_)]));
+    assert!(matches!(&*rule.statements, [Statement::Unknown(_)]));
     assert_eq!(rule.handle, Some(7));
 }
 

@@ -237,8 +237,8 @@ impl Builder {
         self.shared.share(&mut statements);
         let rule = Rule {
             handle: fields.number("handle"),
-            comment: fields.text("comment"),
-            statements,
+            comment: fields.text("comment").map(Into::into),
+            statements: statements.into(),
         };
         self.ruleset.tables[table].chains[chain].rules.push(rule);
         Some(())

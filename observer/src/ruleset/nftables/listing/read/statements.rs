@@ -35,7 +35,7 @@ fn known(value: &Value) -> Option<Statement> {
             data: expression(fields.get("data")?),
         },
         "counter" => Statement::Counter(named(body, || counter(body))?),
-        "limit" => Statement::Limit(named(body, || limit(fields))?),
+        "limit" => Statement::Limit(named(body, || limit(fields).map(Box::new))?),
         "quota" => Statement::Quota(named(body, || quota(fields))?),
         "synproxy" => Statement::Synproxy(named(body, || Some(body.clone()))?),
         "ct count" => Statement::CtCount {
@@ -52,7 +52,10 @@ fn known(value: &Value) -> Option<Statement> {
             code: fields.get("expr").map(expression),
         },
         "queue" => Statement::Queue {
-            number: fields.only(&["num", "flags"])?.get("num").map(expression),
+            number: fields
+                .only(&["num", "flags"])?
+                .get("num")
+                .map(|number| Box::new(expression(number))),
             flags: fields.words("flags").into(),
         },
         "mangle" => Statement::Mangle {
@@ -70,8 +73,8 @@ fn known(value: &Value) -> Option<Statement> {
             size: fields.number("size"),
         },
         "xt" => Statement::Xt {
-            kind: fields.only(&["type", "name"])?.text("type")?,
-            name: fields.text("name")?,
+            kind: fields.only(&["type", "name"])?.name("type")?,
+            name: fields.name("name")?,
         },
         "reset" => Statement::Reset(expression(body)),
         "last" => Statement::Last(body.clone()),
@@ -88,18 +91,18 @@ fn elsewhere(kind: &str, fields: Fields<'_>) -> Option<Statement> {
             device: fields.get("dev").map(|device| Box::new(expression(device))),
         },
         "fwd" => Statement::Fwd {
-            device: expression(fields.only(&["dev", "family", "addr"])?.get("dev")?),
+            device: Box::new(expression(fields.only(&["dev", "family", "addr"])?.get("dev")?)),
             family: fields.name("family"),
             address: fields.get("addr").map(|address| Box::new(expression(address))),
         },
         "tproxy" => Statement::Tproxy {
             family: fields.only(&["family", "addr", "port"])?.name("family"),
             address: fields.get("addr").map(|address| Box::new(expression(address))),
-            port: fields.get("port").map(expression),
+            port: fields.get("port").map(|port| Box::new(expression(port))),
         },
         "flow" => Statement::Flow {
-            operation: fields.only(&["op", "flowtable"])?.text("op")?,
-            flowtable: fields.text("flowtable")?,
+            operation: fields.only(&["op", "flowtable"])?.name("op")?,
+            flowtable: fields.name("flowtable")?,
         },
         _ => return None,
     })
@@ -201,7 +204,7 @@ fn nat(kind: NatKind, fields: Fields<'_>) -> Option<Statement> {
 fn ct_object(kind: &'static str, body: &Value) -> Statement {
     Statement::CtObject {
         kind,
-        name: expression(body),
+        name: Box::new(expression(body)),
     }
 }
 

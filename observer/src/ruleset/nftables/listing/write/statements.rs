@@ -41,7 +41,7 @@ pub(super) fn write_statement(out: &mut String, statement: &Statement, family: F
             family,
             address,
             port,
-        } => write_tproxy(out, family.as_deref(), address.as_deref(), port.as_ref()),
+        } => write_tproxy(out, family.as_deref(), address.as_deref(), port.as_deref()),
         Statement::Reject { kind, code } => write_reject(out, kind.as_deref(), code.as_ref(), family),
         Statement::Set(update) => write_set_update(out, update),
         Statement::Mangle { key, value } => {
