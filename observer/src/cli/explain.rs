@@ -9,6 +9,7 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::progress::Progress;
 use super::{Outcome, filter};
 use crate::evaluate::{Conn, Course, Dev, Packet, Unknown};
 use crate::explain::{LiveHost, Question, Rules, answer, rules_in_force};
@@ -139,7 +140,13 @@ struct Written<'a> {
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let format = args.format;
     privilege::confine(Task::Rules, Service::None).context("cannot give up capabilities")?;
+    let progress = Progress::new(if args.ruleset.is_empty() {
+        "reading the rules in force, and asking them"
+    } else {
+        "reading the rules, and asking them"
+    });
     let told = explained(&args)?;
+    drop(progress);
     let page = match format {
         Format::Text => explanation(&told, Look::of_stdout()),
         Format::Json => {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::progress::Progress;
 use super::{Outcome, span, tell};
 use crate::merge::{Merged, Wanted, merge};
 use crate::report::{Format, Outputs, Report as _, escape};
@@ -65,9 +66,11 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         ahead_ns: args.ahead.into_iter().collect::<BTreeMap<_, _>>(),
         window: args.window,
     };
+    let progress = Progress::new(&format!("joining {} traces", wanted.files.len()));
     let merged = merge(&wanted).map_err(|(path, error)| {
         anyhow::Error::new(error).context(escape(&path.to_string_lossy()).into_owned())
     })?;
+    drop(progress);
     let mut outputs = Outputs::open(args.format, None)?;
     for line in &merged.lines {
         outputs.line(line)?;

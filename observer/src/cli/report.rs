@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use super::Outcome;
+use super::progress::Progress;
 use crate::report::{escape, review};
 use crate::review::{Review, read};
 
@@ -44,10 +45,14 @@ pub struct Args {
 /// One line that says which file cannot be read.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let mut all = Review::default();
+    let progress = Progress::new("reading");
     for path in &args.files {
+        progress.now(&format!("reading {}", path.to_string_lossy()));
         read(&mut all, path).with_context(|| escape(&path.to_string_lossy()).into_owned())?;
     }
+    progress.now("summing up");
     let page = review::review(&all, args.form, usize::from(args.top))?;
+    drop(progress);
     let mut out = io::stdout().lock();
     out.write_all(page.as_bytes())?;
     out.flush()?;

@@ -22,6 +22,7 @@ mod systemd_unit;
 mod top;
 mod two_observers;
 mod two_signals;
+mod waiting;
 
 use anyhow::Result;
 
@@ -119,6 +120,14 @@ pub(super) const ALL: &[Case] = &[
         of_paths: false,
         without_bpf: false,
         run: hostile::page,
+    },
+    Case {
+        name: "a-wait-is-told-on-the-terminal",
+        backends: &[Backend::Legacy],
+        every_kernel: false,
+        of_paths: false,
+        without_bpf: false,
+        run: waiting::run,
     },
     Case {
         name: "a-capture-opens-elsewhere",
