@@ -112,10 +112,17 @@ const LEGACY: [&str; 4] = [
     "ip6table_mangle_hook",
 ];
 
+/// Such a function is a suspect only where its rules could not be read.
+const UNREAD: &str = "A rule or policy of one of iptables-legacy's tables in this hook; the table could not be read, so which one is not \
+                      known. See `iptables-legacy-save -c`, for IPv6 `ip6tables-legacy-save -c`";
+
 /// What a drop by this function means and what to check; `None` if the function is not known.
 pub fn text(function: &HookFunction) -> Option<&'static str> {
     if REROUTE.contains(&function.name.as_str()) {
         return Some(REROUTED);
+    }
+    if LEGACY.contains(&function.name.as_str()) {
+        return Some(UNREAD);
     }
     known(&function.name).map(|(_, text)| text)
 }
@@ -290,7 +297,11 @@ mod tests {
         for (name, _, text) in DROPPERS {
             assert!(!text.contains('\n') && !text.contains("  "), "{name}: {text}");
         }
-        assert!(!REROUTED.contains("  "));
+        assert!(
+            [REROUTED, UNREAD]
+                .iter()
+                .all(|text| !text.contains("  ") && !text.contains('\n'))
+        );
     }
 
     #[test]
