@@ -6,15 +6,12 @@ use std::rc::Rc;
 
 use self_cell::self_cell;
 
-use super::memory::release_memory;
+use super::memory::release_after;
 use crate::evaluate::nftables::Evaluator;
 use crate::ruleset::nftables::listing::Ruleset;
 
 /// So many are kept: of large rulesets they are large.
 const MOST: usize = 4;
-
-/// What making ready takes is given back for rulesets with more rules than this.
-const LARGE: usize = 4096;
 
 self_cell!(
     struct Ready {
@@ -77,9 +74,9 @@ impl Prepared {
         };
         let is_new = self.ready.get().is_none();
         let ready = self.ready.get_or_init(ready);
-        let chains = self.ruleset.tables.iter().flat_map(|table| &table.chains);
-        if is_new && chains.map(|chain| chain.rules.len()).sum::<usize>() > LARGE {
-            release_memory();
+        if is_new {
+            let chains = self.ruleset.tables.iter().flat_map(|table| &table.chains);
+            release_after(chains.map(|chain| chain.rules.len()).sum());
         }
         ready.borrow_dependent()
     }

@@ -10,7 +10,7 @@ use super::allowance::Allowance;
 use super::clock;
 use super::last::{Last, Wanted};
 use super::line::Known;
-use super::memory::release_memory;
+use super::memory::release_after;
 use super::model::Model;
 use crate::attribute::tool;
 use crate::report::record::{Backend, Flow, Packet, TableFamily, Tool};
@@ -24,9 +24,6 @@ const MOST: usize = 64;
 
 /// So many models: of large rulesets they are large.
 const MOST_MODELS: usize = 4;
-
-/// Of tables with more rules than this.
-const LARGE: usize = 4096;
 
 /// So much is remembered to have been listed.
 const MOST_SEEN: usize = 4096;
@@ -249,9 +246,7 @@ impl Ruletexts {
             ruleset: Rc::new(listed.ruleset),
         });
         self.models.put(wanted, snapshot.generation, listing.clone());
-        if is_large(table) {
-            release_memory();
-        }
+        release_after(table.chains.iter().map(|chain| chain.rules.len()).sum());
         Some(listing)
     }
 
@@ -365,11 +360,6 @@ impl Ruletexts {
 /// One table of a snapshot.
 fn one(snapshot: &Snapshot, table: &Table) -> Wanted {
     (snapshot.inode, table.backend, table.family, table.name.clone())
-}
-
-/// Whether what a table takes while it is listed is worth giving back.
-fn is_large(table: &Table) -> bool {
-    table.chains.iter().map(|chain| chain.rules.len()).sum::<usize>() > LARGE
 }
 
 /// Whether it is the table of kube-proxy's nftables mode.
