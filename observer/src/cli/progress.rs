@@ -1,11 +1,11 @@
 //! What a person sees who waits longer than a second: one line on the terminal, which is gone when the wait is over.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::report::escape;
+use crate::report::{escape, takes_back};
 
 /// Shorter waits are nothing to speak of.
 const FIRST: Duration = Duration::from_secs(1);
@@ -37,9 +37,7 @@ struct What {
 impl Progress {
     /// Begins with something that is being done: `reading the rules in force`.
     pub fn new(what: &str) -> Self {
-        // `dumb`: a line cannot be taken back there.
-        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        if io::stderr().is_terminal() && !is_dumb {
+        if takes_back(&io::stderr()) {
             Self::on(what, FIRST, io::stderr())
         } else {
             Self {

@@ -246,7 +246,7 @@ impl Ruletexts {
             ruleset: Rc::new(listed.ruleset),
         });
         self.models.put(wanted, snapshot.generation, listing.clone());
-        release_after(table.chains.iter().map(|chain| chain.rules.len()).sum());
+        release_after(table.rule_count());
         Some(listing)
     }
 

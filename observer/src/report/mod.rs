@@ -44,7 +44,7 @@ pub use layout::wrap;
 pub use metrics::{Metrics, MetricsServer, Running, answered as scraped};
 pub use otlp::{Endpoint, Otlp, OtlpConfig, read as collected};
 pub use tally::Tally;
-pub use terminal::Look;
+pub use terminal::{Look, takes_back};
 pub use text::Text;
 pub use words::{cause, counter as counter_words, endpoint, talk as flow_words};
 

@@ -9,6 +9,11 @@ pub const DEFAULT_WIDTH: usize = 80;
 /// Below this many columns text is not made any narrower.
 const MIN_WIDTH: usize = 40;
 
+/// Whether what is written there can be written over: on a terminal, and not on `TERM=dumb`.
+pub fn takes_back(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && env::var_os("TERM").is_some_and(|term| term != "dumb")
+}
+
 /// How text is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
@@ -25,15 +30,15 @@ impl Look {
     pub fn of_stdout() -> Self {
         let is_terminal = stdout().is_terminal();
         let is_set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
-        let is_dumb = env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let takes_back = takes_back(&stdout());
         let width = window_width()
             .filter(|_| is_terminal)
             .or_else(columns)
             .unwrap_or(DEFAULT_WIDTH);
         Self {
-            is_terminal: is_terminal && !is_dumb,
+            is_terminal: takes_back,
             width: width.max(MIN_WIDTH),
-            color: is_terminal && !is_dumb && !is_set("NO_COLOR"),
+            color: takes_back && !is_set("NO_COLOR"),
         }
     }
 

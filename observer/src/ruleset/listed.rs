@@ -78,7 +78,7 @@ impl Saved {
         let mut all = known.chains.iter().flat_map(|chain| &chain.rules);
         let is_extension = |statement: &Statement| matches!(statement, Statement::Xt { .. });
         let has_extensions = all.any(|rule| rule.statements.iter().any(is_extension));
-        let saved = if table.chains.iter().map(|chain| chain.rules.len()).sum::<usize>() > MOST_TEXTS {
+        let saved = if table.rule_count() > MOST_TEXTS {
             let chains =
                 placed.map(|(chain, at, places)| (chain.name.clone(), (at.unwrap_or_default(), places)));
             Self::of_listed(

@@ -136,6 +136,11 @@ impl Table {
         rules.any(|rule| rule.beyond_iptables)
     }
 
+    /// How many rules all its chains have.
+    pub fn rule_count(&self) -> usize {
+        self.chains.iter().map(|chain| chain.rules.len()).sum()
+    }
+
     /// Finds a chain by name.
     pub fn chain(&self, name: &str) -> Option<&Chain> {
         self.chains.iter().find(|chain| chain.name == name)

@@ -46,12 +46,14 @@ mod tests {
             "10.0.0.9/255.255.0.255",
             "0.0.0.0/0",
             "fd00::/64",
+            "fd00::/32",
             "::1/128",
         ] {
             let net = Net::parse(text).expect("a network");
             let ask = Ask::in_net(End::Destination, &net);
             assert_eq!(ask.net(), Some((End::Destination, net)), "{text}");
             let condition = Condition { negated: false, ask };
+            assert_eq!(condition.needs(), format!("dst {}", net.short()));
             for addr in ["10.0.77.9", "10.0.0.8", "11.0.0.0", "::1", "fd00::7", "::a00:9"] {
                 let addr: IpAddr = addr.parse().expect("an address");
                 let packet = Packet {

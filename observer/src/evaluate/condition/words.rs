@@ -19,7 +19,10 @@ impl Condition {
     pub fn needs(&self) -> String {
         let not = if self.negated { "not " } else { "" };
         match &self.ask {
-            Ask::Net4(end, ..) | Ask::Net6(end, _) => format!("{} {not}{}", end.name(), net_text(&self.ask)),
+            ask @ (Ask::Net4(end, ..) | Ask::Net6(end, _)) => {
+                let net = ask.net().map(|(_, net)| net.short()).unwrap_or_default();
+                format!("{} {not}{net}", end.name())
+            }
             Ask::Range(end, range) => format!("{} {not}{range}", end.name()),
             Ask::Kind(end, kinds) => {
                 let kinds = kinds.text().unwrap_or_else(|| "any".to_owned());
@@ -136,13 +139,6 @@ impl Side {
             Self::Out => "out",
         }
     }
-}
-
-/// A whole address is one address to a person.
-fn net_text(ask: &Ask) -> String {
-    let text = ask.net().map(|(_, net)| net.to_string()).unwrap_or_default();
-    let whole = text.strip_suffix("/32").or(text.strip_suffix("/128"));
-    whole.unwrap_or(&text).to_owned()
 }
 
 fn port_name(of: PortsOf) -> &'static str {

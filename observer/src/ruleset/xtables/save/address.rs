@@ -116,8 +116,8 @@ impl Net {
         self.prefix() == Some(if self.is_v6 { 128 } else { 32 })
     }
 
-    /// As a match on one tuple of a connection prints it: a whole address without `/32`.
-    pub(super) fn short(&self) -> String {
+    /// As a match on one tuple of a connection prints it, and as a person reads it: a whole address without `/32`.
+    pub fn short(&self) -> String {
         if self.is_whole() {
             self.addr().to_string()
         } else {
