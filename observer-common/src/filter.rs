@@ -65,6 +65,8 @@ pub struct Filter {
     pub hook_slow: [u64; 2],
     /// Address range of `__br_forward`: which of the bridge's hooks it runs, a frame far out on the stack says.
     pub bridge_forward: [u64; 2],
+    /// Address range of the functions that run a program at a tracepoint, `bpf_trace_run2` to `bpf_trace_run4`.
+    pub trace_run: [u64; 2],
     /// Number of `NETFILTER_DROP`; 0 where the kernel has none.
     pub netfilter_drop: u32,
     /// 0: keep the counters' books and say nothing: user space is not ready yet.
@@ -73,6 +75,10 @@ pub struct Filter {
     pub traced: u32,
     /// Used length of `hosts`.
     pub host_count: u32,
+    /// Counts how often the functions' places were looked up: a module may have gone, and another come to its place.
+    pub functions: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// What the programs on the way of packets look at before anything else: a variable of theirs, read in one load each.
@@ -120,10 +126,13 @@ impl Filter {
             ranges: [[0; 2]; MAX_RANGES],
             hook_slow: [0; 2],
             bridge_forward: [0; 2],
+            trace_run: [0; 2],
             netfilter_drop: 0,
             enabled: 0,
             traced: 0,
             host_count: 0,
+            functions: 0,
+            pad: 0,
         }
     }
 }

@@ -48,10 +48,14 @@ pub enum Count {
     Folded = 10,
     /// Nanoseconds that the program at `kfree_skb` ran, from a sixteenth of its runs.
     DropTime = 11,
+    /// Stacks that were recognised, and not unwound.
+    Recalled = 12,
+    /// Stacks that were recognised and unwound all the same, and were not what was remembered.
+    Misremembered = 13,
 }
 
 /// How many counters [`Count`] has.
-pub const COUNTS: u32 = 12;
+pub const COUNTS: u32 = 14;
 
 /// Whether all of `numbers` are multiples of `of`.
 const fn are_multiples(numbers: &[usize], of: usize) -> bool {

@@ -4,7 +4,7 @@
 //! loaded from; a load that faults reads zero. The object calls a helper that does not exist: user space puts the kernel's
 //! function there, or where there is none, something harmless. Such a call is then never reached.
 
-use observer_common::CAST_CALL;
+use observer_common::{ABSENT, CAST_CALL};
 
 use crate::memory::{offset, read, read_bytes};
 
@@ -34,6 +34,13 @@ pub fn load<T: Copy + Default>(address: u64) -> T {
     } else {
         read(address).unwrap_or_default()
     }
+}
+
+/// The number at an offset from `base`, zero if it cannot be read; `None` if this kernel has no such field. For numbers of which zero says
+/// nothing.
+#[inline(always)]
+pub fn field<T: Copy + Default>(base: u64, offset: u32) -> Option<T> {
+    (offset != ABSENT).then(|| load(base + u64::from(offset)))
 }
 
 /// Copies `N` words. False if they cannot be read; but where the kernel allows casts, such words are zero instead: the

@@ -3,7 +3,7 @@
 use observer_common::{ABSENT, Conn, ConnTuple};
 
 use crate::cast;
-use crate::memory::{field, is_kernel_address, offset, read_bytes};
+use crate::memory::{is_kernel_address, offset, read_bytes};
 
 /// `IPS_TEMPLATE`: a zone or helper given by a rule, not a connection.
 const TEMPLATE: u64 = 1 << 11;
@@ -12,7 +12,7 @@ const TUPLE_WORDS: usize = size_of::<ConnTuple>() / size_of::<u64>();
 /// `skb->_nfct`; 0 if the kernel has no conntrack.
 #[inline(always)]
 pub fn of(skb: u64) -> u64 {
-    field(skb, offset!(skb_nfct)).unwrap_or(0)
+    cast::field(skb, offset!(skb_nfct)).unwrap_or(0)
 }
 
 /// Fills `to` from `skb->_nfct`; false if that is no connection.

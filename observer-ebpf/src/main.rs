@@ -31,6 +31,7 @@ mod nets;
 mod path;
 mod probes;
 mod registers;
+mod remembered;
 mod skb;
 mod stack;
 

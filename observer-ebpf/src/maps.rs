@@ -13,6 +13,7 @@ use crate::cost::{Began, MEASURED};
 use crate::filter::{VIEWS, View};
 use crate::flood::Looks;
 use crate::path::{FlowKey, Frame, Passing, PathCpu, Set};
+use crate::remembered::Stacks;
 use crate::stack::Frames;
 
 /// `BPF_F_MMAPABLE`, include/uapi/linux/bpf.h
@@ -177,6 +178,10 @@ pub const NO_WAKEUP: u64 = 1;
 /// One element a CPU.
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// The stacks that this CPU has met.
+#[map]
+pub static STACKS: PerCpuArray<Stacks> = PerCpuArray::with_max_entries(1, 0);
 
 /// Adds one to a total.
 pub fn count(which: Count) {

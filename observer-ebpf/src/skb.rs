@@ -1,8 +1,9 @@
 //! What a `struct sk_buff` says, include/linux/skbuff.h v6.1 … v6.18.
 
-use observer_common::{DropEvent, HEADER_BYTES, flag};
+use observer_common::{ABSENT, DropEvent, HEADER_BYTES, flag};
 
-use crate::memory::{bounded, field, is_kernel_address, offset, read_bytes};
+use crate::cast::{self, field};
+use crate::memory::{bounded, is_kernel_address, offset, read_bytes};
 
 /// Lowest inode number of a network namespace: `PROC_DYNAMIC_FIRST` less a few for the first namespaces,
 /// include/linux/proc_ns.h.
@@ -81,13 +82,23 @@ fn filled(skb: u64, event: &mut DropEvent) -> bool {
         && event.flags & flag::NET_FROM_SOCK == 0
     {
         event.dev_ifindex = field(dev, offset!(dev_ifindex)).unwrap_or(0);
-        event.dev_name = field(dev, offset!(dev_name)).unwrap_or_default();
+        name(&mut event.dev_name, dev);
     }
     if let Some(dev) = route_device(skb) {
         event.route_ifindex = field(dev, offset!(dev_ifindex)).unwrap_or(0);
-        event.route_name = field(dev, offset!(dev_name)).unwrap_or_default();
+        name(&mut event.route_name, dev);
     }
     headers(skb, event)
+}
+
+/// Copies a device's name, to where words may lie.
+#[inline(always)]
+fn name(to: &mut [u8; 16], dev: u64) {
+    let offset = offset!(dev_name);
+    if offset != ABSENT {
+        // SAFETY: two words are as long as the array. What cannot be read is zero.
+        unsafe { cast::copy::<2>(to.as_mut_ptr().cast(), dev + u64::from(offset)) };
+    }
 }
 
 /// Copies the packet from its network header on, as far as it lies in one piece.

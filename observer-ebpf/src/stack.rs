@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use observer_common::{CALLER_FRAMES, Filter, MAX_STACK, SENT_STACK, SHORT_STACK, flag};
 
-use crate::maps::Scratch;
+use crate::{maps::Scratch, remembered};
 
 /// What the callback of `bpf_loop` shares with its caller.
 #[repr(C)]
@@ -24,16 +24,26 @@ pub struct Frames {
     /// Frames of `nf_hook_slow`.
     nesting: u32,
     /// Index of the first of them.
-    first: u32,
+    pub first: u32,
     /// Frames of `__br_forward`.
     forwards: u32,
-    pad: u32,
+    /// Index behind the last of `bpf_trace_run*`: what called the program.
+    start: u32,
 }
 
 /// Fills `stack`, `stack_count` and `nesting` of the record and its flag [`flag::STACK_CUT`]. Unwinding is a third of what a drop
 /// costs: the whole stack is looked at only where the innermost frames leave open which hook it was.
 #[inline(always)]
 pub fn fill(ctx: &impl EbpfContext, scratch: *mut Scratch, filter: &Filter) {
+    // SAFETY: this CPU's element; volatile, so that it is read back as a number.
+    let here = unsafe {
+        core::ptr::write_volatile(&raw mut (*scratch).pointers[0], ctx.as_ptr() as u64);
+        core::ptr::read_volatile(&raw const (*scratch).pointers[0])
+    };
+    let recalled = remembered::stack_recall(scratch, here, filter.functions);
+    if recalled == remembered::RECALLED {
+        return;
+    }
     let mut walk = Walk { scratch, filter };
     let mut count = unwind::<SHORT_STACK>(ctx, &mut walk);
     // SAFETY: this CPU's element.
@@ -49,6 +59,13 @@ pub fn fill(ctx: &impl EbpfContext, scratch: *mut Scratch, filter: &Filter) {
     let is_told = (nesting != 0) & (forwards == 0) & (first + CALLER_FRAMES < count);
     if (count as usize >= SHORT_STACK) & !is_told {
         count = unwind::<MAX_STACK>(ctx, &mut walk);
+    }
+    // SAFETY: as above.
+    let start = unsafe { (&raw const (*frames).start).read_volatile() };
+    if recalled == remembered::TO_CHECK {
+        remembered::stack_check(scratch);
+    } else if is_told & (nesting == 1) & (start != 0) & (start <= first) {
+        remembered::stack_learn(scratch, here, start, filter.functions);
     }
     // SAFETY: this CPU's element.
     unsafe {
@@ -83,7 +100,7 @@ fn unwind<const N: usize>(ctx: &impl EbpfContext, walk: &mut Walk) -> u32 {
             nesting: 0,
             first: 0,
             forwards: 0,
-            pad: 0,
+            start: 0,
         };
     }
     let walk: *mut Walk = walk;
@@ -100,7 +117,13 @@ unsafe extern "C" fn frame(index: u64, walk: *mut c_void) -> i64 {
         return 1;
     }
     // SAFETY: the element that `fill` was given.
-    let (hook_slow, bridge_forward) = unsafe { ((*walk.filter).hook_slow, (*walk.filter).bridge_forward) };
+    let (hook_slow, bridge_forward, trace_run) = unsafe {
+        (
+            (*walk.filter).hook_slow,
+            (*walk.filter).bridge_forward,
+            (*walk.filter).trace_run,
+        )
+    };
     // SAFETY: this CPU's element, index below the array's length.
     let (address, frames) = unsafe {
         (
@@ -113,6 +136,9 @@ unsafe extern "C" fn frame(index: u64, walk: *mut c_void) -> i64 {
             frames.first = index as u32;
         }
         frames.nesting += 1;
+    }
+    if address >= trace_run[0] && address < trace_run[1] {
+        frames.start = index as u32 + 1;
     }
     if address >= bridge_forward[0] && address < bridge_forward[1] {
         frames.forwards += 1;

@@ -72,6 +72,7 @@ pub fn build(
     filter.netns_count = fill(&mut filter.netns, inodes.into_iter());
     filter.netfilter_drop = reasons.number("NETFILTER_DROP").unwrap_or(0);
     set_functions(&mut filter, symbols);
+    filter.functions = 1;
     Ok(filter)
 }
 
@@ -88,6 +89,22 @@ pub fn set_functions(filter: &mut Filter, symbols: &Symbols) {
     }
     filter.hook_slow = symbols.range("nf_hook_slow").unwrap_or_default();
     filter.bridge_forward = symbols.range("__br_forward").unwrap_or_default();
+    filter.trace_run =
+        together(["bpf_trace_run2", "bpf_trace_run3", "bpf_trace_run4"], symbols).unwrap_or_default();
+}
+
+/// The range of functions that lie one behind the other, as the kernel's source has them; `None` if they do not.
+fn together<const N: usize>(names: [&str; N], symbols: &Symbols) -> Option<[u64; 2]> {
+    let mut whole: Option<[u64; 2]> = None;
+    for name in names {
+        let range = symbols.range(name)?;
+        let start = whole.map_or(range[0], |[start, _]| start);
+        if whole.is_some_and(|[_, end]| end != range[0]) {
+            return None;
+        }
+        whole = Some([start, range[1]]);
+    }
+    whole
 }
 
 /// The filter with its networks in the order that they had before, new ones last: while the kernel copies it, from its beginning to its
@@ -160,6 +177,8 @@ fn of_nothing(person: Filter) -> Filter {
         range_count: person.range_count,
         hook_slow: person.hook_slow,
         bridge_forward: person.bridge_forward,
+        trace_run: person.trace_run,
+        functions: person.functions,
         netfilter_drop: person.netfilter_drop,
         ..Filter::new()
     }
@@ -253,6 +272,14 @@ mod tests {
         let before = filter_of(&["10.0.0.5/32", "10.0.0.3/32", "10.0.0.4/32"]);
         let now = in_order_of(&before, filter_of(&["10.0.0.1/32", "10.0.0.4/32", "10.0.0.5/32"]));
         assert_eq!(now, filter_of(&["10.0.0.5/32", "10.0.0.4/32", "10.0.0.1/32"]));
+    }
+
+    #[test]
+    fn functions_lie_together_or_are_not_believed_to() {
+        let of = |text: &str| together(["run2", "run3"], &Symbols::parse(text));
+        assert_eq!(of("10 t run2\n20 t run3\n40 t other\n"), Some([0x10, 0x40]));
+        assert_eq!(of("10 t run2\n18 t between\n20 t run3\n40 t other\n"), None);
+        assert_eq!(of("10 t run2\n40 t other\n"), None);
     }
 
     #[test]

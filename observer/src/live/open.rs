@@ -86,6 +86,7 @@ pub struct Live {
     pub(super) started_ns: u64,
     pub(super) missed_before: u64,
     pub(super) lost_told: u64,
+    pub(super) has_misremembered: bool,
     pub(super) lost_since: Time,
 }
 
@@ -152,6 +153,7 @@ impl Live {
             started_ns: clock::monotonic_ns(),
             missed_before: 0,
             lost_told: 0,
+            has_misremembered: false,
             lost_since: Time::now(),
             symbols,
             types,

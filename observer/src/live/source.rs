@@ -69,6 +69,7 @@ impl Source for Live {
             .change(clock::monotonic_ns(), &narrowed, &mut self.namespaces)?;
         self.filter = Filter {
             enabled: self.filter.enabled,
+            functions: self.filter.functions,
             ..filter::in_order_of(&self.filter, filter)
         };
         self.programs.set_filter(&self.filter)?;
@@ -101,6 +102,11 @@ impl Live {
     fn summary(&self, counts: &[u64; COUNTS as usize]) -> Summary {
         let duration_ns = clock::monotonic_ns().saturating_sub(self.started_ns);
         let missed = self.programs.missed().saturating_sub(self.missed_before);
+        log::debug!(
+            "{} stacks were recognised; {} were not as remembered",
+            counts[Count::Recalled as usize],
+            counts[Count::Misremembered as usize]
+        );
         self.totals.summary(counts, missed, duration_ns)
     }
 
@@ -141,6 +147,7 @@ impl Live {
         }
         if some {
             self.tell_lost();
+            self.tell_misremembered();
             self.look_at_flood(false);
         }
         if let Some(logger) = &mut self.programs.logger {
@@ -243,6 +250,7 @@ impl Live {
         self.store
             .refresh_layout(&mut self.types, &self.symbols, &self.programs);
         filter::set_functions(&mut self.filter, &self.symbols);
+        self.filter.functions += 1;
         filter::set_functions(&mut self.path_filter, &self.symbols);
         if let Err(error) = self.programs.set_filter(&self.filter) {
             log::warn!("{error:#}");
@@ -268,6 +276,17 @@ impl Live {
             self.lost_told = lost;
         }
         self.lost_since = Time::now();
+    }
+
+    /// Says once that a stack was taken for one that it was not.
+    fn tell_misremembered(&mut self) {
+        let count = self.programs.counts()[Count::Misremembered as usize];
+        if count > 0 && !self.has_misremembered {
+            self.has_misremembered = true;
+            log::warn!(
+                "the stack of a drop was not the remembered one: the hook of earlier drops may be wrong; please report this, with the kernel's version"
+            );
+        }
     }
 
     /// Waits for a record, or for a ruleset to be looked at.

@@ -74,7 +74,7 @@ mod tests {
         });
         totals.told(&DropInfo::default());
         // Seen, no loss, filtered, sent, lost, bookkeeping: 3 of the 5 sent never arrived or were no loss.
-        let summary = totals.summary(&[23, 4, 7, 5, 3, 1, 0, 0, 0, 0, 3, 0], 2, 9);
+        let summary = totals.summary(&[23, 4, 7, 5, 3, 1, 0, 0, 0, 0, 3, 0, 0, 0], 2, 9);
         assert!(summary.reconciles());
         assert_eq!(
             (summary.kernel_drops, summary.filtered, summary.not_loss),

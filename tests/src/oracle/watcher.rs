@@ -65,6 +65,11 @@ impl Watcher {
                 self.observer.stderr().trim()
             );
         }
+        // What observer says where a stack was taken for one that it was not.
+        let said = self.observer.stderr();
+        if said.contains("not the remembered one") {
+            bail!("{}", said.trim());
+        }
         self.lines()
     }
 }
