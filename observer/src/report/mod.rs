@@ -42,7 +42,7 @@ pub use fold::MAX_FLOWS;
 pub use json::{Json, json};
 pub use layout::wrap;
 pub use metrics::{Metrics, MetricsServer, Running, answered as scraped};
-pub use otlp::{Endpoint, Otlp, OtlpConfig, read as collected};
+pub use otlp::{Credentials, Endpoint, Otlp, OtlpConfig, read as collected};
 pub use tally::Tally;
 pub use terminal::{Look, takes_back};
 pub use text::Text;

@@ -21,7 +21,7 @@ use super::expression::Expression;
 use super::filter::{FilterSpec, RawFilter};
 use super::{names, span};
 use crate::names::{Found, Wanted};
-use crate::report::{Endpoint, Format, OtlpConfig};
+use crate::report::{Credentials, Endpoint, Format, OtlpConfig};
 
 pub use drive::{Source, drive, run};
 pub(super) use drive::{TOP_CAUSES, confined, first_signal, is_broken_pipe, screen_error};
@@ -95,9 +95,15 @@ pub struct Args {
     /// Count drops by cause for Prometheus, at http://ADDR/metrics: a port (of 127.0.0.1), or address and port
     #[arg(long, value_name = "ADDR", value_parser = address::parse)]
     pub metrics: Option<SocketAddr>,
-    /// Send every line as a log record, and totals as metrics, to this OpenTelemetry Collector: http://HOST:4318
+    /// Send every line as a log record, and totals as metrics, to this OpenTelemetry Collector: http://HOST:4318 or https://HOST:4318
     #[arg(long, value_name = "URL")]
     pub otlp: Option<Endpoint>,
+    /// Believe the collector if an authority has signed its certificate that is in this file, in PEM [default: the system's]
+    #[arg(long, value_name = "FILE", requires = "otlp")]
+    pub otlp_ca: Option<PathBuf>,
+    /// Send the collector the headers of this file with each request, a line each, such as Authorization: Bearer TOKEN
+    #[arg(long, value_name = "FILE", requires = "otlp")]
+    pub otlp_headers: Option<PathBuf>,
     /// Keep in this file what the collector does not take now, and send it later, also after a restart
     #[arg(long, value_name = "FILE", requires = "otlp")]
     pub otlp_buffer: Option<PathBuf>,
@@ -289,6 +295,10 @@ impl Args {
         warnings.extend(self.metrics.and_then(address::warning));
         let otlp = self.otlp.map(|endpoint| OtlpConfig {
             endpoint,
+            credentials: Credentials {
+                authority: self.otlp_ca,
+                headers: self.otlp_headers,
+            },
             buffer: self.otlp_buffer,
             buffer_bytes: u64::from(self.otlp_buffer_size.unwrap_or(BUFFER_MIB)) << 20,
         });

@@ -2,14 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use http::Uri;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 
+use super::tls::{Own, Tls, authorities};
 use crate::names::name::is_subdomain;
 use crate::ruleset::text::{find, run_here};
 
@@ -30,12 +27,6 @@ pub(crate) struct Access {
     pub(super) token: Token,
 }
 
-/// Whom the server has to be.
-pub(super) struct Tls {
-    pub(super) config: Arc<ClientConfig>,
-    pub(super) name: ServerName<'static>,
-}
-
 /// What the server is told.
 #[derive(Default)]
 pub(super) enum Token {
@@ -46,12 +37,6 @@ pub(super) enum Token {
     Fixed(Box<str>),
     /// What stands in this file, which is written anew every hour; as it was when it was last read.
     File(PathBuf, Box<str>),
-}
-
-/// A certificate and its key, in PEM.
-pub(super) struct Own {
-    pub(super) certificate: Vec<u8>,
-    pub(super) key: Vec<u8>,
 }
 
 impl std::fmt::Debug for Access {
@@ -107,7 +92,13 @@ impl Access {
         let host = url.host().context("the server's URL names no host")?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let port = url.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        let tls = is_tls.then(|| Tls::new(authority, own, name.unwrap_or(host)));
+        let tls = match (is_tls, authority) {
+            (false, _) => None,
+            (true, None) => {
+                bail!("no certificate authority is named: observer does not believe those of the system")
+            }
+            (true, Some(authority)) => Some(Tls::new(authorities(authority)?, own, name.unwrap_or(host))?),
+        };
         Ok(Self {
             host: url
                 .authority()
@@ -116,47 +107,8 @@ impl Access {
                 .into(),
             addresses: addresses(host, port)?,
             prefix: url.path().trim_end_matches('/').into(),
-            tls: tls.transpose()?,
+            tls,
             token,
-        })
-    }
-}
-
-impl Tls {
-    fn new(authority: Option<&[u8]>, own: Option<&Own>, name: &str) -> Result<Self> {
-        let Some(authority) = authority else {
-            bail!("no certificate authority is named: observer does not believe those of the system")
-        };
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(authority) {
-            let certificate = certificate.context("the certificate authority is no PEM")?;
-            roots
-                .add(certificate)
-                .context("the certificate authority is none")?;
-        }
-        if roots.is_empty() {
-            bail!("there is no certificate in what is named as the authority");
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots);
-        let mut config = match own {
-            None => builder.with_no_client_auth(),
-            Some(own) => {
-                let chain = CertificateDer::pem_slice_iter(&own.certificate)
-                    .collect::<Result<Vec<_>, _>>()
-                    .context("the client's certificate is no PEM")?;
-                let key = PrivateKeyDer::from_pem_slice(&own.key).context("the client's key is no PEM")?;
-                builder
-                    .with_client_auth_cert(chain, key)
-                    .context("the client's certificate cannot be used")?
-            }
-        };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self {
-            config: Arc::new(config),
-            name: ServerName::try_from(name.to_owned()).context("no name of a server")?,
         })
     }
 }
@@ -194,7 +146,7 @@ pub(crate) fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>> {
 
 /// # Errors
 /// The file cannot be read, or is too long.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     use std::io::Read as _;
     let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
     let mut bytes = Vec::new();

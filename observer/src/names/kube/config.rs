@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 
-use super::access::{Access, Own, Token, read};
+use super::access::{Access, Token, read};
+use super::tls::Own;
 
 /// Where a pod finds what its service account may show.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";

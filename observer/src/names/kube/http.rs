@@ -11,7 +11,6 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use super::access::Access;
 
@@ -79,8 +78,7 @@ async fn asked(access: &Access, path: &str) -> Result<Answer> {
     match &access.tls {
         None => answered(stream, request).await,
         Some(tls) => {
-            let connector = TlsConnector::from(tls.config.clone());
-            let stream = connector.connect(tls.name.clone(), stream).await.context("TLS")?;
+            let stream = tls.over(stream).await?;
             answered(stream, request).await
         }
     }

@@ -6,6 +6,7 @@ mod health;
 mod http;
 mod lines;
 mod objects;
+mod tls;
 mod watch;
 
 use super::change::Owner;
@@ -14,9 +15,10 @@ use health::Health;
 use objects::{Node, Pod, Service};
 use watch::Watch;
 
-pub(crate) use access::{Access, addresses};
+pub(crate) use access::{Access, addresses, read as read_file};
 pub(crate) use config::{of_file, of_pod, usual_file};
 pub(crate) use http::exchanged;
+pub(crate) use tls::{Tls, authorities};
 
 /// Bytes as a page of a list, and as the lines of a watch, of each kind.
 pub(super) fn read(bytes: &[u8]) -> Vec<Owner> {

@@ -2,6 +2,7 @@
 //! JSON (<https://opentelemetry.io/docs/specs/otlp/>). A thread of its own talks to it; what a line costs here is its JSON and a place
 //! in a queue of bounded length. What does not fit is counted, and said.
 
+mod collector;
 mod delivery;
 mod encode;
 mod outbox;
@@ -23,9 +24,10 @@ use tokio::sync::mpsc;
 use super::record::{Line, Time};
 use super::{Report, Running};
 use crate::privilege::{Task, thread};
+pub use collector::{Credentials, Endpoint};
 use delivery::Delivered;
 use outbox::Outbox;
-pub use post::{Endpoint, read};
+pub use post::read;
 use spool::Spool;
 use totals::Totals;
 
@@ -39,6 +41,8 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct OtlpConfig {
     /// The collector.
     pub endpoint: Endpoint,
+    /// Files for the way to it.
+    pub credentials: Credentials,
     /// The file that keeps what cannot be delivered.
     pub buffer: Option<PathBuf>,
     /// How long it gets at most, in bytes.
@@ -82,7 +86,7 @@ impl Otlp {
         let lost = Arc::new(AtomicU64::new(0));
         let resource = encode::resource(node);
         let worker = worker::Worker::new(
-            config.endpoint.found().context("--otlp")?,
+            config.endpoint.found(&config.credentials).context("--otlp")?,
             Outbox::new(spool),
             resource.clone(),
             lost.clone(),

@@ -1,17 +1,16 @@
 //! A request to the collector over HTTP/1.1, on a connection of its own.
 
-use std::net::SocketAddr;
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use http::{Request, StatusCode, Uri, header};
+use http::{Request, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::names::kube::{addresses, exchanged};
+use super::collector::{Endpoint, Found};
+use crate::names::kube::exchanged;
 
 /// For a connection, the request and its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,67 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// Nobody is waited for longer than this because they ask for it.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-/// The port of OTLP over HTTP where none is given.
-const PORT: u16 = 4318;
-
-/// A collector.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    host: String,
-    port: u16,
-    /// A path before every path, mostly empty.
-    prefix: String,
-}
-
-impl FromStr for Endpoint {
-    type Err = String;
-
-    /// `http://collector:4318`
-    fn from_str(text: &str) -> Result<Self, String> {
-        let advice = "give a collector as http://HOST:4318";
-        let uri: Uri = text.parse().map_err(|_| advice.to_owned())?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                return Err(
-                    "TLS is not spoken: send to a collector on this node or in this cluster, which forwards with TLS".to_owned(),
-                );
-            }
-            _ => return Err(advice.to_owned()),
-        }
-        if uri.query().is_some() || uri.authority().is_none_or(|it| it.as_str().contains('@')) {
-            return Err(advice.to_owned());
-        }
-        let host = uri.host().unwrap_or_default();
-        Ok(Self {
-            host: host.to_owned(),
-            port: uri.port_u16().unwrap_or(PORT),
-            prefix: uri.path().trim_end_matches('/').to_owned(),
-        })
-    }
-}
-
-/// A collector, and where it is.
-#[derive(Clone, Debug)]
-pub(super) struct Found {
-    endpoint: Endpoint,
-    addresses: Vec<SocketAddr>,
-}
-
-impl Endpoint {
-    /// Looks it up, once: later no tool may be run that could.
-    ///
-    /// # Errors
-    /// Nobody knows the host.
-    pub(super) fn found(&self) -> Result<Found> {
-        let host = self.host.trim_start_matches('[').trim_end_matches(']');
-        Ok(Found {
-            endpoint: self.clone(),
-            addresses: addresses(host, self.port)?,
-        })
-    }
-}
-
 /// What came of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
@@ -102,8 +40,10 @@ impl Found {
     }
 
     async fn posted(&self, path: &str, body: Vec<u8>) -> Result<Answer> {
-        let Endpoint { host, port, prefix } = &self.endpoint;
-        let request = Request::post(format!("{prefix}{path}"))
+        let Endpoint {
+            host, port, prefix, ..
+        } = &self.endpoint;
+        let mut request = Request::post(format!("{prefix}{path}"))
             .header(header::HOST, format!("{host}:{port}"))
             .header(header::CONTENT_TYPE, "application/json")
             .header(
@@ -113,10 +53,14 @@ impl Found {
             .header(header::CONNECTION, "close")
             .body(http_body(body))
             .context("no such address")?;
+        request.headers_mut().extend(self.headers.clone());
         let stream = TcpStream::connect(&*self.addresses)
             .await
             .context("cannot connect")?;
-        asked(stream, request).await
+        match &self.tls {
+            None => asked(stream, request).await,
+            Some(tls) => asked(tls.over(stream).await?, request).await,
+        }
     }
 }
 
@@ -207,33 +151,6 @@ pub fn read(answer: &[u8], piece: usize) -> Result<(String, Duration)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_endpoint_is_a_url_without_secrets() {
-        let endpoint: Endpoint = "http://collector.logs:4318/tenant/".parse().expect("a URL");
-        assert_eq!(
-            (endpoint.host.as_str(), endpoint.port, endpoint.prefix.as_str()),
-            ("collector.logs", 4318, "/tenant")
-        );
-        let plain: Endpoint = "http://[fd00::1]".parse().expect("a URL");
-        assert_eq!(
-            (plain.host.as_str(), plain.port, plain.prefix.as_str()),
-            ("[fd00::1]", PORT, "")
-        );
-        for bad in [
-            "",
-            "collector:4318",
-            "https://collector",
-            "http://",
-            "http://u:p@host",
-            "http://host/?x",
-            "ftp://host",
-            "\u{1b}[2J",
-        ] {
-            let error = bad.parse::<Endpoint>().expect_err(bad);
-            assert!(!error.contains(['\n', '\u{1b}']), "{error}");
-        }
-    }
 
     #[test]
     fn what_may_be_tried_again_is_what_the_protocol_says() {

@@ -114,6 +114,7 @@ fn line(port: u16) -> Line {
 fn start(address: SocketAddr, buffer: Option<&Path>) -> Otlp {
     let config = OtlpConfig {
         endpoint: format!("http://{address}").parse().expect("a URL"),
+        credentials: Credentials::default(),
         buffer: buffer.map(Path::to_owned),
         buffer_bytes: 1 << 20,
     };

@@ -10,9 +10,10 @@ use serde_json::Value;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::collector::Found;
 use super::delivery::Delivered;
 use super::outbox::{Outbox, Parcel};
-use super::post::{Answer, Found};
+use super::post::Answer;
 use super::{GRACE, Message, encode};
 
 /// So many records go in one request.

@@ -15,6 +15,7 @@ mod names;
 mod netlink;
 mod oracle;
 mod otlp;
+mod otlp_tls;
 mod replaced;
 mod replayed;
 mod service;
@@ -152,6 +153,14 @@ pub(super) const ALL: &[Case] = &[
         of_paths: false,
         without_bpf: false,
         run: otlp::run,
+    },
+    Case {
+        name: "a-collector-behind-tls",
+        backends: &[Backend::Legacy],
+        every_kernel: false,
+        of_paths: false,
+        without_bpf: false,
+        run: otlp_tls::run,
     },
     Case {
         name: "names-of-pods-services-and-nodes",

@@ -2,7 +2,7 @@
 //! once and nothing but that; and who does not answer keeps no drop waiting.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -17,6 +17,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use super::super::run::{Lab, Place};
@@ -28,10 +29,10 @@ use crate::results::Outcome;
 use crate::rights::{self, Watched};
 use crate::traffic::{self, Udp};
 
-const RULES: &str =
+pub(super) const RULES: &str =
     "*filter\n-A FORWARD -p udp -m udp --dport 9 -m comment --comment \"o\\\"t,lp\" -j DROP\nCOMMIT\n";
 /// Packets in each phase.
-const PACKETS: u32 = 6;
+pub(super) const PACKETS: u32 = 6;
 /// What the collector does, as a value of the switch.
 const BUSY: u8 = 0;
 const TAKES: u8 = 1;
@@ -158,7 +159,7 @@ fn parsed(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_default()
 }
 
-fn send(cluster: &Cluster) -> Result<usize> {
+pub(super) fn send(cluster: &Cluster) -> Result<usize> {
     let to = cluster.names().fill("{{server}}")?;
     let udp: Udp = serde_json::from_value(json!({"from": "client", "to": to, "port": 9, "count": PACKETS}))?;
     traffic::send(cluster.node("client")?, &udp)?;
@@ -172,7 +173,7 @@ fn told(trace: &Path) -> Result<usize> {
         .count())
 }
 
-fn wait(patience: Duration, count: impl Fn() -> Result<usize>, wanted: usize) -> Result<()> {
+pub(super) fn wait(patience: Duration, count: impl Fn() -> Result<usize>, wanted: usize) -> Result<()> {
     let begun = Instant::now();
     while count()? < wanted {
         if begun.elapsed() > patience {
@@ -184,7 +185,7 @@ fn wait(patience: Duration, count: impl Fn() -> Result<usize>, wanted: usize) ->
 }
 
 /// A collector of the lab's own.
-struct Collector {
+pub(super) struct Collector {
     state: Arc<State>,
     address: SocketAddr,
     thread: Option<JoinHandle<()>>,
@@ -198,12 +199,25 @@ struct State {
     metrics: Mutex<Vec<ExportMetricsServiceRequest>>,
     refused: Mutex<usize>,
     complaints: Mutex<Vec<String>>,
+    /// What the requests had as `Authorization`.
+    shown: Mutex<BTreeSet<String>>,
     /// Connections that are not answered.
-    hung: Mutex<Vec<TcpStream>>,
+    hung: Mutex<Vec<Box<dyn Send>>>,
 }
 
 impl Collector {
     fn start(address: SocketAddr) -> Result<Self> {
+        Self::begin(address, None)
+    }
+
+    /// One whose connections begin with a handshake; it takes everything.
+    pub(super) fn behind_tls(address: SocketAddr, tls: Arc<ServerConfig>) -> Result<Self> {
+        let collector = Self::begin(address, Some(tls))?;
+        collector.is(TAKES);
+        Ok(collector)
+    }
+
+    fn begin(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Result<Self> {
         let listener = TcpListener::bind(address).context("the collector's port is taken")?;
         let state = Arc::new(State::default());
         let its = state.clone();
@@ -213,7 +227,7 @@ impl Collector {
                     return;
                 }
                 if let Ok(stream) = stream {
-                    its.serve(stream);
+                    its.meet(stream, tls.clone());
                 }
             }
         });
@@ -235,7 +249,7 @@ impl Collector {
         *lock(&self.state.refused)
     }
 
-    fn complaints(&self) -> Vec<String> {
+    pub(super) fn complaints(&self) -> Vec<String> {
         lock(&self.state.complaints).clone()
     }
 
@@ -244,7 +258,11 @@ impl Collector {
         self.texts("observer.trace")
     }
 
-    fn drops(&self) -> Result<usize> {
+    pub(super) fn shown(&self) -> BTreeSet<String> {
+        lock(&self.state.shown).clone()
+    }
+
+    pub(super) fn drops(&self) -> Result<usize> {
         Ok(self.lines()?.iter().filter(|line| is_drop(line)).count())
     }
 
@@ -305,11 +323,20 @@ impl Drop for Collector {
 }
 
 impl State {
-    fn serve(&self, mut stream: TcpStream) {
-        let request = stream
+    fn meet(&self, stream: TcpStream, tls: Option<Arc<ServerConfig>>) {
+        let met = stream
             .set_read_timeout(Some(Duration::from_secs(10)))
-            .context("a socket without a clock")
-            .and_then(|()| request(&stream));
+            .context("a socket without a clock");
+        let connection = met.and_then(|()| tls.map(ServerConnection::new).transpose().context("TLS"));
+        match connection {
+            Ok(None) => self.serve(stream),
+            Ok(Some(connection)) => self.serve(StreamOwned::new(connection, stream)),
+            Err(error) => lock(&self.complaints).push(format!("{error:#}")),
+        }
+    }
+
+    fn serve(&self, mut stream: impl Read + Write + Send + 'static) {
+        let request = request(&mut stream, &self.shown);
         let (path, body) = match request {
             Ok(request) => request,
             Err(error) => return lock(&self.complaints).push(format!("no request: {error:#}")),
@@ -323,7 +350,7 @@ impl State {
                 *lock(&self.refused) += 1;
                 "503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
             }
-            _ => return lock(&self.hung).push(stream),
+            _ => return lock(&self.hung).push(Box::new(stream)),
         };
         // Who asked may be gone.
         let _ = write!(stream, "HTTP/1.1 {answer}");
@@ -342,7 +369,7 @@ impl State {
 }
 
 /// Path and body of a POST.
-fn request(stream: &TcpStream) -> Result<(String, Vec<u8>)> {
+fn request(stream: &mut impl Read, shown: &Mutex<BTreeSet<String>>) -> Result<(String, Vec<u8>)> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
@@ -360,6 +387,9 @@ fn request(stream: &TcpStream) -> Result<(String, Vec<u8>)> {
         match key.to_ascii_lowercase().as_str() {
             "content-length" => bytes = value.parse().context("no length")?,
             "content-type" => is_json = value == "application/json",
+            "authorization" => {
+                lock(shown).insert(value.to_owned());
+            }
             _ => {}
         }
     }
