@@ -63,6 +63,24 @@ fn each_value_of_the_chart_changes_what_it_says_and_nothing_else() {
     assert_eq!(spec["containers"][0]["volumeMounts"][1]["mountPath"], "/buffer");
     assert_eq!(spec["volumes"][1]["emptyDir"], json!({"sizeLimit": "80Mi"}));
 
+    let values =
+        json!({"otlp": {"url": "https://10.96.0.40:4318", "authority": "collectors", "headers": "tenant"}});
+    let rendered = render("elsewhere", &values).unwrap();
+    let spec = &of_kind(&rendered, "DaemonSet")["spec"]["template"]["spec"];
+    let args = &spec["containers"][0]["args"];
+    let expected = [
+        "--otlp-ca",
+        "/otlp/authority/ca.crt",
+        "--otlp-headers",
+        "/otlp/headers/headers",
+    ];
+    assert_eq!(args.as_array().unwrap()[9..13], expected.map(Value::from));
+    let mounts = &spec["containers"][0]["volumeMounts"];
+    assert_eq!(mounts[2]["mountPath"], "/otlp/authority");
+    assert_eq!(mounts[3]["mountPath"], "/otlp/headers");
+    assert_eq!(spec["volumes"][2]["configMap"]["name"], "collectors");
+    assert_eq!(spec["volumes"][3]["secret"]["secretName"], "tenant");
+
     let values = json!({"metrics": {"onNode": true, "port": 9470}, "options": ["--probes", "auto"]});
     let rendered = render("elsewhere", &values).unwrap();
     let set = of_kind(&rendered, "DaemonSet");
