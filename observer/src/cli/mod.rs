@@ -10,7 +10,7 @@ pub mod filter;
 pub mod man;
 pub mod merge;
 pub mod names;
-mod progress;
+pub(crate) mod progress;
 pub mod report;
 pub mod settings;
 pub mod span;

@@ -24,6 +24,7 @@ use super::paths::Paths;
 use super::services::ByRules;
 use super::totals::Totals;
 use crate::capture::Copied;
+use crate::cli::progress::Progress;
 use crate::cli::watch::WatchConfig;
 use crate::kernel::{Programs, Room, Symbols, Types, possible_cpus};
 use crate::privilege::{self, Task};
@@ -112,7 +113,10 @@ impl Live {
             reasons,
             devices,
             modules,
-        } = Opened::open(room(config))?;
+        } = {
+            let _progress = Progress::new("reading the kernel's types and rules");
+            Opened::open(room(config))?
+        };
         let records = programs
             .events
             .as_fd()
