@@ -119,23 +119,20 @@ impl Guest<'_> {
     /// Boots, runs the command while passing on what it prints, and returns its exit code. An emulator that ends before the command has
     /// begun says nothing about the command, and is started again.
     pub fn run(&self, sink: &Sink) -> Result<i32> {
-        for _ in 1..BOOTS {
+        for _ in 0..BOOTS {
             if let Some(code) = self.boot(sink)? {
                 return Ok(code);
             }
             eprintln!(
-                "xtask: the emulator of {} ended while it booted: it is started again",
+                "xtask: the emulator of {} ended while it booted",
                 self.kernel.release
             );
         }
-        let code = self.boot(sink)?;
-        code.with_context(|| {
-            format!(
-                "the emulator of {} ended {BOOTS} times while it booted: see {}",
-                self.kernel.release,
-                self.results.display()
-            )
-        })
+        bail!(
+            "the emulator of {} ended {BOOTS} times while it booted: see {}",
+            self.kernel.release,
+            self.results.display()
+        )
     }
 
     /// `None`: the emulator ended before the command began.

@@ -146,8 +146,9 @@ impl Live {
             }
         }
         if some {
-            self.tell_lost();
-            self.tell_misremembered();
+            let counts = self.programs.counts();
+            self.tell_lost(counts[Count::Lost as usize]);
+            self.tell_misremembered(counts[Count::Misremembered as usize]);
             self.look_at_flood(false);
         }
         if let Some(logger) = &mut self.programs.logger {
@@ -258,8 +259,7 @@ impl Live {
     }
 
     /// Says how many drops were lost since it was last said.
-    fn tell_lost(&mut self) {
-        let lost = self.programs.counts()[Count::Lost as usize];
+    fn tell_lost(&mut self, lost: u64) {
         if lost > self.lost_told {
             let line = Lost {
                 count: lost - self.lost_told,
@@ -279,8 +279,7 @@ impl Live {
     }
 
     /// Says once that a stack was taken for one that it was not.
-    fn tell_misremembered(&mut self) {
-        let count = self.programs.counts()[Count::Misremembered as usize];
+    fn tell_misremembered(&mut self, count: u64) {
         if count > 0 && !self.has_misremembered {
             self.has_misremembered = true;
             log::warn!(
