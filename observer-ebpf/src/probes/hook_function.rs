@@ -15,7 +15,7 @@ use crate::{
         begins, ends,
     },
     path::{function_entered, function_left},
-    registers::{arguments, instruction_pointer, returned, stack_pointer},
+    registers::{arguments, instruction_pointer, returned, stack_pointer, stack_pointer_at_entry},
 };
 
 #[kprobe]
@@ -28,11 +28,10 @@ fn hook_function_entry(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// A kretprobe sees the stack as it is after the return address was taken off (arch/x86/kernel/rethook.c).
 #[kretprobe]
 fn hook_function_exit(ctx: RetProbeContext) -> u32 {
     let verdict = returned(ctx.regs) as u32;
-    let sp = stack_pointer(ctx.regs) - 8;
+    let sp = stack_pointer_at_entry(ctx.regs);
     begins(FunctionExit);
     let _ = function_left(verdict, sp);
     ends(FunctionExit);

@@ -17,7 +17,7 @@ use crate::{
     },
     look::{Plain, Typed},
     path::{Left, enter, leave},
-    registers::stack_pointer,
+    registers::{stack_pointer, stack_pointer_at_entry},
 };
 
 #[fentry(function = "nf_hook_slow")]
@@ -61,12 +61,11 @@ fn entered(ctx: &ProbeContext) -> Option<()> {
     )
 }
 
-/// A kretprobe sees the stack as it is after the return address was taken off (arch/x86/kernel/rethook.c).
 #[kretprobe(function = "nf_hook_slow")]
 fn nf_hook_slow_kretprobe(ctx: RetProbeContext) -> u32 {
     let left = Left {
         state: 0,
-        sp: stack_pointer(ctx.regs) - 8,
+        sp: stack_pointer_at_entry(ctx.regs),
         returned: ctx.ret(),
     };
     begins(HookExit);

@@ -18,7 +18,7 @@ use crate::{
     },
     maps::NFT,
     path::{chain_entered, chain_left},
-    registers::{arguments, returned, stack_pointer},
+    registers::{arguments, returned, stack_pointer, stack_pointer_at_entry},
 };
 
 #[kprobe(function = "nft_do_chain")]
@@ -33,11 +33,10 @@ fn nft_do_chain_entry(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// A kretprobe sees the stack as it is after the return address was taken off (arch/x86/kernel/rethook.c).
 #[kretprobe(function = "nft_do_chain")]
 fn nft_do_chain_exit(ctx: RetProbeContext) -> u32 {
     let code = returned(ctx.regs) as u32;
-    let sp = stack_pointer(ctx.regs) - 8;
+    let sp = stack_pointer_at_entry(ctx.regs);
     begins(ChainExit);
     let _ = chain_left(code, sp);
     ends(ChainExit);

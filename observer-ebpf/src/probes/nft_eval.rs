@@ -18,7 +18,7 @@ use crate::{
     },
     maps::NFT,
     path::{Called, writer_entered, writer_left},
-    registers::{arguments, stack_pointer},
+    registers::{arguments, stack_pointer, stack_pointer_at_entry},
 };
 
 #[kprobe]
@@ -33,10 +33,9 @@ fn nft_eval_entry(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// A kretprobe sees the stack as it is after the return address was taken off (arch/x86/kernel/rethook.c).
 #[kretprobe]
 fn nft_eval_exit(ctx: RetProbeContext) -> u32 {
-    let sp = stack_pointer(ctx.regs) - 8;
+    let sp = stack_pointer_at_entry(ctx.regs);
     begins(WriterExit);
     if let Some(offsets) = NFT.get(0) {
         let _ = writer_left(offsets, sp);

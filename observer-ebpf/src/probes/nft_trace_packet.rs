@@ -8,8 +8,6 @@
 //! `static noinline`, called for each matched rule, return and policy of each packet; whether the packet is marked for
 //! tracing is tested inside.
 
-use core::ptr::read_volatile;
-
 use aya_ebpf::{macros::kprobe, programs::ProbeContext};
 use observer_common::{ABSENT, NftOffsets, step};
 
@@ -18,6 +16,7 @@ use crate::{
     maps::NFT,
     memory::{field, read},
     path::{Traced, traced},
+    registers::five_arguments,
 };
 
 /// `struct nft_rule_dp`: is_last 1, dlen 12, handle 42 bits.
@@ -92,21 +91,10 @@ fn call(ctx: &ProbeContext) -> Option<()> {
     )
 }
 
-/// All five are read before it is known which list they are of: the compiler would else compute where to read from, which
-/// the verifier does not allow.
+/// All five are read before it is known which list they are of.
 #[inline(always)]
 fn arguments(ctx: &ProbeContext, offsets: &NftOffsets) -> Option<Arguments> {
-    let regs = ctx.regs;
-    // SAFETY: the context of a kprobe is the registers at that moment.
-    let [first, second, third, fourth, fifth] = unsafe {
-        [
-            read_volatile(&raw const (*regs).rdi),
-            read_volatile(&raw const (*regs).rsi),
-            read_volatile(&raw const (*regs).rdx),
-            read_volatile(&raw const (*regs).rcx),
-            read_volatile(&raw const (*regs).r8),
-        ]
-    };
+    let [first, second, third, fourth, fifth] = five_arguments(ctx.regs);
     if offsets.trace_pkt == ABSENT {
         return Some(Arguments {
             pkt: first,

@@ -147,7 +147,8 @@ fn device_name(index: u32) -> Option<String> {
     if found.is_null() {
         return None;
     }
-    let bytes = name.map(libc::c_char::cast_unsigned);
+    // A `char` has a sign on some processors, and none on others.
+    let bytes = name.map(|letter| letter.to_ne_bytes()[0]);
     let name = CStr::from_bytes_until_nul(&bytes).ok()?;
     Some(name.to_str().ok()?.to_owned())
 }

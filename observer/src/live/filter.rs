@@ -89,8 +89,12 @@ pub fn set_functions(filter: &mut Filter, symbols: &Symbols) {
     }
     filter.hook_slow = symbols.range("nf_hook_slow").unwrap_or_default();
     filter.bridge_forward = symbols.range("__br_forward").unwrap_or_default();
-    filter.trace_run =
-        together(["bpf_trace_run2", "bpf_trace_run3", "bpf_trace_run4"], symbols).unwrap_or_default();
+    // Without it no stack is remembered. How frames lie on a stack was looked at on x86-64 alone.
+    let trace_run = ["bpf_trace_run2", "bpf_trace_run3", "bpf_trace_run4"];
+    filter.trace_run = cfg!(target_arch = "x86_64")
+        .then(|| together(trace_run, symbols))
+        .flatten()
+        .unwrap_or_default();
 }
 
 /// The range of functions that lie one behind the other, as the kernel's source has them; `None` if they do not.

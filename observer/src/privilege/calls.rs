@@ -1,4 +1,4 @@
-//! A seccomp filter: the system calls that observer and the tools that it runs make, and no others, on x86_64.
+//! A seccomp filter: the system calls that observer and the tools that it runs make, and no others.
 //!
 //! Every other call answers `ENOSYS`, as on a kernel that is too old to have it: C libraries then do without, and a watch
 //! goes on. Calls that no error of ours could make, and that somebody who had taken this process over would, end it.
@@ -12,6 +12,8 @@ use seccompiler::{
 };
 
 use super::{Service, Task};
+
+mod older;
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -39,7 +41,6 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_umount2,
     libc::SYS_pivot_root,
     libc::SYS_chroot,
-    libc::SYS_mknod,
     libc::SYS_mknodat,
     libc::SYS_open_by_handle_at,
 ];
@@ -54,18 +55,14 @@ const EVERYBODY: &[libc::c_long] = &[
     libc::SYS_write,
     libc::SYS_writev,
     libc::SYS_pwrite64,
-    libc::SYS_open,
     libc::SYS_openat,
     libc::SYS_close,
     libc::SYS_close_range,
-    libc::SYS_stat,
     libc::SYS_fstat,
-    libc::SYS_lstat,
     libc::SYS_newfstatat,
     libc::SYS_statx,
     libc::SYS_statfs,
     libc::SYS_fstatfs,
-    libc::SYS_access,
     libc::SYS_faccessat,
     libc::SYS_faccessat2,
     libc::SYS_lseek,
@@ -73,11 +70,8 @@ const EVERYBODY: &[libc::c_long] = &[
     libc::SYS_fsync,
     libc::SYS_fdatasync,
     libc::SYS_fadvise64,
-    libc::SYS_getdents,
     libc::SYS_getdents64,
-    libc::SYS_readlink,
     libc::SYS_readlinkat,
-    libc::SYS_mkdir,
     libc::SYS_mkdirat,
     libc::SYS_getcwd,
     libc::SYS_chdir,
@@ -85,9 +79,7 @@ const EVERYBODY: &[libc::c_long] = &[
     libc::SYS_fcntl,
     libc::SYS_flock,
     libc::SYS_dup,
-    libc::SYS_dup2,
     libc::SYS_dup3,
-    libc::SYS_pipe,
     libc::SYS_pipe2,
     // Memory.
     libc::SYS_brk,
@@ -98,8 +90,6 @@ const EVERYBODY: &[libc::c_long] = &[
     libc::SYS_madvise,
     libc::SYS_membarrier,
     // Threads and processes. `clone3` hides its flags from a filter, and libraries do without it.
-    libc::SYS_fork,
-    libc::SYS_vfork,
     libc::SYS_execve,
     libc::SYS_exit,
     libc::SYS_exit_group,
@@ -110,7 +100,6 @@ const EVERYBODY: &[libc::c_long] = &[
     libc::SYS_getpid,
     libc::SYS_gettid,
     libc::SYS_getppid,
-    libc::SYS_getpgrp,
     libc::SYS_getpgid,
     libc::SYS_getsid,
     libc::SYS_getuid,
@@ -124,7 +113,6 @@ const EVERYBODY: &[libc::c_long] = &[
     libc::SYS_set_robust_list,
     libc::SYS_get_robust_list,
     libc::SYS_rseq,
-    libc::SYS_arch_prctl,
     libc::SYS_prctl,
     libc::SYS_capget,
     libc::SYS_capset,
@@ -148,24 +136,17 @@ const EVERYBODY: &[libc::c_long] = &[
     libc::SYS_rt_sigtimedwait,
     libc::SYS_sigaltstack,
     libc::SYS_restart_syscall,
-    libc::SYS_pause,
     // Time, and waiting.
-    libc::SYS_time,
     libc::SYS_gettimeofday,
     libc::SYS_clock_gettime,
     libc::SYS_clock_getres,
     libc::SYS_clock_nanosleep,
     libc::SYS_nanosleep,
     libc::SYS_setitimer,
-    libc::SYS_alarm,
-    libc::SYS_poll,
     libc::SYS_ppoll,
-    libc::SYS_select,
     libc::SYS_pselect6,
-    libc::SYS_epoll_create,
     libc::SYS_epoll_create1,
     libc::SYS_epoll_ctl,
-    libc::SYS_epoll_wait,
     libc::SYS_epoll_pwait,
     libc::SYS_eventfd2,
     // Netlink. Nothing listens; only for `--metrics` something accepts, and only who asks for names and who sends to a collector connects.
@@ -183,15 +164,19 @@ const EVERYBODY: &[libc::c_long] = &[
 
 /// What who asks for names, or sends to a collector, does not do: run a program, or change a file.
 const OF_OTHERS: &[libc::c_long] = &[
-    libc::SYS_fork,
-    libc::SYS_vfork,
     libc::SYS_execve,
     libc::SYS_kill,
     libc::SYS_ftruncate,
-    libc::SYS_mkdir,
     libc::SYS_mkdirat,
     libc::SYS_bind,
 ];
+
+/// The processor that this is built for: a call of another one's numbers ends the process.
+const PROCESSOR: TargetArch = if cfg!(target_arch = "aarch64") {
+    TargetArch::aarch64
+} else {
+    TargetArch::x86_64
+};
 
 /// `SOL_NETLINK`, include/linux/socket.h.
 const SOL_NETLINK: u64 = 270;
@@ -220,36 +205,38 @@ pub fn filter(task: Task, service: Service) -> io::Result<()> {
 /// # Errors
 /// The kernel has no seccomp filters, or new privileges are still allowed.
 pub fn open_nothing() -> io::Result<()> {
-    let opening = [libc::SYS_open, libc::SYS_openat, libc::SYS_openat2];
+    let opening = [libc::SYS_openat, libc::SYS_openat2]
+        .into_iter()
+        .chain(older::OPENING);
     let filter = SeccompFilter::new(
-        opening.map(|call| (call, Vec::new())).into_iter().collect(),
+        opening.map(|call| (call, Vec::new())).collect(),
         SeccompAction::Allow,
         SeccompAction::Errno(libc::EACCES as u32),
-        TargetArch::x86_64,
+        PROCESSOR,
     );
     install(&filter.and_then(TryInto::try_into).map_err(io::Error::other)?)
 }
 
 /// Two filters: of what they say the kernel takes the worse.
 fn programs(task: Task, service: Service) -> Result<[BpfProgram; 2], seccompiler::BackendError> {
-    let never = NEVER.iter().map(|call| (*call, Vec::new())).collect::<Rules>();
-    let never = SeccompFilter::new(
-        never,
-        SeccompAction::Allow,
-        SeccompAction::KillProcess,
-        TargetArch::x86_64,
-    )?;
+    let never = NEVER
+        .iter()
+        .chain(&older::NEVER)
+        .map(|call| (*call, Vec::new()))
+        .collect::<Rules>();
+    let never = SeccompFilter::new(never, SeccompAction::Allow, SeccompAction::KillProcess, PROCESSOR)?;
     let allowed = SeccompFilter::new(
         allowed(task, service)?,
         SeccompAction::Errno(libc::ENOSYS as u32),
         SeccompAction::Allow,
-        TargetArch::x86_64,
+        PROCESSOR,
     )?;
     Ok([allowed.try_into()?, never.try_into()?])
 }
 
 fn allowed(task: Task, service: Service) -> Result<Rules, seccompiler::BackendError> {
-    let mut rules: Rules = EVERYBODY.iter().map(|call| (*call, Vec::new())).collect();
+    let everybody = EVERYBODY.iter().chain(&older::EVERYBODY);
+    let mut rules: Rules = everybody.map(|call| (*call, Vec::new())).collect();
     let mut only = |call: libc::c_long, choices: Vec<SeccompRule>| {
         rules.insert(call, choices);
     };
@@ -309,7 +296,8 @@ fn allowed(task: Task, service: Service) -> Result<Rules, seccompiler::BackendEr
     if connects {
         // The file of a buffer is cut.
         let kept = (task == Task::Export).then_some(libc::SYS_ftruncate);
-        for call in OF_OTHERS.iter().filter(|call| Some(**call) != kept) {
+        let of_others = OF_OTHERS.iter().chain(&older::OF_OTHERS);
+        for call in of_others.filter(|call| Some(**call) != kept) {
             rules.remove(call);
         }
     }

@@ -7,6 +7,9 @@
 
 use crate::kernel::{Reader, Symbols};
 
+mod aarch64;
+mod x86_64;
+
 /// What it calls to free a packet.
 const FREE: [&str; 4] = [
     "sk_skb_reason_drop",
@@ -16,14 +19,22 @@ const FREE: [&str; 4] = [
 ];
 /// Longer than the function is.
 const MOST_BYTES: u64 = 16 * 1024;
-/// x86: `call` with a distance of four bytes, counted from the next instruction.
-const CALL: u8 = 0xe8;
+
+/// Where the calls of a function lead: from its code, the address of that, and whatever else of the kernel is to be read.
+type Calls<R> = fn(&[u8], u64, &R) -> Vec<u64>;
 
 /// Whether it does; `None` while nf_tables is not there, or where this is not known of the machine.
 pub fn frees(memory: &impl Reader, symbols: &Symbols) -> Option<bool> {
-    if !cfg!(target_arch = "x86_64") {
-        return None;
+    if cfg!(target_arch = "x86_64") {
+        told(memory, symbols, x86_64::calls)
+    } else if cfg!(target_arch = "aarch64") {
+        told(memory, symbols, aarch64::calls)
+    } else {
+        None
     }
+}
+
+fn told<R: Reader>(memory: &R, symbols: &Symbols, calls: Calls<R>) -> Option<bool> {
     let [start, end] = symbols.range("nft_do_chain")?;
     let len = end.saturating_sub(start).min(MOST_BYTES);
     let code = memory.bytes(start, usize::try_from(len).ok()?)?;
@@ -31,27 +42,20 @@ pub fn frees(memory: &impl Reader, symbols: &Symbols) -> Option<bool> {
         .iter()
         .filter_map(|name| Some(symbols.range(name)?[0]))
         .collect();
-    // A byte that only looks like a call leads to exactly one of these by no chance.
-    let calls = code
-        .windows(5)
-        .enumerate()
-        .filter(|(_, window)| window[0] == CALL);
-    let mut targets = calls.filter_map(|(at, window)| {
-        let distance = i32::from_le_bytes(window[1..].try_into().ok()?);
-        let next = start + at as u64 + 5;
-        Some(next.wrapping_add_signed(i64::from(distance)))
-    });
-    Some(targets.any(|target| free.contains(&target)))
+    Some(
+        calls(&code, start, memory)
+            .iter()
+            .any(|target| free.contains(target)),
+    )
 }
 
 #[cfg(test)]
-#[cfg(target_arch = "x86_64")]
 mod tests {
     use super::*;
     use crate::kernel::Dump;
 
-    const START: u64 = 0xffff_ffff_c0a7_b000;
-    const FREES: u64 = 0xffff_ffff_81f2_8000;
+    pub(super) const START: u64 = 0xffff_ffff_c0a7_b000;
+    pub(super) const FREES: u64 = 0xffff_ffff_81f2_8000;
 
     fn symbols() -> Symbols {
         Symbols::parse(&format!(
@@ -60,26 +64,21 @@ mod tests {
         ))
     }
 
-    /// A function with one call, to this address.
-    fn calling(target: u64) -> Dump {
-        let mut code = [0x90; 64];
-        code[20] = CALL;
-        let distance = target.wrapping_sub(START + 25) as i32;
-        code[21..25].copy_from_slice(&distance.to_le_bytes());
+    /// What is told of a function with this code, and of what else is in memory.
+    pub(super) fn told_of(code: &[u8; 64], others: &[(u64, &[u8])], calls: Calls<Dump>) -> Option<bool> {
         let mut dump = Dump::default();
-        dump.put(START, &code);
-        dump
-    }
-
-    #[test]
-    fn the_function_itself_says_whether_it_frees() {
-        assert_eq!(frees(&calling(FREES), &symbols()), Some(true));
-        assert_eq!(frees(&calling(FREES + 1), &symbols()), Some(false));
+        dump.put(START, code);
+        for (address, bytes) in others {
+            dump.put(*address, bytes);
+        }
+        told(&dump, &symbols(), calls)
     }
 
     #[test]
     fn what_cannot_be_read_is_not_known() {
-        assert_eq!(frees(&Dump::default(), &symbols()), None);
-        assert_eq!(frees(&calling(FREES), &Symbols::default()), None);
+        for calls in [x86_64::calls, aarch64::calls] {
+            assert_eq!(told(&Dump::default(), &symbols(), calls), None);
+            assert_eq!(told(&Dump::default(), &Symbols::default(), calls), None);
+        }
     }
 }
