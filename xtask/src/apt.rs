@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::process;
+use crate::processor::Processor;
 
 /// A package and the file or command that tells it is there.
 #[derive(Debug, Clone)]
@@ -105,21 +106,20 @@ pub struct Elsewhere {
     pub dir: PathBuf,
     /// The release that is preferred, such as `bookworm-backports`; none: the newest version of a package.
     pub prefer: Option<String>,
+    /// The processor that they are for, if another than this machine's.
+    pub processor: Option<Processor>,
 }
 
 impl Elsewhere {
     /// Writes the sources down and reads their lists; returns the options that make apt use them: this machine's own sources
     /// stay as they are.
     fn open(&self) -> Result<Vec<String>> {
-        if !nix::unistd::geteuid().is_root() {
-            bail!("installing one needs root");
-        }
         let list = self.dir.join("sources.list");
         let lists = self.dir.join("lists");
         fs::create_dir_all(lists.join("partial"))
             .with_context(|| format!("cannot make {}", lists.display()))?;
         fs::write(&list, &self.sources).with_context(|| format!("cannot write {}", list.display()))?;
-        let settings = [
+        let mut settings = vec![
             format!("Dir::Etc::sourcelist={}", list.display()),
             "Dir::Etc::sourceparts=-".to_owned(),
             format!("Dir::State::lists={}", lists.display()),
@@ -127,6 +127,18 @@ impl Elsewhere {
             "Dir::Cache::pkgcache=".to_owned(),
             "Dir::Cache::srcpkgcache=".to_owned(),
         ];
+        if let Some(processor) = self.processor {
+            // Nothing is there yet, so that all that a package needs is among what is downloaded.
+            let status = self.dir.join("status");
+            fs::write(&status, []).with_context(|| format!("cannot write {}", status.display()))?;
+            let name = processor.debian();
+            settings.extend([
+                format!("APT::Architecture={name}"),
+                format!("APT::Architectures::={name}"),
+                format!("Dir::State::status={}", status.display()),
+                format!("Dir::Cache::archives={}", self.archives().display()),
+            ]);
+        }
         let options: Vec<String> = settings
             .into_iter()
             .flat_map(|one| ["-o".to_owned(), one])
@@ -134,10 +146,18 @@ impl Elsewhere {
         apt_get(&[&words(&options), &["update"][..]].concat(), &[]).context("its sources cannot be read")?;
         Ok(options)
     }
+
+    /// Where it downloads packages to.
+    fn archives(&self) -> PathBuf {
+        self.dir.join("archives")
+    }
 }
 
 /// Installs a package from elsewhere.
 pub fn install_from(elsewhere: &Elsewhere, package: &str) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("installing one needs root");
+    }
     let options = elsewhere.open()?;
     let prefer: Vec<&str> = elsewhere
         .prefer
@@ -156,15 +176,45 @@ pub fn names_from(elsewhere: &Elsewhere, pattern: &str) -> Result<Vec<String>> {
     search(&words(&options), pattern)
 }
 
+/// Unpacks packages from elsewhere below a directory, and all that they need, without installing any.
+pub fn unpack_from(elsewhere: &Elsewhere, packages: &[&str], dir: &Path) -> Result<()> {
+    let options = elsewhere.open()?;
+    let archives = elsewhere.archives();
+    fs::create_dir_all(archives.join("partial"))
+        .with_context(|| format!("cannot make {}", archives.display()))?;
+    let verb = ["install", "-y", "--no-install-recommends", "--download-only"];
+    apt_get(&[&words(&options), &verb[..]].concat(), packages)
+        .with_context(|| format!("apt-get could not download {}", packages.join(" ")))?;
+    unpack_all(&archives, dir)
+}
+
+/// Unpacks a package from elsewhere below a directory, without what it needs.
+pub fn download_from(elsewhere: &Elsewhere, package: &str, dir: &Path) -> Result<()> {
+    download_with(&elsewhere.open()?, package, dir)
+}
+
 /// Unpacks a package below a directory, without installing it.
 pub fn download(package: &str, dir: &Path) -> Result<()> {
     if process::which("apt-get").is_none() {
         bail!("no apt-get is here to download {package}");
     }
+    download_with(&[], package, dir)
+}
+
+fn download_with(options: &[String], package: &str, dir: &Path) -> Result<()> {
     let mut command = Command::new("apt-get");
-    command.current_dir(dir).args(["-qq", "download", package]);
+    command
+        .current_dir(dir)
+        .arg("-qq")
+        .args(options)
+        .args(["download", package]);
     process::run_quietly(&mut command).with_context(|| format!("apt-get could not download {package}"))?;
-    let entries = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
+    unpack_all(dir, dir)
+}
+
+/// Unpacks the packages that lie in a directory, which then has them no more.
+fn unpack_all(archives: &Path, dir: &Path) -> Result<()> {
+    let entries = fs::read_dir(archives).with_context(|| format!("cannot list {}", archives.display()))?;
     for file in entries.flatten().map(|entry| entry.path()) {
         if file.extension().is_some_and(|end| end == "deb") {
             let mut unpack = Command::new("dpkg-deb");

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::kernels::{self, Series};
-use crate::lab::Lab;
+use crate::lab::{Lab, Place};
+use crate::processor::Processor;
 use crate::vm::Clock;
 use crate::workspace::{self, Profile};
 use crate::{build, instructions, setup};
@@ -65,12 +66,16 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
     }
     setup::bench()?;
     if arguments.what == Some(What::Instructions) {
-        build::lab()?;
-        let part = instructions::compare(&workspace::binary("observer-lab", Profile::Lab), arguments.update)?;
+        build::lab(Processor::here())?;
+        let part = instructions::compare(
+            &workspace::binary("observer-lab", Profile::Lab, Processor::here()),
+            arguments.update,
+        )?;
         println!("{}", part.totals.line());
         return Ok(exit(i32::from(part.totals.failed > 0)));
     }
-    let lab = Lab::build()?;
+    let place = wants(What::Paths).then_some(Place::Vm(arguments.kernel));
+    let lab = Lab::build(place.as_slice())?;
     for (what, verb) in [
         (What::Drops, "bench"),
         (What::Size, "bench-size"),

@@ -1,12 +1,13 @@
 //! Other releases of Debian than this machine's, from where this machine's own comes.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::apt::Elsewhere;
+use crate::processor::Processor;
 use crate::{process, workspace};
 
 /// The backports of this release, preferred to what it has itself.
@@ -17,6 +18,7 @@ pub fn backports() -> Result<Elsewhere> {
         sources: sources(&site, &[&name, &release]),
         dir: workspace::cache()?.join("backports"),
         prefer: Some(release),
+        processor: None,
     })
 }
 
@@ -27,6 +29,18 @@ pub fn older(release: &str) -> Result<Elsewhere> {
         sources: sources(&site, &[&name, release]),
         dir: workspace::cache()?.join(release),
         prefer: None,
+        processor: None,
+    })
+}
+
+/// This release and its backports for another processor: none of these packages is ever installed.
+pub fn of_processor(processor: Processor, dir: PathBuf) -> Result<Elsewhere> {
+    let (name, site) = here()?;
+    Ok(Elsewhere {
+        sources: sources(&site, &[&name, &format!("{name}-backports")]),
+        dir,
+        prefer: None,
+        processor: Some(processor),
     })
 }
 

@@ -31,7 +31,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         None => Place::Host,
     };
     setup::lab()?;
-    let code = Lab::build()?.demo(place, arguments.backend.as_deref())?;
+    let code = Lab::build(&[place])?.demo(place, arguments.backend.as_deref())?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
 }
 

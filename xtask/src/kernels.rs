@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::apt::{self, Package};
 use crate::debian;
+use crate::processor::Processor;
 
 /// A line of Debian's kernels: a stable series, and what it is built for. `6.12`, `6.1-cloud`, `6.12-rt`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +28,8 @@ enum Flavour {
     Cloud,
     /// `PREEMPT_RT`: softirqs and most spin locks can be preempted.
     RealTime,
+    /// Any machine, of another processor.
+    Arm,
 }
 
 impl Series {
@@ -51,6 +54,14 @@ impl Series {
     /// The release of Debian that has it, if that is older than those that have the others.
     fn release(self) -> Option<&'static str> {
         (self == OLD).then_some("bullseye")
+    }
+
+    /// The processor that it runs on.
+    pub fn processor(self) -> Processor {
+        match self.flavour {
+            Flavour::Arm => Processor::Aarch64,
+            Flavour::Ordinary | Flavour::Cloud | Flavour::RealTime => Processor::X86_64,
+        }
     }
 
     /// Which variant of each scenario it begins with where it runs only one: another than the kernel from the same source.
@@ -79,7 +90,7 @@ const OLD: Series = Series::new(5, 10, Flavour::Ordinary);
 pub const NAME_WIDTH: usize = "6.12-cloud".len();
 
 impl Flavour {
-    const ALL: [Self; 3] = [Self::Ordinary, Self::Cloud, Self::RealTime];
+    const ALL: [Self; 4] = [Self::Ordinary, Self::Cloud, Self::RealTime, Self::Arm];
 
     /// The word in a release, `6.1.0-56-cloud-amd64`; none for the ordinary one.
     fn word(self) -> Option<&'static str> {
@@ -87,19 +98,25 @@ impl Flavour {
             Self::Ordinary => None,
             Self::Cloud => Some("cloud"),
             Self::RealTime => Some("rt"),
+            Self::Arm => Some(Processor::Aarch64.debian()),
         }
     }
 
     /// The flavour of a release; none for one that is not for use (`dbg`).
     fn of(release: &str) -> Option<Self> {
         let has = |word: &str| release.split('-').any(|part| part == word);
-        if has("dbg") {
+        // `16k`: with larger pages.
+        if has("dbg") || has("16k") {
             return None;
         }
-        let marked = Self::ALL
+        let mut marked = Self::ALL
             .into_iter()
-            .find(|flavour| flavour.word().is_some_and(has));
-        Some(marked.unwrap_or(Self::Ordinary))
+            .filter(|flavour| flavour.word().is_some_and(has));
+        match (marked.next(), marked.next()) {
+            (first, None) => Some(first.unwrap_or(Self::Ordinary)),
+            // For the clouds of another processor.
+            _ => None,
+        }
     }
 }
 
@@ -132,7 +149,9 @@ impl FromStr for Series {
             Some(Self::new(number(major)?, number(minor)?, flavour))
         };
         parsed().ok_or_else(|| {
-            format!("{text} is no kernel: give a series, with -cloud or -rt or without, such as {DEFAULT}")
+            format!(
+                "{text} is no kernel: give a series, with -cloud, -rt or -arm64 or without, such as {DEFAULT}"
+            )
         })
     }
 }
@@ -142,24 +161,40 @@ impl FromStr for Series {
 pub struct Kernel {
     /// What `uname -r` says in it.
     pub release: String,
+    /// The root directory that it is installed in, which is the guest's: this machine's, or one of another processor.
+    pub root: PathBuf,
 }
 
 impl Kernel {
     /// The file to boot.
     pub fn image(&self) -> PathBuf {
-        Path::new("/boot").join(format!("vmlinuz-{}", self.release))
+        self.root.join(format!("boot/vmlinuz-{}", self.release))
     }
 
-    /// The newest installed kernel of a series.
+    /// Whether a guest of it can see this machine's own root directory.
+    pub fn is_of_this_machine(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
+    /// The newest kernel of a series that is installed on this machine.
     pub fn installed(series: Series) -> Option<Self> {
-        let names = fs::read_dir("/boot")
+        Self::installed_in(Path::new("/"), series)
+    }
+
+    /// The same in another root directory.
+    pub fn installed_in(root: &Path, series: Series) -> Option<Self> {
+        let names = fs::read_dir(root.join("boot"))
             .ok()?
             .flatten()
             .filter_map(|entry| entry.file_name().into_string().ok());
         let releases = names.filter_map(|name| name.strip_prefix("vmlinuz-").map(str::to_owned));
         // A kernel without its modules boots, and then has no netfilter to look at.
-        let whole = releases.filter(|release| Path::new("/lib/modules").join(release).is_dir());
-        newest(series, whole).map(|release| Self { release })
+        let modules = root.join("lib/modules");
+        let whole = releases.filter(|release| modules.join(release).is_dir());
+        newest(series, whole).map(|release| Self {
+            release,
+            root: root.to_path_buf(),
+        })
     }
 }
 
@@ -187,11 +222,12 @@ pub fn package(series: Series) -> Result<Option<Package>> {
 }
 
 /// What the packages of a series are called, as a regular expression.
-fn pattern(series: Series) -> String {
+pub fn pattern(series: Series) -> String {
     format!(r"^linux-image-{}\.{}\.", series.major, series.minor)
 }
 
-fn newest_package(series: Series, packages: &[String]) -> Result<String> {
+/// The newest kernel of a series among these packages.
+pub fn newest_package(series: Series, packages: &[String]) -> Result<String> {
     let releases = packages.iter().filter_map(|name| release_of(name));
     let release = newest(series, releases.map(str::to_owned)).with_context(|| {
         format!("no package of a {series} kernel: install one, with its modules, in /boot")
@@ -273,6 +309,14 @@ mod tests {
         );
         assert_eq!(pick("6.1-rt", &releases).as_deref(), Some("6.1.0-57-rt-amd64"));
         assert_eq!(pick("6.12-rt", &releases), None);
+        let releases = [
+            "6.1.0-56-cloud-arm64",
+            "6.1.0-50-arm64",
+            "6.1.0-57-rt-arm64",
+            "6.1.0-58-arm64-16k",
+        ];
+        assert_eq!(pick("6.1-arm64", &releases).as_deref(), Some("6.1.0-50-arm64"));
+        assert_eq!(pick("6.1-cloud", &releases), None);
     }
 
     #[test]
@@ -288,7 +332,7 @@ mod tests {
 
     #[test]
     fn a_kernel_is_named_by_its_series_and_its_flavour() {
-        for name in ["6.12", "6.1-cloud", "6.12-rt"] {
+        for name in ["6.12", "6.1-cloud", "6.12-rt", "6.1-arm64"] {
             let series = name.parse::<Series>().map(|series| series.to_string());
             assert_eq!(series.as_deref(), Ok(name));
         }

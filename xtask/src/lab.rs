@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::kernels::{Kernel, NAME_WIDTH, Series};
+use crate::processor::Processor;
 use crate::relay::Sink;
 use crate::results::Column;
 use crate::vm::{Clock, Guest, quoted};
@@ -85,23 +86,69 @@ impl Choice<'_> {
 
 /// The programs of the lab, built.
 pub struct Lab {
-    lab: PathBuf,
-    observer: PathBuf,
+    /// For this machine.
+    own: Programs,
+    /// For virtual machines of another processor.
+    foreign: Vec<Programs>,
     /// A package with the same program, for where one can be installed.
     package: Option<PathBuf>,
 }
 
+/// The lab's own program, and the one that it starts.
+struct Programs {
+    processor: Processor,
+    lab: PathBuf,
+    observer: PathBuf,
+}
+
+impl Programs {
+    /// Builds them. For another processor observer is built as the lab is, which takes half as long: what is shipped is the same source.
+    fn build(processor: Processor) -> Result<Self> {
+        let profile = if processor.is_here() {
+            Profile::Release
+        } else {
+            Profile::Lab
+        };
+        build::observer(profile, processor)?;
+        build::lab(processor)?;
+        Ok(Self {
+            processor,
+            lab: workspace::binary("observer-lab", Profile::Lab, processor),
+            observer: workspace::binary("observer", profile, processor),
+        })
+    }
+}
+
 impl Lab {
     /// Builds what the lab needs, as it is shipped: optimised, with the eBPF object in it.
-    pub fn build() -> Result<Self> {
-        build::object()?;
-        build::observer(Profile::Release)?;
-        build::lab()?;
+    ///
+    /// For the places it is also built for the processors of these.
+    pub fn build(places: &[Place]) -> Result<Self> {
+        let own = Programs::build(Processor::here())?;
+        let mut foreign = Vec::new();
+        for processor in Processor::ALL {
+            let is_of = |place: &Place| {
+                place
+                    .series()
+                    .is_some_and(|series| series.processor() == processor)
+            };
+            if !processor.is_here() && places.iter().any(is_of) {
+                foreign.push(Programs::build(processor)?);
+            }
+        }
         Ok(Self {
-            lab: workspace::binary("observer-lab", Profile::Lab),
-            observer: workspace::binary("observer", Profile::Release),
+            own,
+            foreign,
             package: None,
         })
+    }
+
+    /// Those that run on a kernel.
+    fn programs(&self, series: Series) -> &Programs {
+        let mut foreign = self.foreign.iter();
+        foreign
+            .find(|programs| programs.processor == series.processor())
+            .unwrap_or(&self.own)
     }
 
     /// Packs the program, for what systemd starts; looks at what came of it if asked to.
@@ -113,7 +160,7 @@ impl Lab {
 
     /// The lab's program.
     pub fn program(&self) -> &Path {
-        &self.lab
+        &self.own.lab
     }
 
     /// Runs the scenarios of `choice` and gathers what came out. What goes wrong is part of that.
@@ -131,8 +178,8 @@ impl Lab {
         let series: Vec<&str> = release.splitn(3, '.').take(2).collect();
         let short = format!("{}, this machine's", series.join("."));
         column(heading, short, "host", |dir| {
-            let mut command = Command::new(&self.lab);
-            command.args(Self::arguments(&self.observer, dir, choice));
+            let mut command = Command::new(&self.own.lab);
+            command.args(Self::arguments(&self.own.observer, dir, choice));
             process::forget(&mut command, process::describes_this_package);
             let code = said_with_name(&mut command, "host")?;
             if code != Some(0) {
@@ -163,9 +210,10 @@ impl Lab {
         };
         column(heading, name.clone(), &name, |dir| {
             // The guest reads this machine's files slowly, and starts observer once for each scenario.
+            let programs = self.programs(series);
             let copy =
-                line(&["cp", &self.observer.display().to_string()].map(str::to_owned)) + " /run/observer";
-            let mut words = vec![self.lab.display().to_string()];
+                line(&["cp", &programs.observer.display().to_string()].map(str::to_owned)) + " /run/observer";
+            let mut words = vec![programs.lab.display().to_string()];
             words.extend(Self::arguments(Path::new("/run/observer"), dir, choice));
             if let Some(package) = self.package.as_ref().filter(|_| systemd) {
                 words.extend(["--package".to_owned(), package.display().to_string()]);
@@ -203,18 +251,19 @@ impl Lab {
 
     /// Measures observer on this machine, by one of the lab's verbs; returns the lab's exit code.
     pub fn bench(&self, verb: &str) -> Result<i32> {
-        let observer = self.observer.display().to_string();
+        let observer = self.own.observer.display().to_string();
         self.here(&[verb.to_owned(), "--observer".to_owned(), observer])
     }
 
     /// Measures in a virtual machine what watching costs packets that live; returns the lab's exit code.
     pub fn bench_paths(&self, series: Series, rounds: usize, only: &str, clock: Clock) -> Result<i32> {
         let kernel = setup::vm(series)?;
+        let programs = self.programs(series);
         let copy = format!(
             "cp {} /run/observer",
-            quoted(&self.observer.display().to_string())
+            quoted(&programs.observer.display().to_string())
         );
-        let mut words = vec![self.lab.display().to_string()];
+        let mut words = vec![programs.lab.display().to_string()];
         let rounds = rounds.to_string();
         words.extend(
             [
@@ -256,15 +305,16 @@ impl Lab {
             all
         };
         match place {
-            Place::Host => self.here(&arguments(&self.observer)),
+            Place::Host => self.here(&arguments(&self.own.observer)),
             Place::Systemd => bail!("the oracle runs on this machine or in a virtual machine: give a series"),
             Place::Vm(series) => {
                 let kernel = setup::vm(series)?;
+                let programs = self.programs(series);
                 let copy = format!(
                     "cp {} /run/observer",
-                    quoted(&self.observer.display().to_string())
+                    quoted(&programs.observer.display().to_string())
                 );
-                let mut all = vec![self.lab.display().to_string()];
+                let mut all = vec![programs.lab.display().to_string()];
                 all.extend(arguments(Path::new("/run/observer")));
                 in_vm(&kernel, &format!("{copy} && {}", line(&all)), found, &Sink::Plain)
             }
@@ -273,7 +323,7 @@ impl Lab {
 
     /// Runs the lab on this machine, its output going where ours goes.
     fn here(&self, arguments: &[String]) -> Result<i32> {
-        let mut command = Command::new(&self.lab);
+        let mut command = Command::new(&self.own.lab);
         command.args(arguments).current_dir(workspace::root());
         process::forget(&mut command, process::describes_this_package);
         let status = command.status().context("cannot start the lab")?;
@@ -282,8 +332,9 @@ impl Lab {
 
     /// Shows the demo on this machine, or in a virtual machine if this kernel cannot; returns its exit code.
     pub fn demo(&self, place: Place, backend: Option<&str>) -> Result<i32> {
-        let mut words = vec![self.lab.display().to_string(), "demo".to_owned()];
-        words.extend(["--observer".to_owned(), self.observer.display().to_string()]);
+        let programs = place.series().map_or(&self.own, |series| self.programs(series));
+        let mut words = vec![programs.lab.display().to_string(), "demo".to_owned()];
+        words.extend(["--observer".to_owned(), programs.observer.display().to_string()]);
         words.extend(backend.map(str::to_owned));
         match place {
             Place::Host => self.here(&words[1..]),

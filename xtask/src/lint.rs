@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use crate::cargo_install::Program;
+use crate::processor::Processor;
 use crate::{build, manifests, process, setup, workspace};
 
 const USER_SPACE: [&str; 3] = ["--workspace", "--exclude", "observer-ebpf"];
@@ -25,27 +26,30 @@ pub fn main() -> Result<()> {
         .arg("clippy")
         .args(USER_SPACE)
         .args(["--all-targets", "--", "--deny", "warnings"]);
-    build::embed(&mut clippy);
+    build::embed(&mut clippy, Processor::here());
     step("clippy, user space", &mut clippy)?;
     kernel_programs()?;
     let mut doc = process::cargo();
     doc.arg("doc")
         .args(USER_SPACE)
         .args(["--no-deps", "--document-private-items"]);
-    build::embed(&mut doc);
+    build::embed(&mut doc, Processor::here());
     step("documentation", doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
     licences()
 }
 
-/// With the clippy of the compiler that builds them, for the target that they build for.
+/// With the clippy of the compiler that builds them, for the target that they build for, of each processor.
 fn kernel_programs() -> Result<()> {
     let toolchain = setup::lint()?;
-    let mut clippy = toolchain.clippy().context("clippy is missing: run this again")?;
-    build::for_ebpf(&mut clippy, &toolchain)?;
-    step(
-        "clippy, kernel programs",
-        clippy.args(["--release", "--", "--deny", "warnings"]),
-    )
+    for processor in Processor::ALL {
+        let mut clippy = toolchain.clippy().context("clippy is missing: run this again")?;
+        build::for_ebpf(&mut clippy, &toolchain, processor)?;
+        step(
+            &format!("clippy, kernel programs of {processor}"),
+            clippy.args(["--release", "--", "--deny", "warnings"]),
+        )?;
+    }
+    Ok(())
 }
 
 /// Every dependency's licence and source against deny.toml. (Advisories would need a database from the network.)

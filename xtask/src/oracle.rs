@@ -46,7 +46,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
         bail!("the oracle needs root here: sudo env PATH=\"$PATH\" HOME=\"$HOME\" cargo xtask oracle");
     }
     setup::lab()?;
-    let lab = Lab::build()?;
+    let lab = Lab::build(&[place])?;
     let found = workspace::target().join("oracle");
     let mut worst = 0;
     for backend in chosen(arguments.backend.as_deref(), &["legacy", "iptables-nft", "nft"]) {

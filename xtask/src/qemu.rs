@@ -9,24 +9,43 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::apt::{self, Package};
+use crate::processor::Processor;
 use crate::{debian, process};
 
-const PROGRAM: &str = "qemu-system-x86_64";
-const PACKAGE: &str = "qemu-system-x86";
 /// The first release that guests survive, major and minor.
 const WANTED: (u32, u32) = (8, 1);
 
-/// The package, for whoever lists all of them.
-pub fn package() -> Package {
-    Package::with_program(PACKAGE, PROGRAM)
+/// The program that emulates a processor.
+pub const fn program(processor: Processor) -> &'static str {
+    match processor {
+        Processor::X86_64 => "qemu-system-x86_64",
+        Processor::Aarch64 => "qemu-system-aarch64",
+    }
 }
 
-/// Replaces one that is too old by a backport, where that can be had; says so where it cannot.
-pub fn ensure() -> Result<()> {
-    let Some(old) = installed().filter(|version| *version < WANTED) else {
+const fn package_name(processor: Processor) -> &'static str {
+    match processor {
+        Processor::X86_64 => "qemu-system-x86",
+        Processor::Aarch64 => "qemu-system-arm",
+    }
+}
+
+/// The package, for whoever lists all of them.
+pub fn package(processor: Processor) -> Package {
+    Package::with_program(package_name(processor), program(processor))
+}
+
+/// Replaces one that is too old by a backport, where that can be had; says so where it cannot. One that is not there beside a backport of
+/// another comes from there, too: they share packages.
+pub fn ensure(processor: Processor) -> Result<()> {
+    let version = installed(processor);
+    if version.is_none() && install_backport(processor).is_err() {
+        return apt::ensure(&[package(processor)]);
+    }
+    let Some(old) = version.filter(|version| *version < WANTED) else {
         return Ok(());
     };
-    if let Err(why) = install_backport() {
+    if let Err(why) = install_backport(processor) {
         eprintln!(
             "setup: QEMU {}.{} is here, under which guests may crash when probes come on or go off; {}.{} or later is \
              wanted: {why:#}",
@@ -36,12 +55,12 @@ pub fn ensure() -> Result<()> {
     Ok(())
 }
 
-fn install_backport() -> Result<()> {
-    apt::install_from(&debian::backports()?, PACKAGE)
+fn install_backport(processor: Processor) -> Result<()> {
+    apt::install_from(&debian::backports()?, package_name(processor))
 }
 
-fn installed() -> Option<(u32, u32)> {
-    process::stdout_of(Command::new(PROGRAM).arg("--version")).and_then(|text| version(&text))
+fn installed(processor: Processor) -> Option<(u32, u32)> {
+    process::stdout_of(Command::new(program(processor)).arg("--version")).and_then(|text| version(&text))
 }
 
 /// `QEMU emulator version 10.0.2 (Debian …)`

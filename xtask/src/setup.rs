@@ -1,11 +1,15 @@
 //! `cargo xtask setup`, and the parts of it that each other command needs.
 
+use std::path::Path;
+use std::process::Command;
+
 use anyhow::{Context, Result, bail};
 
 use crate::apt::{self, Package};
 use crate::kernels::{self, Kernel, MATRIX, Series};
+use crate::processor::Processor;
 use crate::toolchain::{Route, Toolchain};
-use crate::{linker, manifests, qemu, virtiofsd, virtme};
+use crate::{foreign, linker, manifests, process, qemu, virtiofsd, virtme};
 
 /// Everything: for building, for the scenarios, for the virtual machines.
 pub fn main() -> Result<()> {
@@ -27,7 +31,7 @@ pub fn main() -> Result<()> {
         }
     }
     build()?;
-    qemu::ensure()?;
+    qemu::ensure(Processor::here())?;
     virtme::ensure()?;
     virtiofsd::ensure()?;
     manifests::ensure()?;
@@ -81,6 +85,34 @@ pub fn dist() -> Result<()> {
     apt::ensure(&dist_packages())
 }
 
+/// What programs for another processor are built with: a linker and a C library, and Rust's own library.
+pub fn cross(processor: Processor) -> Result<()> {
+    let (name, debian) = (processor.name(), processor.debian());
+    apt::ensure(&[
+        Package::with_file(
+            format!("gcc-{}-linux-gnu", name.replace('_', "-")),
+            format!("/usr/bin/{}", processor.tool("gcc")),
+        ),
+        Package::with_file(
+            format!("libc6-dev-{debian}-cross"),
+            format!("/usr/{name}-linux-gnu/lib/libc.a"),
+        ),
+    ])?;
+    let library = ["--print", "target-libdir", "--target", processor.target()];
+    let is_there = || process::rustc_says(&library).is_ok_and(|dir| Path::new(dir.trim()).is_dir());
+    if is_there() {
+        return Ok(());
+    }
+    eprintln!("setup: adding Rust's library for {name}");
+    let mut rustup = Command::new("rustup");
+    process::run_quietly(rustup.args(["target", "add", processor.target()])).with_context(|| {
+        format!(
+            "this toolchain has no library for {name}: install the one of {}",
+            processor.target()
+        )
+    })
+}
+
 /// What libFuzzer is built with.
 pub fn fuzz() -> Result<()> {
     apt::ensure(&[Package::with_program("g++", "c++")])
@@ -88,12 +120,23 @@ pub fn fuzz() -> Result<()> {
 
 /// What a virtual machine of that series needs.
 pub fn vm(series: Series) -> Result<Kernel> {
+    if !series.processor().is_here() {
+        return foreign_vm(series);
+    }
     apt::ensure(&vm_packages(series)?)?;
     kernels::ensure_old(series)?;
-    qemu::ensure()?;
+    qemu::ensure(Processor::here())?;
     virtme::ensure()?;
     virtiofsd::ensure()?;
     Kernel::installed(series).with_context(|| format!("no {series} kernel in /boot after installing one"))
+}
+
+/// One of another processor, which sees a root directory made for it.
+fn foreign_vm(series: Series) -> Result<Kernel> {
+    apt::ensure(&virtiofsd::packages())?;
+    qemu::ensure(series.processor())?;
+    virtiofsd::ensure()?;
+    foreign::Root::of(series.processor())?.kernel(series)
 }
 
 fn compiler_packages() -> Vec<Package> {
@@ -161,7 +204,7 @@ fn dist_packages() -> Vec<Package> {
 
 fn vm_packages(series: Series) -> Result<Vec<Package>> {
     let mut packages = vec![
-        qemu::package(),
+        qemu::package(Processor::here()),
         // A busybox that is not static is of no use in the initramfs, and the program does not tell.
         Package::with_file("busybox-static", "/var/lib/dpkg/info/busybox-static.list"),
         Package::with_program("kmod", "modprobe"),

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::kernels::{MATRIX, Series};
 use crate::lab::{self, Lab, Place};
+use crate::processor::Processor;
 use crate::results::{self, Column, Part, Totals};
 use crate::vm::PROCESSORS;
 use crate::{build, features, instructions, process, setup};
@@ -93,7 +94,7 @@ pub fn main(arguments: &Arguments) -> Result<ExitCode> {
             Ok(())
         }
     };
-    let mut lab = Lab::build()?;
+    let mut lab = Lab::build(&places)?;
     if places.contains(&Place::Systemd) {
         all.add(packages(&mut lab, everything && filter.is_none())?);
     }
@@ -229,7 +230,7 @@ fn packages(lab: &mut Lab, are_checked: bool) -> Result<Part> {
 
 /// The workspace's unit tests; the kernel programs have none, they build for another target.
 fn unit_tests(filter: Option<&str>) -> Result<Part> {
-    build::object()?;
+    build::object(Processor::here())?;
     let mut cargo = process::cargo();
     cargo
         .args([
@@ -240,7 +241,7 @@ fn unit_tests(filter: Option<&str>) -> Result<Part> {
             "--no-fail-fast",
         ])
         .args(filter);
-    build::embed(&mut cargo);
+    build::embed(&mut cargo, Processor::here());
     let mut child = cargo
         .stdout(Stdio::piped())
         .spawn()

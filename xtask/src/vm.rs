@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,12 @@ use anyhow::{Context, Result, bail};
 use crate::interrupt::Group;
 use crate::kernels::{Kernel, Series};
 use crate::relay::{Relay, Sink};
-use crate::{process, setup, systemd, virtme, workspace};
+use crate::{foreign, process, setup, systemd, virtme, workspace};
 
 /// The options of `cargo xtask vm`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The kernel to boot: a series, with -cloud or -rt or without
+    /// The kernel to boot: a series, with -cloud, -rt or -arm64 or without
     #[arg(long, value_name = "KERNEL", default_value_t = crate::kernels::DEFAULT)]
     kernel: Series,
     /// Stop the machine when the command has not ended after that many minutes
@@ -277,7 +277,29 @@ struct Machine {
 
 impl Machine {
     fn start(guest: &Guest<'_>, desk: &Desk) -> Result<Self> {
+        let mut command = if guest.kernel.is_of_this_machine() {
+            Self::virtme(guest, desk)?
+        } else {
+            foreign::command(guest, &desk.dir, LOUD)?
+        };
         let console = fs::File::create(desk.file("console"))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(console.try_clone()?)
+            .stderr(console)
+            .process_group(0);
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {name}: run `cargo xtask setup`"))?;
+        Ok(Self {
+            group: Some(Group::of(child.id())?),
+            child,
+        })
+    }
+
+    /// On this machine's own root directory.
+    fn virtme(guest: &Guest<'_>, desk: &Desk) -> Result<Command> {
         let first = guest
             .systemd
             .then(|| desk.lay_out_systemd(guest.results))
@@ -304,26 +326,16 @@ impl Machine {
             )
             .args(first)
             .arg("--exec")
-            .arg(format!("sh {}", desk.file("script").display()))
-            .stdin(Stdio::null())
-            .stdout(console.try_clone()?)
-            .stderr(console)
-            .process_group(0);
+            .arg(format!("sh {}", desk.file("script").display()));
         process::forget(&mut command, process::describes_this_package);
-        let child = command
-            .spawn()
-            .context("cannot start virtme-ng: run `cargo xtask setup`")?;
-        Ok(Self {
-            group: Some(Group::of(child.id())?),
-            child,
-        })
+        Ok(command)
     }
 
     fn ended(&mut self) -> Result<bool> {
         Ok(self
             .child
             .try_wait()
-            .context("cannot wait for virtme-ng")?
+            .context("cannot wait for the emulator")?
             .is_some())
     }
 }

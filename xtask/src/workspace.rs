@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::processor::Processor;
+
 /// The root of this source tree.
 pub fn root() -> PathBuf {
     // cargo says at run time where this package is; a binary run by hand knows where it was built.
@@ -23,14 +25,19 @@ pub fn target() -> PathBuf {
     }
 }
 
-/// The eBPF crate's own build output: another compiler, so another directory.
-pub fn ebpf_target() -> PathBuf {
-    target().join("ebpf")
+/// The eBPF crate's own build output: another compiler, so another directory. What its programs see of the kernel differs with the
+/// processor.
+pub fn ebpf_target(processor: Processor) -> PathBuf {
+    target().join(if processor.is_here() {
+        "ebpf".to_owned()
+    } else {
+        format!("ebpf-{processor}")
+    })
 }
 
 /// The object that the binary embeds.
-pub fn ebpf_object() -> PathBuf {
-    ebpf_target().join("bpfel-unknown-none/release/observer-ebpf")
+pub fn ebpf_object(processor: Processor) -> PathBuf {
+    ebpf_target(processor).join("bpfel-unknown-none/release/observer-ebpf")
 }
 
 /// How a program of this workspace is built.
@@ -64,8 +71,13 @@ impl Profile {
 }
 
 /// A program of this workspace.
-pub fn binary(name: &str, profile: Profile) -> PathBuf {
-    target().join(profile.directory()).join(name)
+pub fn binary(name: &str, profile: Profile, processor: Processor) -> PathBuf {
+    let built = if processor.is_here() {
+        target()
+    } else {
+        target().join(processor.target())
+    };
+    built.join(profile.directory()).join(name)
 }
 
 /// What is built or downloaded once and serves every checkout.

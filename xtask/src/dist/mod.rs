@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::process::{self, run_quietly};
+use crate::processor::Processor;
 use crate::static_elf;
 use crate::workspace::{self, Profile};
 use crate::{build, lint, setup};
@@ -42,8 +43,7 @@ pub struct Arguments {
 
 /// Builds and packs everything.
 pub fn main(arguments: &Arguments) -> Result<()> {
-    build::object()?;
-    build::observer(Profile::Release)?;
+    build::observer(Profile::Release, Processor::here())?;
     let made = pack()?;
     if arguments.check {
         made.check()?;
@@ -100,7 +100,7 @@ pub fn pack() -> Result<Made> {
 
 /// The binary without its symbols, which are half a megabyte and serve nobody who has no debugger.
 fn stripped(work: &Path) -> Result<PathBuf> {
-    let built = workspace::binary("observer", Profile::Release);
+    let built = workspace::binary("observer", Profile::Release, Processor::here());
     let path = work.join("observer");
     let mut strip = process::neutral("strip");
     strip.args([
