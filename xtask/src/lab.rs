@@ -87,8 +87,8 @@ impl Choice<'_> {
 pub struct Lab {
     lab: PathBuf,
     observer: PathBuf,
-    /// A package with the same program, for where one can be installed.
-    package: Option<PathBuf>,
+    /// Packages with the same program, for where they can be installed.
+    packages: Vec<PathBuf>,
 }
 
 impl Lab {
@@ -100,14 +100,14 @@ impl Lab {
         Ok(Self {
             lab: workspace::binary("observer-lab", Profile::Lab),
             observer: workspace::binary("observer", Profile::Release),
-            package: None,
+            packages: Vec::new(),
         })
     }
 
     /// Packs the program, for what systemd starts; looks at what came of it if asked to.
     pub fn pack(&mut self, and_check: bool) -> Result<()> {
         let made = dist::pack()?;
-        self.package = Some(made.deb());
+        self.packages = vec![made.deb(), made.rpm()];
         if and_check { made.check() } else { Ok(()) }
     }
 
@@ -167,7 +167,7 @@ impl Lab {
                 line(&["cp", &self.observer.display().to_string()].map(str::to_owned)) + " /run/observer";
             let mut words = vec![self.lab.display().to_string()];
             words.extend(Self::arguments(Path::new("/run/observer"), dir, choice));
-            if let Some(package) = self.package.as_ref().filter(|_| systemd) {
+            for package in self.packages.iter().filter(|_| systemd) {
                 words.extend(["--package".to_owned(), package.display().to_string()]);
             }
             // Emulated, and two machines at a time: what takes a second elsewhere may take many.
