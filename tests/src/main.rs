@@ -32,9 +32,9 @@ enum Verb {
         /// The observer to test.
         #[arg(long, required_unless_present = "kernel_only")]
         observer: Option<PathBuf>,
-        /// A package for Debian with that observer in it.
-        #[arg(long)]
-        package: Option<PathBuf>,
+        /// A package (.deb or .rpm) with that observer in it; may be given for each.
+        #[arg(long = "package", value_name = "FILE")]
+        packages: Vec<PathBuf>,
         /// Run no observer: check only that the kernel does what the scenarios say.
         #[arg(long, conflicts_with = "observer")]
         kernel_only: bool,
@@ -304,7 +304,7 @@ fn run(cli: Cli) -> Result<bool> {
         Verb::Run {
             observer,
             kernel_only: _,
-            package,
+            packages,
             results,
             keep,
             times,
@@ -342,7 +342,7 @@ fn run(cli: Cli) -> Result<bool> {
             let lab = Lab {
                 data,
                 observer,
-                package,
+                packages,
                 run,
                 schema,
                 patience: Duration::from_secs(patience),

@@ -90,8 +90,8 @@ pub struct Lab {
     own: Programs,
     /// For virtual machines of another processor.
     foreign: Vec<Programs>,
-    /// A package with the same program, for where one can be installed.
-    package: Option<PathBuf>,
+    /// Packages with the same program, for where they can be installed.
+    packages: Vec<PathBuf>,
 }
 
 /// The lab's own program, and the one that it starts.
@@ -139,7 +139,7 @@ impl Lab {
         Ok(Self {
             own,
             foreign,
-            package: None,
+            packages: Vec::new(),
         })
     }
 
@@ -154,7 +154,7 @@ impl Lab {
     /// Packs the program, for what systemd starts; looks at what came of it if asked to.
     pub fn pack(&mut self, and_check: bool) -> Result<()> {
         let made = dist::pack()?;
-        self.package = Some(made.deb());
+        self.packages = vec![made.deb(), made.rpm()];
         if and_check { made.check() } else { Ok(()) }
     }
 
@@ -215,7 +215,7 @@ impl Lab {
                 line(&["cp", &programs.observer.display().to_string()].map(str::to_owned)) + " /run/observer";
             let mut words = vec![programs.lab.display().to_string()];
             words.extend(Self::arguments(Path::new("/run/observer"), dir, choice));
-            if let Some(package) = self.package.as_ref().filter(|_| systemd) {
+            for package in self.packages.iter().filter(|_| systemd) {
                 words.extend(["--package".to_owned(), package.display().to_string()]);
             }
             // Emulated, and two machines at a time: what takes a second elsewhere may take many.

@@ -31,7 +31,7 @@ pub struct Arguments {
 /// The scenarios that run where systemd is the first program, and nowhere else, begin so.
 const SERVICE: &str = "the-systemd-unit-as-systemd-runs-it";
 /// The longest of their names.
-const PACKAGED: &str = "the-systemd-unit-as-systemd-runs-it-from-a-package";
+const PACKAGED: &str = "the-systemd-unit-as-systemd-runs-it-from-a-package-of-rpm";
 
 /// What `--kernel` takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -29,8 +29,8 @@ pub struct Lab {
     pub data: Data,
     /// The program under test; without one only the kernel's side of each scenario is checked.
     pub observer: Option<PathBuf>,
-    /// A package for Debian with the same program in it.
-    pub package: Option<PathBuf>,
+    /// Packages with the same program in them, of which each kind is installed.
+    pub packages: Vec<PathBuf>,
     /// This run.
     pub run: RunDir,
     /// The schema of the trace, if it is there.

@@ -61,6 +61,7 @@ fn package_of_rpm(file: &Path) -> Result<()> {
     for path in [
         "/usr/sbin/observer",
         "/usr/lib/systemd/system/observer.service",
+        "/usr/lib/systemd/system-preset/95-observer.preset",
         "/usr/share/man/man8/observer.8.gz",
         "/usr/share/licenses/observer/third-party.txt",
     ] {

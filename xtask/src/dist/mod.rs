@@ -67,6 +67,11 @@ impl Made {
         self.dir.join(deb::file_name())
     }
 
+    /// The package for Red Hat's family and SUSE.
+    pub fn rpm(&self) -> PathBuf {
+        self.dir.join(rpm::file_name())
+    }
+
     /// Looks at everything with tools that others wrote, and makes it once more: it must be the same.
     pub fn check(&self) -> Result<()> {
         check::all(&self.dir)?;

@@ -20,12 +20,18 @@ pub fn build(payload: &Payload, work: &Path, dir: &Path, moment: &Moment) -> Res
     let root = work.join("root");
     let binary = fs::read(&payload.binary).context("cannot read the binary")?;
     let man = packed(&payload.man)?;
-    let files: [(&str, u32, &[u8]); 10] = [
+    let preset = source("95-observer.preset")?;
+    let files: [(&str, u32, &[u8]); 11] = [
         ("usr/sbin/observer", 0o755, &binary),
         (
             "usr/lib/systemd/system/observer.service",
             0o644,
             payload.unit.as_bytes(),
+        ),
+        (
+            "usr/lib/systemd/system-preset/95-observer.preset",
+            0o644,
+            preset.as_bytes(),
         ),
         ("usr/share/man/man8/observer.8.gz", 0o644, &man),
         (
@@ -55,10 +61,9 @@ pub fn build(payload: &Payload, work: &Path, dir: &Path, moment: &Moment) -> Res
     for (path, mode, content) in files {
         place(&root, path, mode, content)?;
     }
-    let source = workspace::root().join("deploy/rpm/observer.spec");
-    let source = fs::read_to_string(&source).with_context(|| format!("cannot read {}", source.display()))?;
     let spec = work.join("observer.spec");
-    write(&spec, (source + &changelog(payload, moment)?).as_bytes())?;
+    let text = source("observer.spec")? + &changelog(payload, moment)?;
+    write(&spec, text.as_bytes())?;
 
     let mut rpmbuild = process::neutral("rpmbuild");
     let defines = [
@@ -91,6 +96,12 @@ pub fn build(payload: &Payload, work: &Path, dir: &Path, moment: &Moment) -> Res
     process::run_quietly(moment.set(&mut rpmbuild)).context("rpmbuild could not build the package")?;
     fs::copy(work.join(file_name()), dir.join(file_name())).context("rpmbuild left no package")?;
     Ok(())
+}
+
+/// A file of `deploy/rpm`.
+fn source(name: &str) -> Result<String> {
+    let path = workspace::root().join("deploy/rpm").join(name);
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// rpm keeps the changes in the package itself.

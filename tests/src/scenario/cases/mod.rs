@@ -83,6 +83,14 @@ pub(super) const ALL: &[Case] = &[
         run: service::from_a_package,
     },
     Case {
+        name: "the-systemd-unit-as-systemd-runs-it-from-a-package-of-rpm",
+        backends: &[Backend::Legacy],
+        every_kernel: false,
+        of_paths: false,
+        without_bpf: false,
+        run: service::from_a_package_of_rpm,
+    },
+    Case {
         name: "the-daemon-set-in-a-container-as-it-says",
         backends: &[Backend::Legacy, Backend::Nft],
         every_kernel: false,

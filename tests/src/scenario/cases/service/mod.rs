@@ -22,7 +22,7 @@ use crate::results::Outcome;
 use crate::rights::{self, Watched};
 use crate::traffic::{self, Udp};
 
-pub(super) use package::run as from_a_package;
+pub(super) use package::{run_deb as from_a_package, run_rpm as from_a_package_of_rpm};
 
 const UNIT: &str = "observer/systemd/observer.service";
 /// Where the unit says that observer is, and where an administrator puts the unit.
