@@ -153,7 +153,7 @@ impl Lab {
 
     /// Packs the program, for what systemd starts; looks at what came of it if asked to.
     pub fn pack(&mut self, and_check: bool) -> Result<()> {
-        let made = dist::pack()?;
+        let made = dist::pack(&[Processor::here()])?;
         self.packages = vec![made.deb(), made.rpm()];
         if and_check { made.check() } else { Ok(()) }
     }

@@ -5,15 +5,18 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use super::{deb, fresh, image, rpm};
+use crate::processor::Processor;
 use crate::{process, workspace};
 
 /// Each file by the tool that knows its kind.
-pub fn all(dir: &Path) -> Result<()> {
+pub fn all(dir: &Path, processors: &[Processor]) -> Result<()> {
     let work = workspace::target().join("dist-check");
     fresh(&work)?;
-    lintian(&dir.join(deb::file_name()))?;
-    package_of_rpm(&dir.join(rpm::file_name()))?;
-    unpacked_image(&dir.join(image::file_name()), &work)?;
+    for processor in processors {
+        lintian(&dir.join(deb::file_name(*processor)))?;
+        package_of_rpm(&dir.join(rpm::file_name(*processor)))?;
+    }
+    unpacked_image(&dir.join(image::file_name()), &work, processors)?;
     let mut sums = process::neutral("sha256sum");
     sums.current_dir(dir).args(["--check", "--quiet", "SHA256SUMS"]);
     process::run_quietly(&mut sums).context("SHA256SUMS does not fit its files")
@@ -82,7 +85,7 @@ fn package_of_rpm(file: &Path) -> Result<()> {
     }
 }
 
-fn unpacked_image(tar: &Path, work: &Path) -> Result<()> {
+fn unpacked_image(tar: &Path, work: &Path, processors: &[Processor]) -> Result<()> {
     let layout = work.join("layout");
     fresh(&layout)?;
     let mut unpack = process::neutral("tar");
@@ -93,7 +96,7 @@ fn unpacked_image(tar: &Path, work: &Path) -> Result<()> {
         .arg("--directory")
         .arg(&layout);
     process::run_quietly(&mut unpack).context("tar cannot read the image")?;
-    image::check(&layout, work)
+    image::check(&layout, work, processors)
 }
 
 #[cfg(test)]

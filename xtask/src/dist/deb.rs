@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use super::VERSION;
 use super::moment::Moment;
 use super::payload::{Payload, packed, place};
+use crate::processor::Processor;
 use crate::{process, workspace};
 
 /// Of the package, for one version of observer.
@@ -20,12 +21,18 @@ const MAINTAINER: &str = "observer@packages.invalid";
 const DOC: &str = "usr/share/doc/observer";
 
 /// As Debian names them.
-pub fn file_name() -> String {
-    format!("observer_{VERSION}-{REVISION}_amd64.deb")
+pub fn file_name(processor: Processor) -> String {
+    format!("observer_{VERSION}-{REVISION}_{}.deb", processor.debian())
 }
 
 /// Builds it in `work` and leaves it in `dir`.
-pub fn build(payload: &Payload, work: &Path, dir: &Path, moment: &Moment) -> Result<()> {
+pub fn build(
+    payload: &Payload,
+    processor: Processor,
+    work: &Path,
+    dir: &Path,
+    moment: &Moment,
+) -> Result<()> {
     let root = work.join("root");
     let source = |name: &str| {
         let path = workspace::root().join("deploy/debian").join(name);
@@ -90,6 +97,7 @@ pub fn build(payload: &Payload, work: &Path, dir: &Path, moment: &Moment) -> Res
     }
     let control = source("control")?
         .replace("{{version}}", &format!("{VERSION}-{REVISION}"))
+        .replace("{{architecture}}", processor.debian())
         .replace("{{maintainer}}", MAINTAINER)
         .replace("{{kibibytes}}", &bytes.div_ceil(1024).to_string());
     place(&root, "DEBIAN/control", 0o644, control.as_bytes())?;
@@ -105,7 +113,7 @@ pub fn build(payload: &Payload, work: &Path, dir: &Path, moment: &Moment) -> Res
     let mut dpkg = process::neutral("dpkg-deb");
     dpkg.args(["--root-owner-group", "-Zxz", "--build"])
         .arg(&root)
-        .arg(dir.join(file_name()));
+        .arg(dir.join(file_name(processor)));
     process::run_quietly(moment.set(&mut dpkg)).context("dpkg-deb could not build the package")
 }
 

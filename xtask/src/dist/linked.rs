@@ -9,10 +9,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use crate::processor::Processor;
 use crate::{process, toolchain, workspace};
-
-/// The target of the binary.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Everything that is linked in.
 pub struct Linked {
@@ -59,8 +57,8 @@ pub struct Foreign {
 
 impl Linked {
     /// Asks cargo.
-    pub fn find() -> Result<Self> {
-        let mut wanted = tree("observer", TARGET)?;
+    pub fn find(processor: Processor) -> Result<Self> {
+        let mut wanted = tree("observer", processor.target())?;
         wanted.append(&mut tree("observer-ebpf", toolchain::TARGET)?);
         let metadata = metadata()?;
         let sums = checksums(
@@ -76,7 +74,7 @@ impl Linked {
         }
         Ok(Self {
             crates,
-            foreign: foreign()?,
+            foreign: foreign(processor)?,
         })
     }
 }
@@ -192,12 +190,12 @@ fn checksums(lock: &str) -> BTreeMap<Id, String> {
 }
 
 /// Rust's library, and what a static link takes of the C library's and the compiler's.
-fn foreign() -> Result<Vec<Foreign>> {
+fn foreign(processor: Processor) -> Result<Vec<Foreign>> {
     let rustc = process::rustc_says(&["-vV"])?;
     let release = rustc.lines().find_map(|line| line.strip_prefix("release: "));
-    let glibc = process::stdout_of(Command::new("getconf").arg("GNU_LIBC_VERSION"));
-    let glibc = glibc.context("getconf cannot tell the version of glibc: this C library is another")?;
-    let gcc = process::stdout_of(Command::new("cc").arg("-dumpfullversion"));
+    let gcc = processor.tool("gcc");
+    let glibc = glibc(&gcc)?;
+    let version = process::stdout_of(Command::new(&gcc).arg("-dumpfullversion"));
     Ok(vec![
         Foreign {
             name: "rust-std",
@@ -210,7 +208,7 @@ fn foreign() -> Result<Vec<Foreign>> {
         },
         Foreign {
             name: "glibc",
-            version: glibc.trim().trim_start_matches("glibc ").to_owned(),
+            version: glibc,
             licence: "LGPL-2.1-or-later",
             note: "The GNU C library, linked statically and unchanged. Whoever wants another version in it builds \
                    observer from its source, which is complete and free: `cargo xtask build --release` links the one of \
@@ -218,12 +216,30 @@ fn foreign() -> Result<Vec<Foreign>> {
         },
         Foreign {
             name: "libgcc",
-            version: gcc.context("cc cannot tell its version")?.trim().to_owned(),
+            version: version
+                .with_context(|| format!("{gcc} cannot tell its version"))?
+                .trim()
+                .to_owned(),
             licence: "GPL-3.0-or-later WITH GCC-exception-3.1",
             note: "GCC's runtime library, for unwinding, linked statically: its exception allows that for programs under any \
                    licence.",
         },
     ])
+}
+
+/// The version of the C library that a compiler links.
+fn glibc(gcc: &str) -> Result<String> {
+    let mut command = Command::new(gcc);
+    command.args(["-E", "-dM", "-include", "features.h", "-x", "c", "/dev/null"]);
+    let macros = process::stdout_of(&mut command).with_context(|| format!("{gcc} finds no C library"))?;
+    let value = |name: &str| {
+        let define = format!("#define {name} ");
+        macros.lines().find_map(|line| line.strip_prefix(&define))
+    };
+    let (major, minor) = value("__GLIBC__")
+        .zip(value("__GLIBC_MINOR__"))
+        .with_context(|| format!("the C library of {gcc} is not the GNU one"))?;
+    Ok(format!("{major}.{minor}"))
 }
 
 #[cfg(test)]
@@ -232,7 +248,7 @@ mod tests {
 
     #[test]
     fn what_is_linked_in_is_there_and_what_only_builds_it_is_not() {
-        let linked = Linked::find().unwrap();
+        let linked = Linked::find(Processor::here()).unwrap();
         let has = |name: &str| linked.crates.keys().any(|id| id.name == name);
         for inside in [
             "observer",

@@ -30,12 +30,13 @@ use payload::Payload;
 
 /// The version of the workspace.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// What the files are named after.
-const MACHINE: &str = "x86_64";
 
 /// The options of `cargo xtask dist`.
 #[derive(clap::Args)]
 pub struct Arguments {
+    /// Only for this processor; may be given more than once
+    #[arg(long = "arch", value_enum, value_name = "PROCESSOR")]
+    processors: Vec<Processor>,
     /// Check what was made as well: lintian, rpm, the image read back, licences; made twice it must be the same bytes
     #[arg(long)]
     check: bool,
@@ -43,15 +44,22 @@ pub struct Arguments {
 
 /// Builds and packs everything.
 pub fn main(arguments: &Arguments) -> Result<()> {
+    let processors: Vec<Processor> = Processor::ALL
+        .into_iter()
+        .filter(|one| arguments.processors.is_empty() || arguments.processors.contains(one))
+        .collect();
+    // Its own program says what is in its manual.
     build::observer(Profile::Release, Processor::here())?;
-    let made = pack()?;
+    for processor in processors.iter().filter(|one| !one.is_here()) {
+        build::observer(Profile::Release, *processor)?;
+    }
+    let made = pack(&processors)?;
     if arguments.check {
         made.check()?;
         lint::licences()?;
     }
     println!("{}", made.dir.display());
     print!("{}", made.sums);
-    println!("aarch64 is left out: see docs/install.md");
     Ok(())
 }
 
@@ -59,55 +67,71 @@ pub fn main(arguments: &Arguments) -> Result<()> {
 pub struct Made {
     dir: PathBuf,
     sums: String,
+    processors: Vec<Processor>,
 }
 
 impl Made {
-    /// The package for Debian.
+    /// The package for Debian, of this machine's processor.
     pub fn deb(&self) -> PathBuf {
-        self.dir.join(deb::file_name())
+        self.dir.join(deb::file_name(Processor::here()))
     }
 
-    /// The package for Red Hat's family and SUSE.
+    /// The package for Red Hat's family and SUSE, likewise.
     pub fn rpm(&self) -> PathBuf {
-        self.dir.join(rpm::file_name())
+        self.dir.join(rpm::file_name(Processor::here()))
     }
 
     /// Looks at everything with tools that others wrote, and makes it once more: it must be the same.
     pub fn check(&self) -> Result<()> {
-        check::all(&self.dir)?;
-        check::same(&self.sums, &pack()?.sums)
+        check::all(&self.dir, &self.processors)?;
+        check::same(&self.sums, &pack(&self.processors)?.sums)
     }
 }
 
-/// Packs the release binary that is there, which takes seconds.
-pub fn pack() -> Result<Made> {
+/// Packs the release binaries of these processors that are there, which takes seconds.
+pub fn pack(processors: &[Processor]) -> Result<Made> {
     setup::dist()?;
     let dir = workspace::target().join("dist");
     fresh(&dir)?;
     let work = workspace::target().join("dist-work");
     fresh(&work)?;
     let moment = Moment::of_the_tree()?;
-    let binary = stripped(&work)?;
-    let linked = Linked::find()?;
-    let notices = notices::text(&linked)?;
-    let payload = Payload::gather(&binary, &notices, &moment)?;
+    let own = workspace::binary("observer", Profile::Release, Processor::here());
+    let mut contents = Vec::new();
+    for processor in processors {
+        let work = work.join(processor.name());
+        fresh(&work)?;
+        let binary = stripped(*processor, &work)?;
+        let linked = Linked::find(*processor)?;
+        let notices = notices::text(&linked)?;
+        let payload = Payload::gather(&binary, &own, &notices, &moment)?;
 
-    let name = |rest: &str| dir.join(format!("observer-{VERSION}{rest}"));
-    fs::copy(&binary, name(&format!("-{MACHINE}"))).context("cannot copy the binary")?;
-    write(&name("-third-party.txt"), notices.as_bytes())?;
-    write(&name(".cdx.json"), sbom::text(&linked, &moment)?.as_bytes())?;
-    deb::build(&payload, &work.join("deb"), &dir, &moment)?;
-    rpm::build(&payload, &work.join("rpm"), &dir, &moment)?;
-    image::build(&binary, &notices, &work.join("image"), &dir, &moment)?;
+        let name = |rest: &str| dir.join(format!("observer-{VERSION}-{processor}{rest}"));
+        fs::copy(&binary, name("")).context("cannot copy the binary")?;
+        write(&name("-third-party.txt"), notices.as_bytes())?;
+        write(&name(".cdx.json"), sbom::text(&linked, &moment)?.as_bytes())?;
+        deb::build(&payload, *processor, &work.join("deb"), &dir, &moment)?;
+        rpm::build(&payload, *processor, &work.join("rpm"), &dir, &moment)?;
+        contents.push(image::Content {
+            processor: *processor,
+            binary,
+            notices,
+        });
+    }
+    image::build(&contents, &work.join("image"), &dir, &moment)?;
     let sums = sums::write(&dir)?;
-    Ok(Made { dir, sums })
+    Ok(Made {
+        dir,
+        sums,
+        processors: processors.to_vec(),
+    })
 }
 
 /// The binary without its symbols, which are half a megabyte and serve nobody who has no debugger.
-fn stripped(work: &Path) -> Result<PathBuf> {
-    let built = workspace::binary("observer", Profile::Release, Processor::here());
+fn stripped(processor: Processor, work: &Path) -> Result<PathBuf> {
+    let built = workspace::binary("observer", Profile::Release, processor);
     let path = work.join("observer");
-    let mut strip = process::neutral("strip");
+    let mut strip = process::neutral(&processor.tool("strip"));
     strip.args([
         "--strip-all",
         "--remove-section=.comment",

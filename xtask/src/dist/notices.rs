@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn each_crate_from_elsewhere_is_told_and_each_text_once() {
-        let linked = Linked::find().unwrap();
+        let linked = Linked::find(crate::processor::Processor::here()).unwrap();
         let report = text(&linked).unwrap();
         for (id, one) in linked.crates.iter().filter(|(_, one)| one.is_foreign()) {
             assert!(

@@ -34,17 +34,17 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// Asks the binary for what it writes itself, and the tree for the rest.
-    pub fn gather(binary: &Path, notices: &str, moment: &Moment) -> Result<Self> {
+    /// Asks the binary that runs on this machine for what it writes itself, and the tree for the rest.
+    pub fn gather(binary: &Path, own: &Path, notices: &str, moment: &Moment) -> Result<Self> {
         let root = workspace::root();
         let read = |name: &str| fs::read(root.join(name)).with_context(|| format!("cannot read {name}"));
         let unit = String::from_utf8(read("observer/systemd/observer.service")?).context("the unit")?;
         Ok(Self {
             binary: binary.to_path_buf(),
-            man: said(binary, &["man"])?,
-            bash: said(binary, &["completions", "bash"])?,
-            zsh: said(binary, &["completions", "zsh"])?,
-            fish: said(binary, &["completions", "fish"])?,
+            man: said(own, &["man"])?,
+            bash: said(own, &["completions", "bash"])?,
+            zsh: said(own, &["completions", "zsh"])?,
+            fish: said(own, &["completions", "fish"])?,
             unit: packaged(&unit)?,
             changelog: read("CHANGELOG.md")?,
             notices: notices.to_owned(),

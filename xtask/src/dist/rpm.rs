@@ -7,16 +7,23 @@ use anyhow::{Context, Result};
 
 use super::moment::Moment;
 use super::payload::{Payload, items, packed, place};
-use super::{MACHINE, VERSION, write};
+use super::{VERSION, write};
+use crate::processor::Processor;
 use crate::{process, workspace};
 
 /// As rpm names them.
-pub fn file_name() -> String {
-    format!("observer-{VERSION}-1.{MACHINE}.rpm")
+pub fn file_name(processor: Processor) -> String {
+    format!("observer-{VERSION}-1.{processor}.rpm")
 }
 
 /// Builds it in `work` and leaves it in `dir`.
-pub fn build(payload: &Payload, work: &Path, dir: &Path, moment: &Moment) -> Result<()> {
+pub fn build(
+    payload: &Payload,
+    processor: Processor,
+    work: &Path,
+    dir: &Path,
+    moment: &Moment,
+) -> Result<()> {
     let root = work.join("root");
     let binary = fs::read(&payload.binary).context("cannot read the binary")?;
     let man = packed(&payload.man)?;
@@ -91,10 +98,11 @@ pub fn build(payload: &Payload, work: &Path, dir: &Path, moment: &Moment) -> Res
         rpmbuild.args(["--define", &define]);
     }
     rpmbuild
-        .args(["-bb", "--quiet", "--target", "x86_64-linux"])
+        .args(["-bb", "--quiet", "--target", &format!("{processor}-linux")])
         .arg(&spec);
     process::run_quietly(moment.set(&mut rpmbuild)).context("rpmbuild could not build the package")?;
-    fs::copy(work.join(file_name()), dir.join(file_name())).context("rpmbuild left no package")?;
+    fs::copy(work.join(file_name(processor)), dir.join(file_name(processor)))
+        .context("rpmbuild left no package")?;
     Ok(())
 }
 

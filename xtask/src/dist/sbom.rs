@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn every_reference_is_a_component_and_everything_is_reached_from_the_program() {
-        let linked = Linked::find().unwrap();
+        let linked = Linked::find(crate::processor::Processor::here()).unwrap();
         let moment = Moment::of_the_tree().unwrap();
         let text = text(&linked, &moment).unwrap();
         assert_eq!(text, super::text(&linked, &moment).unwrap());

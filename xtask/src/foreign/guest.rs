@@ -72,7 +72,7 @@ fn emulator(guest: &Guest<'_>, script: &Path, seen: &[PathBuf], loglevel: u8) ->
         ));
     }
     let mut append = format!(
-        "rootfstype=virtiofs root={ROOT} ro init={FIRST_PROGRAM} console=ttyAMA0 loglevel={loglevel} panic=-1 --"
+        "rootfstype=virtiofs root={ROOT} ro init={FIRST_PROGRAM} observer.guest console=ttyAMA0 loglevel={loglevel} panic=-1 --"
     );
     for path in [script].into_iter().chain(seen.iter().map(PathBuf::as_path)) {
         append.push_str(&format!(" \"{}\"", path.display()));

@@ -11,7 +11,7 @@ use crate::processor::Processor;
 use crate::{apt, debian, process, workspace};
 
 /// What scenarios call, and what they need to be called.
-const PACKAGES: [&str; 25] = [
+const PACKAGES: [&str; 26] = [
     "base-files",
     "base-passwd",
     "bash",
@@ -36,6 +36,7 @@ const PACKAGES: [&str; 25] = [
     "python3",
     "sed",
     "tcpdump",
+    "tshark",
     "util-linux",
 ];
 /// Says which packages are in it.
