@@ -71,6 +71,11 @@ impl Store {
         }
         if self.nft_frees.is_none() {
             self.nft_frees = nftables::frees(&programs.memory, symbols);
+            match self.nft_frees {
+                Some(true) => log::debug!("nft_do_chain frees what it drops"),
+                Some(false) => log::debug!("nft_do_chain leaves what it drops to nf_hook_slow"),
+                None => log::debug!("whether nft_do_chain frees what it drops is not known"),
+            }
         }
     }
 

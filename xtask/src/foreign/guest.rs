@@ -1,10 +1,12 @@
 //! Starting such a machine: QEMU, and a virtiofsd for each directory that it sees.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
+use super::initramfs;
 use super::root::{FIRST_PROGRAM, mount_point};
 use crate::processor::Processor;
 use crate::vm::{Clock, Guest, PROCESSORS, quoted};
@@ -12,6 +14,8 @@ use crate::{process, qemu, virtiofsd, workspace};
 
 /// The tag of its root directory; those of others are numbers.
 const ROOT: &str = "root";
+/// Beside the script.
+const INITRAMFS: &str = "initramfs";
 
 /// What starts it: `desk` is the directory with the file `script` that it runs, where its kernel's messages come to the file `kernel`.
 ///
@@ -26,11 +30,20 @@ pub fn command(guest: &Guest<'_>, desk: &Path, loglevel: u8) -> Result<Command> 
     for dir in &seen {
         mount_point(root, dir)?;
     }
+    let initramfs = initramfs::of(guest.kernel, ROOT)?;
+    if let Some(bytes) = &initramfs {
+        let path = desk.join(INITRAMFS);
+        fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    }
     let daemon = virtiofsd::path()?;
     let mut lines = vec![share(&daemon, ROOT, root, true)];
     let numbered = seen.iter().enumerate();
     lines.extend(numbered.map(|(number, dir)| share(&daemon, &number.to_string(), dir, false)));
-    lines.push(emulator(guest, &desk.join("script"), &seen, loglevel));
+    let mut emulator = emulator(guest, &desk.join("script"), &seen, loglevel);
+    if initramfs.is_some() {
+        emulator.push_str(&format!(" -initrd {INITRAMFS}"));
+    }
+    lines.push(emulator);
     let mut sh = process::neutral("sh");
     sh.current_dir(desk).arg("-c").arg(lines.join("\n"));
     Ok(sh)

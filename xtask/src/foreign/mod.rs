@@ -2,6 +2,7 @@
 //! their own, of Debian's packages, and see this tree.
 
 mod guest;
+mod initramfs;
 mod root;
 
 pub use guest::command;

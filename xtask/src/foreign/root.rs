@@ -11,11 +11,12 @@ use crate::processor::Processor;
 use crate::{apt, debian, process, workspace};
 
 /// What scenarios call, and what they need to be called.
-const PACKAGES: [&str; 26] = [
+const PACKAGES: [&str; 27] = [
     "base-files",
     "base-passwd",
     "bash",
     "bpftool",
+    "busybox-static",
     "conntrack",
     "coreutils",
     "curl",
