@@ -65,10 +65,10 @@ pub struct Args {
     #[command(flatten)]
     pub asked: Asked,
     /// Pod, by the addresses that it has, also when it is made anew with others; needs --cri or --kube
-    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = pod)]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = names::pod)]
     pub pod: Vec<Wanted>,
     /// Service, by its addresses; from --kube, or where no API is from kube-proxy's rules
-    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = service)]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = names::service)]
     pub service: Vec<Wanted>,
     /// Begin though a pod or service that is named is not there yet, and watch it from when it has an address
     #[arg(long)]
@@ -241,14 +241,6 @@ impl Default for WatchConfig {
             warnings: Vec::new(),
         }
     }
-}
-
-fn pod(text: &str) -> Result<Wanted, &'static str> {
-    Wanted::pod(text).ok_or("give NAMESPACE/NAME; see: kubectl get pods -A")
-}
-
-fn service(text: &str) -> Result<Wanted, &'static str> {
-    Wanted::service(text).ok_or("give NAMESPACE/NAME; see: kubectl get services -A")
 }
 
 impl Asked {
