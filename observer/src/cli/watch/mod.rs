@@ -101,6 +101,12 @@ pub struct Args {
     /// Believe the collector if an authority has signed its certificate that is in this file, in PEM [default: the system's]
     #[arg(long, value_name = "FILE", requires = "otlp")]
     pub otlp_ca: Option<PathBuf>,
+    /// Show the collector this certificate, in PEM, with its chain, if it wants one
+    #[arg(long, value_name = "FILE", requires_all = ["otlp", "otlp_key"])]
+    pub otlp_cert: Option<PathBuf>,
+    /// The key of that certificate, in PEM, not encrypted
+    #[arg(long, value_name = "FILE", requires_all = ["otlp", "otlp_cert"])]
+    pub otlp_key: Option<PathBuf>,
     /// Send the collector the headers of this file with each request, a line each, such as Authorization: Bearer TOKEN
     #[arg(long, value_name = "FILE", requires = "otlp")]
     pub otlp_headers: Option<PathBuf>,
@@ -290,6 +296,7 @@ impl Args {
             credentials: Credentials {
                 authority: self.otlp_ca,
                 headers: self.otlp_headers,
+                own: self.otlp_cert.zip(self.otlp_key),
             },
             buffer: self.otlp_buffer,
             buffer_bytes: u64::from(self.otlp_buffer_size.unwrap_or(BUFFER_MIB)) << 20,
