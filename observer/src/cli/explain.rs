@@ -9,15 +9,17 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::ValueEnum;
 use serde::Serialize;
 
+use self::ends::Settled;
 use super::progress::Progress;
-use super::{Outcome, filter};
+use super::{Outcome, filter, names};
 use crate::evaluate::{Conn, Course, Dev, Packet, Unknown};
 use crate::explain::{LiveHost, Question, Rules, answer, rules_in_force};
+use crate::names::{Naming, Wanted};
 use crate::privilege::{self, Service, Task};
 use crate::report::record::{CtState, Explanation, Proto, Time, Tuple};
 use crate::report::{Format, Look, explanation, json};
-use crate::ruleset::xtables::save::Family;
 
+mod ends;
 mod from_trace;
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,8 @@ Examples:
       the same from what iptables-save printed elsewhere, without privileges
   observer explain --src 10.244.1.9 --dst 10.104.88.12 --proto tcp --port 8080 --ruleset node.json --ruleset node.save
       from what nft -j list ruleset printed there, and iptables-legacy-save beside it
+  sudo observer explain --src-pod nginx-test/client-0 --dst-service nginx-test/nginx-service --proto tcp --port 80
+      from that pod to that service, by the addresses that they have now
   sudo observer explain --from-trace drops.json --line 7
       whether the packet that died there would still die, by the rules now in force
 
@@ -48,11 +52,20 @@ Exit codes: 0 answered, 2 an error.";
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Source address
-    #[arg(long, value_name = "ADDRESS", required_unless_present = "from_trace")]
+    #[arg(long, value_name = "ADDRESS", required_unless_present_any = ["src_pod", "from_trace"])]
     pub src: Option<String>,
+    /// Pod that it is from, by the address that it has now; needs --cri or --kube
+    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "src", value_parser = src_pod)]
+    pub src_pod: Option<Wanted>,
     /// Destination address
-    #[arg(long, value_name = "ADDRESS", required_unless_present = "from_trace")]
+    #[arg(long, value_name = "ADDRESS", required_unless_present_any = ["dst_pod", "dst_service", "from_trace"])]
     pub dst: Option<String>,
+    /// Pod that it is for, by the address that it has now; needs --cri or --kube
+    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with_all = ["dst", "dst_service"], value_parser = dst_pod)]
+    pub dst_pod: Option<Wanted>,
+    /// Service that it is for, by its cluster's address; from --kube, or where no API is from kube-proxy's rules
+    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "dst", value_parser = dst_service)]
+    pub dst_service: Option<Wanted>,
     /// Protocol: tcp, udp, icmp, icmpv6, sctp or a number; tcp is a SYN, icmp an echo request
     #[arg(long, value_name = "P")]
     pub proto: Option<String>,
@@ -82,7 +95,7 @@ pub struct Args {
         long,
         value_name = "FILE",
         requires = "line",
-        conflicts_with_all = ["src", "dst", "proto", "port", "sport", "iface", "out_iface", "hook", "ctstate", "mark"]
+        conflicts_with_all = ["src", "src_pod", "dst", "dst_pod", "dst_service", "proto", "port", "sport", "iface", "out_iface", "hook", "ctstate", "mark"]
     )]
     pub from_trace: Option<PathBuf>,
     /// The number of the drop's line in that file, from 1
@@ -94,6 +107,9 @@ pub struct Args {
     /// Sets that ipset save printed, which those rules ask
     #[arg(long, value_name = "FILE", requires = "ruleset")]
     pub ipset: Vec<PathBuf>,
+    /// Where names of addresses come from.
+    #[command(flatten)]
+    pub names: names::Args,
     /// What standard output shows
     #[arg(short = 'o', long = "output", value_name = "FORMAT", default_value = "text")]
     pub format: Format,
@@ -139,14 +155,10 @@ struct Written<'a> {
 /// One line that says what to do.
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let format = args.format;
+    // While there is one thread, and this one has not given up its rights.
+    let naming = args.naming()?;
     privilege::confine(Task::Rules, Service::None).context("cannot give up capabilities")?;
-    let progress = Progress::new(if args.ruleset.is_empty() {
-        "reading the rules in force, and asking them"
-    } else {
-        "reading the rules, and asking them"
-    });
-    let told = explained(&args)?;
-    drop(progress);
+    let told = explained(&args, naming)?;
     let page = match format {
         Format::Text => explanation(&told, Look::of_stdout()),
         Format::Json => {
@@ -160,37 +172,57 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn explained(args: &Args) -> anyhow::Result<Explanation> {
+fn explained(args: &Args, naming: Naming) -> anyhow::Result<Explanation> {
     if let Some((trace, line)) = args.from_trace.as_deref().zip(args.line) {
+        let _progress = args.reading();
         return from_trace::explained(trace, line.get(), (&args.ruleset, &args.ipset));
     }
-    let packet = args.packet()?;
-    let family = if packet.is_v6 { Family::Ip6 } else { Family::Ip };
-    if !args.ruleset.is_empty() {
-        let mut rules = Rules::read(&args.ruleset, &args.ipset, family)?;
-        if args.hook.is_none() {
-            rules
-                .notes
-                .push("taken to be forwarded; --hook input or --hook output says otherwise".to_owned());
-        }
-        let course = args.hook.map_or(Course::Forward, HookArg::course);
-        let question = Question {
-            packet: args.with_devices(packet, course),
-            course,
-        };
-        return Ok(answer(&question, &rules, &Unknown));
+    let described = args.described()?;
+    let is_live = args.ruleset.is_empty();
+    if is_live {
+        args.has_devices()?;
     }
-    live(args, packet, family)
+    let ends = args.ends(naming)?;
+    let _progress = args.reading();
+    let Settled {
+        src,
+        dst,
+        rules,
+        notes,
+    } = ends.settled(|family| {
+        if is_live {
+            rules_in_force(family)
+        } else {
+            Rules::read(&args.ruleset, &args.ipset, family)
+        }
+    })?;
+    let packet = args.between(src, dst, described);
+    let mut told = if is_live {
+        live(args, packet, rules)
+    } else {
+        saved(args, packet, rules)
+    };
+    told.notes.splice(0..0, notes);
+    Ok(told)
+}
+
+/// Against rules from elsewhere.
+fn saved(args: &Args, packet: Packet, mut rules: Rules) -> Explanation {
+    if args.hook.is_none() {
+        rules
+            .notes
+            .push("taken to be forwarded; --hook input or --hook output says otherwise".to_owned());
+    }
+    let course = args.hook.map_or(Course::Forward, HookArg::course);
+    let question = Question {
+        packet: args.with_devices(packet, course),
+        course,
+    };
+    answer(&question, &rules, &Unknown)
 }
 
 /// Against the rules, routes and addresses of the namespace that this runs in.
-fn live(args: &Args, packet: Packet, family: Family) -> anyhow::Result<Explanation> {
-    for (option, device) in [("--iface", &args.iface), ("--out-iface", &args.out_iface)] {
-        if let Some(device) = device.as_deref().filter(|device| !LiveHost::has_device(device)) {
-            bail!("{option} {device}: there is no such device; see: ip -br link");
-        }
-    }
-    let mut rules = rules_in_force(family)?;
+fn live(args: &Args, packet: Packet, mut rules: Rules) -> Explanation {
     let is_own = packet.src.is_some_and(LiveHost::is_own);
     let course = match args.hook {
         Some(hook) => hook.course(),
@@ -209,7 +241,7 @@ fn live(args: &Args, packet: Packet, family: Family) -> anyhow::Result<Explanati
         packet.in_dev = Dev::named(&device);
     }
     let around = LiveHost::entered_by(packet.in_dev.name().filter(|name| !name.is_empty()));
-    Ok(answer(&Question { packet, course }, &rules, &around))
+    answer(&Question { packet, course }, &rules, &around)
 }
 
 /// The routes say by which device a packet of this host leaves, where nobody else does.
@@ -232,17 +264,27 @@ impl HookArg {
 }
 
 impl Args {
-    /// The packet without its devices.
-    fn packet(&self) -> anyhow::Result<Packet> {
-        let (src, dst) = (
-            address("--src", self.src.as_deref())?,
-            address("--dst", self.dst.as_deref())?,
-        );
-        if src.is_ipv6() != dst.is_ipv6() {
-            bail!(
-                "--src {src} and --dst {dst} are of different families: give two IPv4 or two IPv6 addresses"
-            );
+    /// What a person waits for.
+    fn reading(&self) -> Progress {
+        Progress::new(if self.ruleset.is_empty() {
+            "reading the rules in force, and asking them"
+        } else {
+            "reading the rules, and asking them"
+        })
+    }
+
+    /// Whether the devices that are named are there.
+    fn has_devices(&self) -> anyhow::Result<()> {
+        for (option, device) in [("--iface", &self.iface), ("--out-iface", &self.out_iface)] {
+            if let Some(device) = device.as_deref().filter(|device| !LiveHost::has_device(device)) {
+                bail!("{option} {device}: there is no such device; see: ip -br link");
+            }
         }
+        Ok(())
+    }
+
+    /// The packet without its addresses and devices.
+    fn described(&self) -> anyhow::Result<Packet> {
         let proto = checked("--proto", self.proto.as_deref(), filter::proto)?;
         let dport = checked("--port", self.port.as_deref(), filter::port)?;
         let sport = checked("--sport", self.sport.as_deref(), filter::port)?;
@@ -260,9 +302,6 @@ impl Args {
             _ => None,
         };
         Ok(Packet {
-            is_v6: src.is_ipv6(),
-            src: Some(src),
-            dst: Some(dst),
             proto,
             sport,
             dport,
@@ -272,15 +311,25 @@ impl Args {
             is_fragment: Some(false),
             mark: Some(mark),
             at: i64::try_from(Time::now().seconds()).ok(),
-            conn: self.conn(Tuple {
-                src,
-                sport,
-                dst,
-                dport,
-                icmp_id: None,
-            }),
             ..Packet::default()
         })
+    }
+
+    /// The packet with its addresses.
+    fn between(&self, src: IpAddr, dst: IpAddr, described: Packet) -> Packet {
+        Packet {
+            is_v6: src.is_ipv6(),
+            src: Some(src),
+            dst: Some(dst),
+            conn: self.conn(Tuple {
+                src,
+                sport: described.sport,
+                dst,
+                dport: described.dport,
+                icmp_id: None,
+            }),
+            ..described
+        }
     }
 
     fn conn(&self, tuple: Tuple) -> Conn {
@@ -326,10 +375,16 @@ impl Args {
     }
 }
 
-fn address(option: &str, text: Option<&str>) -> anyhow::Result<IpAddr> {
-    let text = text.unwrap_or_default();
-    text.parse()
-        .map_err(|_| anyhow!("{option} {text:?}: give one address, such as 10.224.2.16 or fd00::1"))
+fn src_pod(text: &str) -> Result<Wanted, &'static str> {
+    Ok(names::pod(text)?.by("--src-pod", "--src"))
+}
+
+fn dst_pod(text: &str) -> Result<Wanted, &'static str> {
+    Ok(names::pod(text)?.by("--dst-pod", "--dst"))
+}
+
+fn dst_service(text: &str) -> Result<Wanted, &'static str> {
+    Ok(names::service(text)?.by("--dst-service", "--dst"))
 }
 
 fn checked<T>(

@@ -45,7 +45,6 @@ pub struct Cli {
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "a run has one of it")]
 pub enum Command {
     /// Watch packets die, and say what killed each of them.
     Watch(watch::Args),

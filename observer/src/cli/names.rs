@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use super::tell;
 use crate::live::node_name as host_name;
 use crate::names::kube::{self, Access, Scope};
-use crate::names::{Sources, cri, is_subdomain};
+use crate::names::{Sources, Wanted, cri, is_subdomain};
 
 /// A source that is looked for, named, or left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,6 +100,16 @@ impl Args {
         let name = name.unwrap_or_else(|| host_name().to_lowercase());
         is_subdomain(&name).then(|| name.into())
     }
+}
+
+/// A pod by its name, as `watch` asks for it.
+pub(super) fn pod(text: &str) -> Result<Wanted, &'static str> {
+    Wanted::pod(text).ok_or("give NAMESPACE/NAME; see: kubectl get pods -A")
+}
+
+/// A service by its name, as `watch` asks for it.
+pub(super) fn service(text: &str) -> Result<Wanted, &'static str> {
+    Wanted::service(text).ok_or("give NAMESPACE/NAME; see: kubectl get services -A")
 }
 
 fn choice(text: &str) -> Result<Choice, String> {

@@ -100,3 +100,16 @@ fn a_closed_pipe_is_no_failure() {
     assert_eq!(said(&error), Outcome::Done);
     assert_eq!(said(&anyhow::anyhow!("run it as root")), Outcome::Failed);
 }
+
+#[test]
+fn a_certificate_for_a_collector_goes_with_its_key_and_with_a_collector() {
+    let parse = |words: &str| Cli::try_parse_from(format!("observer watch {words}").split(' '));
+    assert!(parse("--otlp https://c:443 --otlp-cert a --otlp-key b").is_ok());
+    for words in [
+        "--otlp https://c:443 --otlp-cert a",
+        "--otlp https://c:443 --otlp-key b",
+        "--otlp-cert a --otlp-key b",
+    ] {
+        assert_eq!(parse(words).expect_err(words).exit_code(), 2, "{words}");
+    }
+}

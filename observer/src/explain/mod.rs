@@ -9,6 +9,7 @@ mod owners;
 mod passage;
 mod recorded;
 mod rules;
+mod services;
 #[cfg(test)]
 mod tests;
 

@@ -69,11 +69,7 @@ impl ByRules {
             let addresses = self.addresses(teller, known, found.wanted.name());
             found.addresses = addresses.unwrap_or_default();
             if found.addresses.is_empty() && !config.wait {
-                bail!(
-                    "{}: no Kubernetes API tells of it, and no rules of kube-proxy on this node have it: give --kube, or its address \
-                     with --host",
-                    found.wanted.words()
-                );
+                bail!("{}", found.wanted.unknown_to("on this node"));
             }
         }
         Ok(all)

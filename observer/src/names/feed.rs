@@ -42,6 +42,11 @@ impl Feed {
         self.changes.send(change).await.map_err(|_| Closed)
     }
 
+    /// Waits until nobody listens any more.
+    pub(super) async fn closed(&self) {
+        self.changes.closed().await;
+    }
+
     #[cfg(test)]
     pub(super) fn try_tell(&self, change: Change) {
         self.changes.try_send(change).expect("there is room");

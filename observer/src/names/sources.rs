@@ -44,7 +44,15 @@ impl Sources {
         Ok(naming)
     }
 
+    /// Until nobody listens any more.
     async fn ask(self, feed: Feed) {
+        tokio::select! {
+            () = feed.closed() => {}
+            () = self.ask_all(&feed) => {}
+        }
+    }
+
+    async fn ask_all(self, feed: &Feed) {
         let node = self.node;
         let cri = async {
             if let Some(socket) = self.cri {
@@ -57,5 +65,38 @@ impl Sources {
             }
         };
         tokio::join!(cri, api);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// The numbers of this process's threads that ask.
+    fn threads() -> Vec<std::ffi::OsString> {
+        let all = std::fs::read_dir("/proc/self/task").expect("threads").flatten();
+        let asks =
+            |path: PathBuf| std::fs::read_to_string(path.join("comm")).is_ok_and(|name| name == "names\n");
+        all.filter(|thread| asks(thread.path()))
+            .map(|thread| thread.file_name())
+            .collect()
+    }
+
+    #[test]
+    fn the_thread_ends_with_whoever_listens() {
+        let sources = Sources {
+            cri: Some("/proc/nonexistent".into()),
+            ..Sources::default()
+        };
+        let naming = sources.start().expect("begun");
+        assert_eq!(threads().len(), 1);
+        drop(naming);
+        let begun = Instant::now();
+        while !threads().is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "it goes on");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }

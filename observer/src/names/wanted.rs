@@ -1,4 +1,4 @@
-//! A pod or a service whose addresses are to be watched: looked up at the start, and again whenever a source tells of it.
+//! A pod or a service whose addresses are asked for by its name: looked up at the start, and again whenever a source tells of it.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use tokio::time::{Instant, timeout_at};
 
-use super::change::{Kind, Who};
+use super::change::{Kind, Owner, Who};
 use super::feed::Naming;
 use super::name::ObjectName;
 use super::table::Table;
 use crate::report::record::NamesFrom;
 
-/// The sources are waited for so long, before anything is watched.
+/// The sources are waited for so long, before anything is watched or asked.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One of them.
@@ -20,6 +20,18 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Wanted {
     kind: Kind,
     name: ObjectName,
+    asked: Options,
+}
+
+/// Whose word it is, for errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Options {
+    /// `--pod`
+    name: &'static str,
+    /// The one that takes an address instead.
+    address: &'static str,
+    /// Whether `--wait` goes with it.
+    waits: bool,
 }
 
 /// Where it is.
@@ -43,17 +55,33 @@ pub(crate) enum FoundBy {
 impl Wanted {
     /// The pod of this name, `namespace/name`.
     pub fn pod(text: &str) -> Option<Self> {
-        Self::of(Kind::Pod, text)
+        Self::of(Kind::Pod, text, "--pod")
     }
 
     /// The service of this name, `namespace/name`.
     pub fn service(text: &str) -> Option<Self> {
-        Self::of(Kind::Service, text)
+        Self::of(Kind::Service, text, "--service")
     }
 
-    fn of(kind: Kind, text: &str) -> Option<Self> {
+    fn of(kind: Kind, text: &str, option: &'static str) -> Option<Self> {
         let name = ObjectName::parse(text)?;
-        Some(Self { kind, name })
+        let asked = Options {
+            name: option,
+            address: "--host",
+            waits: true,
+        };
+        Some(Self { kind, name, asked })
+    }
+
+    /// Asked for by an option of `explain`, which waits for nobody: `--src-pod` in place of `--src`.
+    #[must_use]
+    pub(crate) fn by(mut self, option: &'static str, address: &'static str) -> Self {
+        self.asked = Options {
+            name: option,
+            address,
+            waits: false,
+        };
+        self
     }
 
     pub(crate) fn is_service(&self) -> bool {
@@ -62,8 +90,13 @@ impl Wanted {
 
     /// As it was typed.
     pub(crate) fn words(&self) -> String {
-        let option = if self.is_service() { "--service" } else { "--pod" };
-        format!("{option} {}", self.name.as_str())
+        format!("{} {}", self.asked.name, self.name.as_str())
+    }
+
+    /// `pod web/nginx`.
+    pub(crate) fn who(&self) -> String {
+        let kind = if self.is_service() { "service" } else { "pod" };
+        format!("{kind} {}", self.name.as_str())
     }
 
     /// `namespace/name`.
@@ -88,8 +121,22 @@ impl Wanted {
         }
     }
 
+    /// What to say where `rules`, of kube-proxy and of nobody else, do not have a service that no API tells of.
+    pub(crate) fn unknown_to(&self, rules: &str) -> String {
+        format!(
+            "{}: no Kubernetes API tells of it, and no rules of kube-proxy {rules} have it: give --kube, or its address with {}",
+            self.words(),
+            self.asked.address
+        )
+    }
+
     fn unknown(&self, sources: &[NamesFrom], table: &Table, patience: Duration) -> String {
         let words = self.words();
+        let wait = if self.asked.waits {
+            "; --wait waits for it"
+        } else {
+            ""
+        };
         let asked: Vec<NamesFrom> = self
             .sources()
             .iter()
@@ -98,34 +145,42 @@ impl Wanted {
             .collect();
         if asked.is_empty() {
             return format!(
-                "{words}: neither a container runtime nor a Kubernetes API was found: give --cri or --kube, or its address with --host"
+                "{words}: neither a container runtime nor a Kubernetes API was found: give --cri or --kube, or its address with {}",
+                self.asked.address
             );
         }
         if !asked.iter().any(|from| table.has_listed(*from, self.kind)) {
             return format!("{words}: there was no answer in {} s", patience.as_secs());
         }
-        if self.is_service() {
-            return format!(
-                "{words}: the Kubernetes API knows no such service with an address; --wait waits for it"
-            );
+        let is_there = table.owners().any(|owner| self.is(&owner.who));
+        match (self.is_service(), is_there) {
+            (true, true) => {
+                format!(
+                    "{words}: this service has no address of its own, it is headless: name one of its pods"
+                )
+            }
+            (true, false) => format!("{words}: the Kubernetes API knows no such service{wait}"),
+            (false, true) => format!(
+                "{words}: this pod has no address of its own: it has none yet{wait}, or its node's (hostNetwork)"
+            ),
+            (false, false) => format!(
+                "{words}: there is no such pod on this node (with --kube-scope cluster: on any){wait}"
+            ),
         }
-        format!(
-            "{words}: there is no such pod with an address of its own on this node: --kube-scope cluster asks for those of other nodes, \
-             too; --wait waits for it; a pod with hostNetwork has its node's"
-        )
     }
 }
 
 impl Table {
-    /// What it has now, in order.
+    /// What it has now, each once, in the order in which its source tells them.
     fn addresses_of(&self, wanted: &Wanted) -> Vec<IpAddr> {
-        let mut addresses: Vec<IpAddr> = self
-            .owners()
-            .filter(|owner| wanted.is(&owner.who))
-            .flat_map(|owner| owner.addresses.iter().copied())
-            .collect();
-        addresses.sort_unstable();
-        addresses.dedup();
+        let mut owners: Vec<&Owner> = self.owners().filter(|owner| wanted.is(&owner.who)).collect();
+        owners.sort_unstable_by(|one, other| one.uid.cmp(&other.uid));
+        let mut addresses = Vec::new();
+        for address in owners.iter().flat_map(|owner| &owner.addresses) {
+            if !addresses.contains(address) {
+                addresses.push(*address);
+            }
+        }
         addresses
     }
 }
@@ -162,12 +217,21 @@ impl Naming {
     /// Where they are now.
     pub(crate) fn look_up(&mut self) -> Vec<Found> {
         self.has_moved = false;
-        let found = self.wanted.iter().map(|wanted| Found {
-            wanted: wanted.clone(),
-            addresses: self.table().addresses_of(wanted),
-            by: self.told_by(wanted),
+        let found = self.wanted.iter().map(|wanted| {
+            let mut addresses = self.table().addresses_of(wanted);
+            addresses.sort_unstable();
+            Found {
+                wanted: wanted.clone(),
+                addresses,
+                by: self.told_by(wanted),
+            }
         });
         found.collect()
+    }
+
+    /// The addresses of one, the one that it is known by first: of a service the cluster's.
+    pub(crate) fn first_ones_first(&self, wanted: &Wanted) -> Vec<IpAddr> {
+        self.table().addresses_of(wanted)
     }
 
     /// Whether a source has told of one of them since they were looked up.
@@ -201,7 +265,7 @@ impl Naming {
 
 #[cfg(test)]
 mod tests {
-    use super::super::change::{Change, Owner};
+    use super::super::change::Change;
     use super::super::feed::Feed;
     use super::*;
 
@@ -273,13 +337,40 @@ mod tests {
         Wanted::service("web/nginx").expect("a name")
     }
 
+    fn headless() -> Change {
+        Change::Has(Box::new(Owner {
+            from: NamesFrom::Api,
+            uid: "1".into(),
+            who: Who::Service(ObjectName::parse("web/nginx").expect("a name")),
+            addresses: Vec::new(),
+            netns: None,
+        }))
+    }
+
     #[test]
     fn what_is_not_found_is_said_in_one_line_that_says_what_to_do() {
         for (told, sources, wanted, expected) in [
             (vec![], &[][..], nginx(), "give --cri or --kube"),
             (vec![], API, nginx(), "no answer in 0 s"),
             (vec![listed(Kind::Pod)], API, nginx(), "--kube-scope cluster"),
-            (vec![listed(Kind::Service)], API, service(), "no such service"),
+            (
+                vec![listed(Kind::Service)],
+                API,
+                service(),
+                "no such service; --wait",
+            ),
+            (
+                vec![pod("web/nginx", "1", &[]), listed(Kind::Pod)],
+                API,
+                nginx(),
+                "none yet; --wait",
+            ),
+            (
+                vec![headless(), listed(Kind::Service)],
+                API,
+                service(),
+                "it is headless",
+            ),
             (vec![Change::Down(NamesFrom::Api)], API, nginx(), "no answer"),
         ] {
             let (_, _, found) = found(told, sources, wanted, false);
@@ -334,6 +425,42 @@ mod tests {
             (true, Vec::new()),
             "it is not in the list"
         );
+    }
+
+    #[test]
+    fn the_address_that_one_is_known_by_comes_first_and_each_once() {
+        let told = vec![
+            pod("web/nginx", "1", &["fd00::5", "10.0.0.5"]),
+            pod("web/nginx", "2", &["10.0.0.5", "10.0.0.4"]),
+            listed(Kind::Pod),
+        ];
+        let (naming, _, found) = found(told, API, nginx(), false);
+        let texts = |addresses: Vec<IpAddr>| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let ordered = texts(naming.first_ones_first(&nginx()));
+        assert_eq!(ordered, ["fd00::5", "10.0.0.5", "10.0.0.4"]);
+        let watched = texts(found.expect("found").remove(0).addresses);
+        assert_eq!(watched, ["10.0.0.4", "10.0.0.5", "fd00::5"]);
+    }
+
+    #[test]
+    fn who_asks_by_another_option_is_told_of_his_own() {
+        let wanted = nginx().by("--src-pod", "--src");
+        assert_eq!(
+            (wanted.words(), wanted.who()),
+            ("--src-pod web/nginx".into(), "pod web/nginx".into())
+        );
+        for (told, sources, part) in [
+            (vec![], &[][..], "or its address with --src"),
+            (
+                vec![pod("web/nginx", "1", &[]), listed(Kind::Pod)],
+                API,
+                "has none yet, or its node's",
+            ),
+        ] {
+            let (_, _, found) = found(told, sources, wanted.clone(), false);
+            let error = found.expect_err("not found").to_string();
+            assert!(error.contains(part) && !error.contains("--wait"), "{error}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 mod nftables;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use crate::report::record::{Flow, Packet};
@@ -22,6 +22,8 @@ type Key = (IpAddr, u8, u16);
 pub struct Services {
     /// By cluster IP, external IP or load balancer's IP.
     by_address: HashMap<Key, String>,
+    /// Those that are cluster IPs, as far as it is said.
+    cluster_ips: HashSet<IpAddr>,
     /// By endpoint; `None` where two Services share one.
     by_endpoint: HashMap<Key, Option<String>>,
 }
@@ -62,13 +64,22 @@ impl Services {
         its.map(|((address, ..), _)| *address)
     }
 
+    /// Whether an address is said to be a Service's cluster IP.
+    pub fn is_cluster_ip(&self, address: IpAddr) -> bool {
+        self.cluster_ips.contains(&address)
+    }
+
     fn add_service(&mut self, text: &str) {
         let words = words(text);
-        let name = option(&words, "--comment").and_then(service_name);
+        let comment = option(&words, "--comment");
+        let name = comment.and_then(service_name);
         let address = option(&words, "-d").and_then(|dst| dst.split('/').next()?.parse().ok());
         let port = option(&words, "--dport").and_then(|port| port.parse().ok());
         if let (Some(name), Some(address), Some(proto), Some(port)) = (name, address, proto(&words), port) {
             self.by_address.insert((address, proto, port), name);
+            if comment.is_some_and(|comment| comment.ends_with(" cluster IP")) {
+                self.cluster_ips.insert(address);
+            }
         }
     }
 
@@ -190,6 +201,9 @@ mod tests {
         assert_eq!(found("nginx-test/nginx-service"), [address("10.108.94.160")]);
         assert_eq!(found("a/none"), [address("10.96.7.7")]);
         assert!(found("a/one").is_empty(), "only its endpoint is known");
+        assert!(
+            services.is_cluster_ip(address("10.108.94.160")) && !services.is_cluster_ip(address("10.96.7.7"))
+        );
     }
 
     #[test]

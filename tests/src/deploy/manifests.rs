@@ -63,8 +63,8 @@ fn each_value_of_the_chart_changes_what_it_says_and_nothing_else() {
     assert_eq!(spec["containers"][0]["volumeMounts"][1]["mountPath"], "/buffer");
     assert_eq!(spec["volumes"][1]["emptyDir"], json!({"sizeLimit": "80Mi"}));
 
-    let values =
-        json!({"otlp": {"url": "https://10.96.0.40:4318", "authority": "collectors", "headers": "tenant"}});
+    let of_tls = json!({"url": "https://10.96.0.40:4318", "authority": "collectors", "headers": "tenant", "clientSecret": "agents"});
+    let values = json!({ "otlp": of_tls });
     let rendered = render("elsewhere", &values).unwrap();
     let spec = &of_kind(&rendered, "DaemonSet")["spec"]["template"]["spec"];
     let args = &spec["containers"][0]["args"];
@@ -73,13 +73,19 @@ fn each_value_of_the_chart_changes_what_it_says_and_nothing_else() {
         "/otlp/authority/ca.crt",
         "--otlp-headers",
         "/otlp/headers/headers",
+        "--otlp-cert",
+        "/otlp/client/tls.crt",
+        "--otlp-key",
+        "/otlp/client/tls.key",
     ];
-    assert_eq!(args.as_array().unwrap()[9..13], expected.map(Value::from));
+    assert_eq!(args.as_array().unwrap()[9..17], expected.map(Value::from));
     let mounts = &spec["containers"][0]["volumeMounts"];
     assert_eq!(mounts[2]["mountPath"], "/otlp/authority");
     assert_eq!(mounts[3]["mountPath"], "/otlp/headers");
+    assert_eq!(mounts[4]["mountPath"], "/otlp/client");
     assert_eq!(spec["volumes"][2]["configMap"]["name"], "collectors");
     assert_eq!(spec["volumes"][3]["secret"]["secretName"], "tenant");
+    assert_eq!(spec["volumes"][4]["secret"]["secretName"], "agents");
 
     let values = json!({"metrics": {"onNode": true, "port": 9470}, "options": ["--probes", "auto"]});
     let rendered = render("elsewhere", &values).unwrap();

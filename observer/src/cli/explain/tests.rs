@@ -13,6 +13,10 @@ fn args(words: &str) -> Args {
     }
 }
 
+fn explained(args: &Args) -> anyhow::Result<Explanation> {
+    super::explained(args, Naming::default())
+}
+
 #[test]
 fn a_saved_ruleset_needs_nothing_else() {
     let told = explained(&args(&format!(
@@ -66,11 +70,14 @@ fn wrong_words_are_told_in_one_line_that_says_what_to_do() {
 #[test]
 fn a_packet_of_this_host_comes_in_by_nothing() {
     let asked = args("--src 10.0.0.2 --dst 10.0.0.1 --proto icmp --hook output --iface eth0");
-    let packet = asked.with_devices(asked.packet().expect("a packet"), Course::Output);
+    let described = |args: &Args| args.described().expect("a packet");
+    let packet = asked.with_devices(described(&asked), Course::Output);
     assert_eq!((packet.in_dev, packet.out_dev), (Dev::Absent, Dev::named("eth0")));
     assert_eq!((packet.icmp_type, packet.icmp_code), (Some(8), Some(0)));
     let answered = args("--src fd00::2 --dst fd00::1 --proto tcp --ctstate established --mark 0x4000");
-    let packet = answered.packet().expect("a packet");
+    let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+    let packet = answered.between(address("fd00::2"), address("fd00::1"), described(&answered));
+    assert!(packet.is_v6 && packet.dst == Some(address("fd00::1")));
     assert_eq!((packet.tcp_flags, packet.mark), (None, Some(0x4000)));
     assert_eq!(packet.conn.state, Some(CtState::Established));
 }
@@ -78,7 +85,14 @@ fn a_packet_of_this_host_comes_in_by_nothing() {
 #[test]
 fn a_packet_is_either_described_or_recorded() {
     let parse = |words: &str| Cli::try_parse_from(format!("observer explain {words}").split(' '));
-    assert!(parse("--from-trace drops.json --line 7 --ruleset x").is_ok());
+    for words in [
+        "--from-trace drops.json --line 7 --ruleset x",
+        "--src-pod a/b --dst-pod a/b --kube off",
+        "--src-pod a/b --dst-service a/b --cri off --kube-scope cluster --node-name node02",
+        "--src 10.0.0.2 --dst-service a/b --ruleset x",
+    ] {
+        assert!(parse(words).is_ok(), "{words}");
+    }
     for words in [
         "",
         "--src 10.0.0.2",
@@ -87,6 +101,17 @@ fn a_packet_is_either_described_or_recorded() {
         "--from-trace drops.json --line 0",
         "--from-trace drops.json --line 7 --src 10.0.0.2",
         "--from-trace drops.json --line 7 --mark 1",
+        "--from-trace drops.json --line 7 --src-pod a/b",
+        "--from-trace drops.json --line 7 --dst-pod a/b",
+        "--from-trace drops.json --line 7 --dst-service a/b",
+        "--src-pod a/b",
+        "--dst-service a/b",
+        "--src 10.0.0.2 --src-pod a/b --dst 10.0.0.1",
+        "--src 10.0.0.2 --dst 10.0.0.1 --dst-pod a/b",
+        "--src 10.0.0.2 --dst 10.0.0.1 --dst-service a/b",
+        "--src 10.0.0.2 --dst-pod a/b --dst-service a/b",
+        "--src-pod a --dst 10.0.0.1",
+        "--src 10.0.0.2 --dst-service A/b",
     ] {
         let words = words.trim();
         let parsed = if words.is_empty() {
@@ -122,4 +147,33 @@ fn nft_in_its_own_language_is_told_to_be_listed_as_json() {
     .expect("written");
     let error = format!("{:#}", explained(&args(&words)).expect_err("another family"));
     assert!(error.contains("no table of ip or inet"), "{error}");
+}
+
+#[test]
+fn without_an_api_a_service_is_where_the_rules_have_it() {
+    let of = |rest: &str| {
+        let words =
+            format!("--src 10.224.0.0 --proto tcp --port 80 --iface flannel.1 --ruleset {SEED} {rest}");
+        explained(&args(&words))
+    };
+    let told = of("--dst-service nginx-test/nginx-service").expect("answers");
+    let asked = told.packet.dst.map(|dst| dst.to_string());
+    assert_eq!(asked.as_deref(), Some("10.108.94.160"));
+    assert_eq!(
+        told.notes[0],
+        "service nginx-test/nginx-service is 10.108.94.160, as kube-proxy's rules say"
+    );
+    for (rest, part) in [
+        (
+            "--dst-service nginx-test/none",
+            "that are asked have it: give --kube, or its address with --dst",
+        ),
+        (
+            "--dst-pod nginx-test/nginx-0",
+            "give --cri or --kube, or its address with --dst",
+        ),
+    ] {
+        let error = of(rest).expect_err("nobody knows").to_string();
+        assert!(error.contains(part) && !error.contains('\n'), "{error}");
+    }
 }

@@ -149,8 +149,7 @@ fn begun(wanted: &Wanted, addresses: &[IpAddr]) -> String {
 
 /// `pod web/nginx is 10.0.0.9 now, and was 10.0.0.5`
 fn sentence(wanted: &Wanted, before: &[IpAddr], now: &[IpAddr]) -> String {
-    let name = wanted.words();
-    let name = name.trim_start_matches('-');
+    let name = wanted.who();
     match (before, now) {
         (before, []) => format!("{name} is {} no more, and has no address now", list(before)),
         ([], now) => format!("{name} is {} now", list(now)),

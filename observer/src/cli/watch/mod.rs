@@ -65,10 +65,10 @@ pub struct Args {
     #[command(flatten)]
     pub asked: Asked,
     /// Pod, by the addresses that it has, also when it is made anew with others; needs --cri or --kube
-    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = pod)]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = names::pod)]
     pub pod: Vec<Wanted>,
     /// Service, by its addresses; from --kube, or where no API is from kube-proxy's rules
-    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = service)]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = names::service)]
     pub service: Vec<Wanted>,
     /// Begin though a pod or service that is named is not there yet, and watch it from when it has an address
     #[arg(long)]
@@ -101,6 +101,12 @@ pub struct Args {
     /// Believe the collector if an authority has signed its certificate that is in this file, in PEM [default: the system's]
     #[arg(long, value_name = "FILE", requires = "otlp")]
     pub otlp_ca: Option<PathBuf>,
+    /// Show the collector this certificate, in PEM, with its chain, if it wants one
+    #[arg(long, value_name = "FILE", requires_all = ["otlp", "otlp_key"])]
+    pub otlp_cert: Option<PathBuf>,
+    /// The key of that certificate, in PEM, not encrypted
+    #[arg(long, value_name = "FILE", requires_all = ["otlp", "otlp_cert"])]
+    pub otlp_key: Option<PathBuf>,
     /// Send the collector the headers of this file with each request, a line each, such as Authorization: Bearer TOKEN
     #[arg(long, value_name = "FILE", requires = "otlp")]
     pub otlp_headers: Option<PathBuf>,
@@ -243,14 +249,6 @@ impl Default for WatchConfig {
     }
 }
 
-fn pod(text: &str) -> Result<Wanted, &'static str> {
-    Wanted::pod(text).ok_or("give NAMESPACE/NAME; see: kubectl get pods -A")
-}
-
-fn service(text: &str) -> Result<Wanted, &'static str> {
-    Wanted::service(text).ok_or("give NAMESPACE/NAME; see: kubectl get services -A")
-}
-
 impl Asked {
     /// The filter of the kernel side, what packets that pass it are held against, and what is to be said of either.
     ///
@@ -298,6 +296,7 @@ impl Args {
             credentials: Credentials {
                 authority: self.otlp_ca,
                 headers: self.otlp_headers,
+                own: self.otlp_cert.zip(self.otlp_key),
             },
             buffer: self.otlp_buffer,
             buffer_bytes: u64::from(self.otlp_buffer_size.unwrap_or(BUFFER_MIB)) << 20,

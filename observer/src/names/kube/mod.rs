@@ -18,7 +18,7 @@ use watch::Watch;
 pub(crate) use access::{Access, addresses, read as read_file};
 pub(crate) use config::{of_file, of_pod, usual_file};
 pub(crate) use http::exchanged;
-pub(crate) use tls::{Tls, authorities};
+pub(crate) use tls::{Own, Tls, authorities};
 
 /// Bytes as a page of a list, and as the lines of a watch, of each kind.
 pub(super) fn read(bytes: &[u8]) -> Vec<Owner> {

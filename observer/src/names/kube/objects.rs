@@ -19,7 +19,7 @@ pub(super) trait Object: DeserializeOwned {
 
     fn metadata(&self) -> &Metadata;
 
-    /// Who it is, if it has addresses of its own now.
+    /// Who it is, with the addresses of its own that it has now.
     fn owner(&self) -> Option<Owner>;
 
     /// What tells it from another of the same name.
@@ -137,9 +137,9 @@ impl Object for Pod {
     }
 
     fn owner(&self) -> Option<Owner> {
-        // What has ended has its old address still written down; with the node's own network it has none.
+        // What has ended has its old address still written down.
         let has_ended = matches!(&*self.status.phase, "Succeeded" | "Failed");
-        (!self.spec.host_network && !has_ended).then_some(())?;
+        (!has_ended).then_some(())?;
         let name = ObjectName::new(&self.metadata.namespace, &self.metadata.name)?;
         let containers = self.spec.containers.iter().map(|container| &*container.name);
         let who = Who::Pod {
@@ -152,7 +152,9 @@ impl Object for Pod {
                 .collect(),
         };
         let more = self.status.pod_ips.iter().map(|address| &*address.ip);
-        owner(self, who, std::iter::once(&*self.status.pod_ip).chain(more))
+        let all = std::iter::once(&*self.status.pod_ip).chain(more);
+        // With the node's own network it has the node's addresses.
+        owner(self, who, all.filter(|_| !self.spec.host_network))
     }
 }
 
@@ -196,7 +198,7 @@ impl Object for Node {
     }
 }
 
-/// `None` without an address: `None` and names of hosts are none.
+/// `None` and names of hosts are no addresses.
 fn owner<'a>(object: &impl Object, who: Who, texts: impl Iterator<Item = &'a str>) -> Option<Owner> {
     let mut addresses: Vec<IpAddr> = Vec::new();
     for address in texts.filter_map(|text| text.parse().ok()) {
@@ -204,7 +206,6 @@ fn owner<'a>(object: &impl Object, who: Who, texts: impl Iterator<Item = &'a str
             addresses.push(address);
         }
     }
-    (!addresses.is_empty()).then_some(())?;
     Some(Owner {
         from: NamesFrom::Api,
         uid: object.uid()?,
@@ -247,18 +248,24 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_on_the_nodes_network_one_that_has_ended_and_one_without_an_address_have_none() {
+    fn a_pod_that_has_ended_or_whose_name_is_none_is_no_owner() {
         for (from, to) in [
-            ("\"nodeName\"", "\"hostNetwork\":true,\"nodeName\""),
             ("Running", "Succeeded"),
             ("Running", "Failed"),
-            ("10.224.2.16", "none"),
             ("nginx-0", "nginx\\u001b[2J"),
             ("nginx-test", "../x"),
             ("5f1c", ""),
         ] {
-            let text = POD.replace(from, to).replace("fd00::16", "none");
-            assert_eq!(of::<Pod>(&text), None, "{to}");
+            assert_eq!(of::<Pod>(&POD.replace(from, to)), None, "{to}");
+        }
+    }
+
+    #[test]
+    fn a_pod_on_the_nodes_network_and_one_that_has_no_address_yet_are_there_without() {
+        let on_the_node = POD.replace("\"nodeName\"", "\"hostNetwork\":true,\"nodeName\"");
+        let new = POD.replace("10.224.2.16", "").replace("fd00::16", "none");
+        for text in [on_the_node, new] {
+            assert_eq!(of::<Pod>(&text).expect("an owner").addresses, [] as [IpAddr; 0]);
         }
     }
 
@@ -269,7 +276,7 @@ mod tests {
             "status":{"loadBalancer":{"ingress":[{"ip":"198.51.100.1"},{"hostname":"lb.example.com"}]}}}"#;
         assert_eq!(of::<Service>(text).expect("an owner").addresses.len(), 3);
         let headless = r#"{"metadata":{"name":"x","namespace":"y","uid":"a"},"spec":{"clusterIP":"None"},"status":{"loadBalancer":{}}}"#;
-        assert_eq!(of::<Service>(headless), None);
+        assert!(of::<Service>(headless).expect("an owner").addresses.is_empty());
     }
 
     #[test]

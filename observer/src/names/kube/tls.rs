@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -18,9 +18,9 @@ pub(crate) struct Tls {
 }
 
 /// A certificate and its key, in PEM.
-pub(super) struct Own {
-    pub(super) certificate: Vec<u8>,
-    pub(super) key: Vec<u8>,
+pub(crate) struct Own {
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) key: Vec<u8>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -52,8 +52,8 @@ impl Tls {
     /// To the server of this name, if one of the authorities has signed it; `own` says who we are.
     ///
     /// # Errors
-    /// It is no name, or the certificate cannot be used.
-    pub(super) fn new(roots: RootCertStore, own: Option<&Own>, name: &str) -> Result<Self> {
+    /// It is no name, or the certificate cannot be used; nothing of the key is in it.
+    pub(crate) fn new(roots: RootCertStore, own: Option<&Own>, name: &str) -> Result<Self> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -64,7 +64,9 @@ impl Tls {
                 let chain = CertificateDer::pem_slice_iter(&own.certificate)
                     .collect::<Result<Vec<_>, _>>()
                     .context("the client's certificate is no PEM")?;
-                let key = PrivateKeyDer::from_pem_slice(&own.key).context("the client's key is no PEM")?;
+                // What is wrong with it may have a part of it.
+                let key = PrivateKeyDer::from_pem_slice(&own.key)
+                    .map_err(|_| anyhow!("the client's key is none in PEM, or it is encrypted"))?;
                 builder
                     .with_client_auth_cert(chain, key)
                     .context("the client's certificate cannot be used")?
@@ -75,14 +77,6 @@ impl Tls {
             config: Arc::new(config),
             name: ServerName::try_from(name.to_owned()).context("no name of a server")?,
         })
-    }
-
-    /// The same without a certificate of our own.
-    ///
-    /// # Errors
-    /// It is no name.
-    pub(crate) fn anonymous(roots: RootCertStore, name: &str) -> Result<Self> {
-        Self::new(roots, None, name)
     }
 
     /// Shakes hands.

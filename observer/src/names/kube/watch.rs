@@ -195,7 +195,7 @@ impl Watch<'_> {
         match &*head.kind {
             "ADDED" | "MODIFIED" => {
                 let object = parsed::<With<O>>(line)?.object;
-                // What has lost its address, or ended, has gone as far as names are concerned.
+                // What has ended has gone as far as names are concerned.
                 let gone = || Some(Change::Gone(NamesFrom::Api, O::KIND, object.uid()?));
                 let change = object.owner().map(|owner| Change::Has(Box::new(owner)));
                 if let Some(change) = change.or_else(gone) {

@@ -10,7 +10,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use crate::names::kube::{Tls, addresses, authorities, read_file};
+use crate::names::kube::{Own, Tls, addresses, authorities, read_file};
 
 /// The port of OTLP over HTTP where none is given.
 const PORT: u16 = 4318;
@@ -77,6 +77,8 @@ pub struct Credentials {
     pub authority: Option<PathBuf>,
     /// Headers of each request, a line each: `Authorization: Bearer …`.
     pub headers: Option<PathBuf>,
+    /// A certificate that says who we are, and its key, in PEM; `None`: it is shown none.
+    pub own: Option<(PathBuf, PathBuf)>,
 }
 
 /// A collector, and all that is needed to ask it.
@@ -97,17 +99,10 @@ impl Endpoint {
     /// Nobody knows the host, or a file cannot be used.
     pub(super) fn found(&self, credentials: &Credentials) -> Result<Found> {
         let host = self.host.trim_start_matches('[').trim_end_matches(']');
-        let roots = match (&credentials.authority, self.is_tls) {
-            (Some(_), false) => {
-                bail!("--otlp-ca is for a collector at https://: give such a URL, or leave it out")
-            }
-            (None, false) => None,
-            (Some(path), true) => {
-                let pem = read_file(path).context("--otlp-ca")?;
-                Some(authorities(&pem).context("--otlp-ca")?)
-            }
-            (None, true) => Some(of_the_system(&SYSTEM)?),
-        };
+        if let (false, Some(option)) = (self.is_tls, credentials.of_tls()) {
+            bail!("{option} is for a collector at https://: give such a URL, or leave it out");
+        }
+        let tls = self.is_tls.then(|| credentials.tls(host)).transpose()?;
         let headers = credentials
             .headers
             .as_deref()
@@ -120,9 +115,40 @@ impl Endpoint {
         Ok(Found {
             endpoint: self.clone(),
             addresses: addresses(host, self.port)?,
-            tls: roots.map(|roots| Tls::anonymous(roots, host)).transpose()?,
+            tls,
             headers,
         })
+    }
+}
+
+impl Credentials {
+    /// An option that is for TLS alone.
+    fn of_tls(&self) -> Option<&'static str> {
+        match self {
+            Self {
+                authority: Some(_), ..
+            } => Some("--otlp-ca"),
+            Self { own: Some(_), .. } => Some("--otlp-cert"),
+            _ => None,
+        }
+    }
+
+    fn tls(&self, host: &str) -> Result<Tls> {
+        let roots = match &self.authority {
+            Some(path) => {
+                let pem = read_file(path).context("--otlp-ca")?;
+                authorities(&pem).context("--otlp-ca")?
+            }
+            None => of_the_system(&SYSTEM)?,
+        };
+        let Some((certificate, key)) = &self.own else {
+            return Tls::new(roots, None, host);
+        };
+        let own = Own {
+            certificate: read_file(certificate).context("--otlp-cert")?,
+            key: read_file(key).context("--otlp-key")?,
+        };
+        Tls::new(roots, Some(&own), host).context("--otlp-cert and --otlp-key")
     }
 }
 
@@ -229,6 +255,71 @@ mod tests {
         }
     }
 
+    const AUTHORITY: &[u8] = include_bytes!("../../names/kube/samples/authority.pem");
+    const CERTIFICATE: &[u8] = include_bytes!("../../names/kube/samples/client.pem");
+    const KEY: &[u8] = include_bytes!("../../names/kube/samples/client.key");
+
+    #[test]
+    fn a_certificate_that_says_who_we_are_goes_with_its_own_key() {
+        let (authority, certificate, key) = (file(AUTHORITY), file(CERTIFICATE), file(KEY));
+        let found = |url: &str, certificate: &Path, key: &Path| {
+            let endpoint: Endpoint = url.parse().expect("a URL");
+            endpoint.found(&Credentials {
+                authority: url.starts_with("https").then(|| authority.path().to_owned()),
+                headers: None,
+                own: Some((certificate.to_owned(), key.to_owned())),
+            })
+        };
+        let https = "https://127.0.0.1";
+        let tls = found(https, certificate.path(), key.path()).expect("found").tls;
+        assert!(!format!("{tls:?}").contains("KEY"), "{tls:?}");
+        let text = String::from_utf8_lossy(KEY);
+        let secret = text.lines().nth(2).expect("a line of the key");
+        let another = file(include_bytes!("../../names/kube/samples/server.key"));
+        let garbled = file(text.replace(secret, &format!("{secret}*")).as_bytes());
+        let bare = file(secret.as_bytes());
+        let none = Path::new("/nonexistent");
+        for (url, certificate, key, option) in [
+            (
+                "http://127.0.0.1",
+                certificate.path(),
+                key.path(),
+                "--otlp-cert is for",
+            ),
+            (https, none, key.path(), "--otlp-cert: "),
+            (https, certificate.path(), none, "--otlp-key: "),
+            (
+                https,
+                certificate.path(),
+                another.path(),
+                "--otlp-cert and --otlp-key: ",
+            ),
+            (
+                https,
+                certificate.path(),
+                garbled.path(),
+                "--otlp-cert and --otlp-key: ",
+            ),
+            (
+                https,
+                certificate.path(),
+                bare.path(),
+                "--otlp-cert and --otlp-key: ",
+            ),
+            (https, bare.path(), key.path(), "--otlp-cert and --otlp-key: "),
+            (
+                https,
+                certificate.path(),
+                certificate.path(),
+                "--otlp-cert and --otlp-key: ",
+            ),
+        ] {
+            let error = format!("{:#}", found(url, certificate, key).expect_err("refuses"));
+            assert!(error.starts_with(option) && !error.contains('\n'), "{error}");
+            assert!(!error.contains(&secret[..16]), "{error}");
+        }
+    }
+
     #[test]
     fn whom_to_believe_is_named_or_the_system_knows() {
         let authority = file(include_bytes!("../../names/kube/samples/authority.pem"));
@@ -244,7 +335,7 @@ mod tests {
             let endpoint: Endpoint = url.parse().expect("a URL");
             endpoint.found(&Credentials {
                 authority: authority.map(Path::to_owned),
-                headers: None,
+                ..Credentials::default()
             })
         };
         assert!(

@@ -26,7 +26,15 @@ impl Services {
 
     /// Adds the addresses of one of kube-proxy's maps.
     pub fn add_map(&mut self, map: &Set) {
-        self.by_address.extend(map.elements.iter().filter_map(element));
+        for element in &map.elements {
+            let Some((key, name)) = named(element) else {
+                continue;
+            };
+            if chain(element).is_some_and(|chain| chain.starts_with("service-")) {
+                self.cluster_ips.insert(key.0);
+            }
+            self.by_address.insert(key, name);
+        }
     }
 }
 
@@ -56,19 +64,15 @@ fn of_chain(chain: &str) -> Option<(String, u8)> {
 }
 
 /// One element: `10.96.0.10 . tcp . 53 comment "…" : goto service-…`.
-fn element(element: &Element) -> Option<(Key, String)> {
+fn named(element: &Element) -> Option<(Key, String)> {
     let Expression::Concatenation(parts) = &element.key else {
         return None;
     };
     let [address, proto, port] = &parts[..] else {
         return None;
     };
-    let chain = match element.data.as_ref()? {
-        Expression::Verdict(Verdict::Goto(chain)) => chain.split_once('-'),
-        _ => None,
-    };
-    let name = chain
-        .and_then(|(_, chain)| of_chain(chain))
+    let name = chain(element)
+        .and_then(|chain| of_chain(chain.split_once('-')?.1))
         .map(|(name, _)| name)
         .or_else(|| service_name(element.comment()?))?;
     let key = (
@@ -77,6 +81,14 @@ fn element(element: &Element) -> Option<(Key, String)> {
         word(port)?.parse().ok()?,
     );
     Some((key, name))
+}
+
+/// Where it leads.
+fn chain(element: &Element) -> Option<&str> {
+    match element.data.as_ref()? {
+        Expression::Verdict(Verdict::Goto(chain)) => Some(chain),
+        _ => None,
+    }
 }
 
 /// A part of a key, as it is written.

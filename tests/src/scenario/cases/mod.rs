@@ -6,6 +6,7 @@ mod chaos;
 mod closed_pipe;
 mod container;
 mod ended;
+mod explain_names;
 mod follow;
 mod hostile;
 mod killed;
@@ -185,6 +186,14 @@ pub(super) const ALL: &[Case] = &[
         of_paths: false,
         without_bpf: false,
         run: follow::run,
+    },
+    Case {
+        name: "explain-asks-about-pods-and-services-by-name",
+        backends: &[Backend::Legacy, Backend::Nft],
+        every_kernel: false,
+        of_paths: false,
+        without_bpf: false,
+        run: explain_names::run,
     },
     Case {
         name: "two-nodes-watched-apart-are-merged",

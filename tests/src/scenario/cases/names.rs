@@ -284,7 +284,7 @@ fn pod(lab: &Lab, name: &str, uid: &str) -> Result<Value> {
     Ok(pod)
 }
 
-fn elsewhere(lab: &Lab, name: &str, uid: &str, address: &str) -> Result<Value> {
+pub(super) fn elsewhere(lab: &Lab, name: &str, uid: &str, address: &str) -> Result<Value> {
     let mut pod = pod(lab, name, uid)?;
     pod["spec"]["nodeName"] = json!("node01");
     pod["status"]["podIP"] = json!(address);

@@ -1,14 +1,16 @@
 //! A collector behind TLS: it gets what died, and the headers that it wants, if an authority that is believed has signed its certificate; any
-//! other gets nothing, not even the headers.
+//! other gets nothing, not even the headers. One that wants a certificate of whoever sends takes nothing without.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
-use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 
 use super::super::run::{Lab, Place};
 use super::metrics::free;
@@ -31,6 +33,50 @@ macro_rules! sample {
     };
 }
 
+/// A collector, and what it is sent with.
+struct Side {
+    who: &'static str,
+    /// Whom observer believes.
+    authority: &'static [u8],
+    /// Whether the collector wants a certificate of whoever sends.
+    wants_certificate: bool,
+    /// Whether observer has one.
+    has_certificate: bool,
+    /// Whether anything comes.
+    is_right: bool,
+}
+
+const SIDES: [Side; 4] = [
+    Side {
+        who: "stranger",
+        authority: sample!("stranger.pem"),
+        wants_certificate: false,
+        has_certificate: true,
+        is_right: false,
+    },
+    Side {
+        who: "authority",
+        authority: sample!("authority.pem"),
+        wants_certificate: false,
+        has_certificate: false,
+        is_right: true,
+    },
+    Side {
+        who: "unknown",
+        authority: sample!("authority.pem"),
+        wants_certificate: true,
+        has_certificate: false,
+        is_right: false,
+    },
+    Side {
+        who: "known",
+        authority: sample!("authority.pem"),
+        wants_certificate: true,
+        has_certificate: true,
+        is_right: true,
+    },
+];
+
 pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     let Some(program) = &lab.observer else {
         return Ok(Outcome::Skipped("it is about observer alone".into()));
@@ -40,17 +86,17 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     cluster.restore("router", RULES, true)?;
     let headers = place.work.join("headers");
     fs::write(&headers, format!("# for the lab\nAuthorization: {SECRET}\n"))?;
+    let (certificate, key) = (place.work.join("client.pem"), place.work.join("client.key"));
+    fs::write(&certificate, sample!("client.pem"))?;
+    fs::write(&key, sample!("client.key"))?;
     let patience = lab.patience * 2;
     let mut failures = Vec::new();
-    for (who, authority) in [
-        ("stranger", &sample!("stranger.pem")[..]),
-        ("authority", sample!("authority.pem")),
-    ] {
-        let is_right = who == "authority";
+    for side in &SIDES {
+        let Side { who, is_right, .. } = *side;
         let file = place.work.join(who);
-        fs::write(&file, authority)?;
+        fs::write(&file, side.authority)?;
         let address = free()?;
-        let collector = Collector::behind_tls(address, tls()?)?;
+        let collector = Collector::behind_tls(address, tls(side.wants_certificate)?)?;
         let trace = place.work.join(format!("{who}.json"));
         let url = format!("https://{address}");
         let [file, headers, write] = [&file, &headers, &trace].map(|path| path.to_string_lossy());
@@ -67,7 +113,12 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
             "--write",
             &write,
         ];
-        let words = words.map(str::to_owned);
+        let mut words = words.map(str::to_owned).to_vec();
+        if side.has_certificate {
+            let own = |option: &str, path: &Path| [option.to_owned(), path.to_string_lossy().into_owned()];
+            words.extend(own("--otlp-cert", &certificate));
+            words.extend(own("--otlp-key", &key));
+        }
         let mut observer = Observer::watch(program, &words, place.work, &trace, lab.patience * 3)?;
         failures.extend(rights::failures(observer.pid(), Watched::Packets, lab.patience)?);
         let sent = send(&cluster)?;
@@ -82,7 +133,7 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
         // The start, the drops and what else was a line.
         let is_told = !said.contains(SECRET)
             && (is_right == said.trim().is_empty())
-            && (is_right || said.contains("TLS"));
+            && (is_right || side.is_said(&said));
         if code != 0 || !is_told {
             failures.push(format!("{who}: observer ended with {code}: {}", said.trim()));
         }
@@ -101,14 +152,32 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     Ok(Outcome::of(failures))
 }
 
-fn tls() -> Result<Arc<ServerConfig>> {
+impl Side {
+    /// Whether it is said what keeps anything from coming.
+    fn is_said(&self, said: &str) -> bool {
+        if self.wants_certificate {
+            said.contains("CertificateRequired")
+        } else {
+            said.contains("TLS")
+        }
+    }
+}
+
+fn tls(wants_certificate: bool) -> Result<Arc<ServerConfig>> {
     let chain = CertificateDer::pem_slice_iter(sample!("server.pem"))
         .collect::<Result<Vec<_>, _>>()
         .context("the sample of a certificate")?;
     let key = PrivateKeyDer::from_pem_slice(sample!("server.key")).context("the sample of a key")?;
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    Ok(Arc::new(config))
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let builder = if wants_certificate {
+        let mut clients = RootCertStore::empty();
+        clients.add(CertificateDer::from_pem_slice(sample!("clients.pem"))?)?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(clients), provider);
+        builder.with_client_cert_verifier(verifier.build()?)
+    } else {
+        builder.with_no_client_auth()
+    };
+    Ok(Arc::new(builder.with_single_cert(chain, key)?))
 }
