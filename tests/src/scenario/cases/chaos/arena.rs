@@ -167,7 +167,9 @@ pub(super) fn no_observer() -> Outcome {
 /// Whether the kernel is one that the tests booted, where processors and clocks may be played with.
 pub(super) fn is_in_a_vm() -> Result<bool> {
     let line = std::fs::read_to_string("/proc/cmdline").context("cannot read the kernel's command line")?;
-    Ok(["virtme", "observer.guest"].iter().any(|word| line.contains(word)))
+    Ok(["virtme", "observer.guest"]
+        .iter()
+        .any(|word| line.contains(word)))
 }
 
 fn is_ours(line: &Value) -> bool {
