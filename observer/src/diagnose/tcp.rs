@@ -44,9 +44,11 @@ const TCP_CHECKSUM: Meaning = socket(
 );
 const DUPLICATE: Meaning = no_loss("A TCP segment whose data had arrived already");
 const OLD_ACK: Meaning = no_loss("An acknowledgement older than the last one");
+// What comes to a connection in TIME-WAIT is freed at the same place of tcp_v4_rcv(), `discard_it`, and as a rule without a reason.
 const TCP_UNCLEAR: Meaning = socket(
-    "TCP refused it: a full accept queue, a bad SYN cookie, or a segment that does not fit the connection, such as data after it was closed",
-    "nstat -az TcpExtListenOverflows TcpExtListenDrops TcpExtSyncookiesFailed; ss -tln 'sport = :{dport}'",
+    "TCP refused it: a full accept queue, a bad SYN cookie, or a segment that does not fit the connection, such as data after it was closed; \
+     or it is one of the last of a connection that this side closed first (TIME-WAIT), which is no loss",
+    "nstat -az TcpExtListenOverflows TcpExtListenDrops TcpExtSyncookiesFailed; ss -tan 'sport = :{dport}'",
 );
 
 pub(super) const REASONS: &[ReasonRow] = &[

@@ -1,7 +1,7 @@
 //! The root directory of such a machine: packages unpacked below the cache, none of them installed.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -106,7 +106,9 @@ impl Root {
     fn fill(&self) -> Result<()> {
         fs::create_dir_all(&self.dir).with_context(|| format!("cannot make {}", self.dir.display()))?;
         apt::unpack_from(&self.packages, &PACKAGES, &self.dir)?;
-        // A package's script would do so.
+        // What packages' scripts would do.
+        let awk = self.dir.join("usr/bin/awk");
+        symlink("mawk", &awk).with_context(|| format!("cannot make {}", awk.display()))?;
         for name in ["passwd", "group"] {
             let master = self.dir.join(format!("usr/share/base-passwd/{name}.master"));
             fs::copy(&master, self.dir.join("etc").join(name))
