@@ -38,6 +38,12 @@ fn each_value_of_the_chart_changes_what_it_says_and_nothing_else() {
     let tools = pod(json!({"hostTools": {"enabled": true}}));
     let more: Vec<&str> = tools.mounts[1..].iter().map(|mount| mount.to.as_str()).collect();
     assert_eq!(more, ["/usr", "/lib", "/lib64", "/etc/alternatives"]);
+    let without = pod(json!({"hostTools": {"enabled": true, "lib64": false}}));
+    let more: Vec<&str> = without.mounts[1..]
+        .iter()
+        .map(|mount| mount.to.as_str())
+        .collect();
+    assert_eq!(more, ["/usr", "/lib", "/etc/alternatives"]);
     assert!(
         tools
             .mounts

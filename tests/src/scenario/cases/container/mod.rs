@@ -38,7 +38,10 @@ pub(super) fn run(lab: &Lab, place: &Place) -> Result<Outcome> {
     let cluster = Cluster::up(&lab.data, "router", &setup, &lab.run)?;
     cluster.restore("router", RULES, true)?;
     let plain = documents(&read("observer.yaml")?)?;
-    let with_tools = chart::render("observer", &json!({"hostTools": {"enabled": true}}))?;
+    let with_tools = chart::render(
+        "observer",
+        &json!({"hostTools": {"enabled": true, "lib64": Path::new("/lib64").exists()}}),
+    )?;
     let mut failures = Vec::new();
     for (name, manifests, has_text) in [
         // What iptables-nft wrote is read from the kernel.
