@@ -133,6 +133,12 @@ pub fn vm(series: Series) -> Result<Kernel> {
 
 /// One of another processor, which sees a root directory made for it.
 fn foreign_vm(series: Series) -> Result<Kernel> {
+    if series.processor() != Processor::Aarch64 {
+        bail!(
+            "{series} runs on {}, and so do its virtual machines",
+            series.processor()
+        );
+    }
     apt::ensure(&virtiofsd::packages())?;
     qemu::ensure(series.processor())?;
     virtiofsd::ensure()?;
