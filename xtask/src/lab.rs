@@ -117,6 +117,12 @@ impl Programs {
             observer: workspace::binary("observer", profile, processor),
         })
     }
+
+    /// For sh: observer where a guest reads it fast.
+    fn copy(&self) -> String {
+        let observer = quoted(&self.observer.display().to_string());
+        format!("cp {observer} /run/observer")
+    }
 }
 
 impl Lab {
@@ -211,8 +217,7 @@ impl Lab {
         column(heading, name.clone(), &name, |dir| {
             // The guest reads this machine's files slowly, and starts observer once for each scenario.
             let programs = self.programs(series);
-            let copy =
-                line(&["cp", &programs.observer.display().to_string()].map(str::to_owned)) + " /run/observer";
+            let copy = programs.copy();
             let mut words = vec![programs.lab.display().to_string()];
             words.extend(Self::arguments(Path::new("/run/observer"), dir, choice));
             for package in self.packages.iter().filter(|_| systemd) {
@@ -259,10 +264,7 @@ impl Lab {
     pub fn bench_paths(&self, series: Series, rounds: usize, only: &str, clock: Clock) -> Result<i32> {
         let kernel = setup::vm(series)?;
         let programs = self.programs(series);
-        let copy = format!(
-            "cp {} /run/observer",
-            quoted(&programs.observer.display().to_string())
-        );
+        let copy = programs.copy();
         let mut words = vec![programs.lab.display().to_string()];
         let rounds = rounds.to_string();
         words.extend(
@@ -310,10 +312,7 @@ impl Lab {
             Place::Vm(series) => {
                 let kernel = setup::vm(series)?;
                 let programs = self.programs(series);
-                let copy = format!(
-                    "cp {} /run/observer",
-                    quoted(&programs.observer.display().to_string())
-                );
+                let copy = programs.copy();
                 let mut all = vec![programs.lab.display().to_string()];
                 all.extend(arguments(Path::new("/run/observer")));
                 in_vm(&kernel, &format!("{copy} && {}", line(&all)), found, &Sink::Plain)

@@ -26,13 +26,8 @@ pub fn file_name(processor: Processor) -> String {
 }
 
 /// Builds it in `work` and leaves it in `dir`.
-pub fn build(
-    payload: &Payload,
-    processor: Processor,
-    work: &Path,
-    dir: &Path,
-    moment: &Moment,
-) -> Result<()> {
+pub fn build(payload: &Payload, work: &Path, dir: &Path, moment: &Moment) -> Result<()> {
+    let processor = payload.processor;
     let root = work.join("root");
     let source = |name: &str| {
         let path = workspace::root().join("deploy/debian").join(name);

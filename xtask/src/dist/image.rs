@@ -2,13 +2,13 @@
 //! v1.1, image-layout.md) in one tar file, with the list that `docker load` reads beside it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::moment::Moment;
-use super::payload::place;
+use super::payload::{Payload, place};
 use super::{VERSION, sums, write};
 use crate::processor::Processor;
 use crate::{process, workspace};
@@ -23,22 +23,15 @@ pub fn file_name() -> String {
     format!("observer-{VERSION}-image.tar")
 }
 
-/// What the image of a processor is made of.
-pub struct Content {
-    pub processor: Processor,
-    pub binary: PathBuf,
-    pub notices: String,
-}
-
 /// Builds it in `work` and leaves it in `dir`: one file with the image of each processor.
-pub fn build(contents: &[Content], work: &Path, dir: &Path, moment: &Moment) -> Result<()> {
+pub fn build(payloads: &[Payload], work: &Path, dir: &Path, moment: &Moment) -> Result<()> {
     let layout = work.join("layout");
     let blobs = layout.join("blobs/sha256");
     fs::create_dir_all(&blobs).with_context(|| format!("cannot make {}", blobs.display()))?;
     let mut manifests = Vec::new();
     let mut for_docker = Vec::new();
-    for content in contents {
-        let one = one(content, &work.join(content.processor.name()), &blobs, moment)?;
+    for payload in payloads {
+        let one = one(payload, &work.join(payload.processor.name()), &blobs, moment)?;
         // Its list knows no processors: with the first it has a name, as this machine's is.
         if for_docker.is_empty() {
             for_docker.push(one.for_docker);
@@ -72,11 +65,11 @@ struct One {
     for_docker: Value,
 }
 
-fn one(content: &Content, work: &Path, blobs: &Path, moment: &Moment) -> Result<One> {
+fn one(payload: &Payload, work: &Path, blobs: &Path, moment: &Moment) -> Result<One> {
     let layer = work.join("layer");
     let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    place(&layer, "observer", 0o755, &read(&content.binary)?)?;
-    place(&layer, "third-party.txt", 0o644, content.notices.as_bytes())?;
+    place(&layer, "observer", 0o755, &read(&payload.binary)?)?;
+    place(&layer, "third-party.txt", 0o644, payload.notices.as_bytes())?;
     for name in ["LICENSE-MIT", "LICENSE-APACHE"] {
         place(&layer, name, 0o644, &read(&workspace::root().join(name))?)?;
     }
@@ -88,7 +81,7 @@ fn one(content: &Content, work: &Path, blobs: &Path, moment: &Moment) -> Result<
     let created = moment.as_json()?;
     let config = json!({
         "created": created,
-        "architecture": content.processor.debian(),
+        "architecture": payload.processor.debian(),
         "os": "linux",
         "config": {
             "Entrypoint": ["/observer"],
@@ -118,7 +111,7 @@ fn one(content: &Content, work: &Path, blobs: &Path, moment: &Moment) -> Result<
         &serde_json::to_vec(&manifest)?,
         "application/vnd.oci.image.manifest.v1+json",
     )?;
-    manifest["platform"] = json!({"architecture": content.processor.debian(), "os": "linux"});
+    manifest["platform"] = json!({"architecture": payload.processor.debian(), "os": "linux"});
     let path_of = |descriptor: &Value| -> Result<String> {
         let digest = descriptor["digest"].as_str().context("a digest")?;
         Ok(format!("blobs/{}", digest.replace(':', "/")))

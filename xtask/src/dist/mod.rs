@@ -97,28 +97,24 @@ pub fn pack(processors: &[Processor]) -> Result<Made> {
     fresh(&work)?;
     let moment = Moment::of_the_tree()?;
     let own = workspace::binary("observer", Profile::Release, Processor::here());
-    let mut contents = Vec::new();
+    let mut payloads = Vec::new();
     for processor in processors {
         let work = work.join(processor.name());
         fresh(&work)?;
         let binary = stripped(*processor, &work)?;
         let linked = Linked::find(*processor)?;
         let notices = notices::text(&linked)?;
-        let payload = Payload::gather(&binary, &own, &notices, &moment)?;
+        let payload = Payload::gather(*processor, &binary, &own, &notices, &moment)?;
 
         let name = |rest: &str| dir.join(format!("observer-{VERSION}-{processor}{rest}"));
         fs::copy(&binary, name("")).context("cannot copy the binary")?;
         write(&name("-third-party.txt"), notices.as_bytes())?;
         write(&name(".cdx.json"), sbom::text(&linked, &moment)?.as_bytes())?;
-        deb::build(&payload, *processor, &work.join("deb"), &dir, &moment)?;
-        rpm::build(&payload, *processor, &work.join("rpm"), &dir, &moment)?;
-        contents.push(image::Content {
-            processor: *processor,
-            binary,
-            notices,
-        });
+        deb::build(&payload, &work.join("deb"), &dir, &moment)?;
+        rpm::build(&payload, &work.join("rpm"), &dir, &moment)?;
+        payloads.push(payload);
     }
-    image::build(&contents, &work.join("image"), &dir, &moment)?;
+    image::build(&payloads, &work.join("image"), &dir, &moment)?;
     let sums = sums::write(&dir)?;
     Ok(Made {
         dir,

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use super::moment::Moment;
 use super::{VERSION, write};
+use crate::processor::Processor;
 use crate::{process, workspace};
 
 /// Where the unit of this tree says that the program is, as an administrator installs it by hand; and where a package puts it.
@@ -18,6 +19,8 @@ const PACKAGED: &str = "/usr/sbin/observer";
 
 /// What is the same in every kind of package; each knows its own places.
 pub struct Payload {
+    /// What the binary is for.
+    pub processor: Processor,
     pub binary: PathBuf,
     /// Unpacked, as the others.
     pub man: Vec<u8>,
@@ -35,11 +38,18 @@ pub struct Payload {
 
 impl Payload {
     /// Asks the binary that runs on this machine for what it writes itself, and the tree for the rest.
-    pub fn gather(binary: &Path, own: &Path, notices: &str, moment: &Moment) -> Result<Self> {
+    pub fn gather(
+        processor: Processor,
+        binary: &Path,
+        own: &Path,
+        notices: &str,
+        moment: &Moment,
+    ) -> Result<Self> {
         let root = workspace::root();
         let read = |name: &str| fs::read(root.join(name)).with_context(|| format!("cannot read {name}"));
         let unit = String::from_utf8(read("observer/systemd/observer.service")?).context("the unit")?;
         Ok(Self {
+            processor,
             binary: binary.to_path_buf(),
             man: said(own, &["man"])?,
             bash: said(own, &["completions", "bash"])?,
